@@ -1,0 +1,87 @@
+"""The files that describe the environment agree with one another, and importing aesens is harmless."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+ROOT = Path(__file__).parents[1]
+DESIGN = {
+    *("jupyterlab", "papermill", "numpy", "scipy", "pandas", "seaborn", "librosa", "pedalboard"),
+    *("openl3", "panns-inference", "laion-clap", "scikit-learn", "jupytext"),
+}
+
+
+@pytest.fixture(scope="module")
+def required():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    parsed = map(Requirement, project["dependencies"])
+    here = {"python_version": "3.11"}
+    return {canonicalize_name(r.name): r for r in parsed if not r.marker or r.marker.evaluate(here)}
+
+
+@pytest.fixture(scope="module")
+def conda():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (pip,) = (entry["pip"] for entry in listed if isinstance(entry, dict))
+    parsed = [Requirement(entry) for entry in pip if not entry.startswith("--")]
+    return {canonicalize_name(r.name): r for r in parsed}
+
+
+def test_environment_holds_what_the_design_names(conda):
+    assert DESIGN <= set(conda)
+
+
+def test_environment_and_pyproject_agree(required, conda):
+    assert set(required) <= set(conda)
+    for name, requirement in required.items():
+        # numpy is narrower in the conda environment: laion-clap needs it below 2.
+        assert set(map(str, requirement.specifier)) <= set(map(str, conda[name].specifier)), name
+
+
+def test_lock_holds_the_closure(required):
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and line[0] != "#"]
+    locked = {canonicalize_name(Requirement(line).name) for line in lines}
+    assert set(required) - {"torch"} <= locked
+    assert not [name for name in locked if re.match(r"(torch|nvidia|triton|cuda)\b", name)]
+
+
+def test_lock_versions_satisfy_pyproject(required):
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        if not line or line.startswith("#"):
+            continue
+        locked = Requirement(line)
+        wanted = required.get(canonicalize_name(locked.name))
+        here = not locked.marker or locked.marker.evaluate({"python_version": "3.11", "python_full_version": "3.11.7"})
+        if wanted and here:
+            assert wanted.specifier.contains(next(iter(locked.specifier)).version), line
+
+
+def test_importing_touches_neither_home_nor_network(tmp_path):
+    # Sockets are made to fail: an import that tried to connect would raise.
+    code = """
+import socket, pkgutil, importlib
+def refuse(*a, **k): raise AssertionError("network")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+import aesens
+for module in pkgutil.walk_packages(aesens.__path__, "aesens."):
+    if module.name != "aesens.__main__":
+        importlib.import_module(module.name)
+"""
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("XDG", "MPL", "NUMBA", "HF", "AESENS"))}
+    environment |= {"HOME": str(home), "MPLCONFIGDIR": str(tmp_path / "mpl")}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=tmp_path)
+    assert not list(home.iterdir())
