@@ -1,0 +1,291 @@
+"""The audio effects and the grids their strength is swept over.
+
+Conventions: audio is float32 ``(channels, samples)`` at the clip's native rate; an effect never changes the shape,
+works in memory and starts every clip from a reset state, so that no reverberation tail leaks from one clip into the
+next. A *parameter* is the physical value (dB,
+Hz, room size, bits); the *strength* is the rank of that value in the effect's grid, from nearly clean to strongest.
+Gain, whose two ends are both strong, is ordered by its parameter, and only its distance from 0 dB says how far it
+departs from the clean clip.
+
+The grids are those of Deng et al. (ICASSP 2025, section 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import pedalboard
+from scipy import signal
+
+__all__ = ["EFFECTS", "Effect", "effect", "register"]
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """An audio effect with one parameter.
+
+    Parameters
+    ----------
+    name : str
+        Registry name, e.g. ``"lowpass"``.
+    process : callable
+        ``process(audio, sample_rate, value) -> audio``, stateless.
+    grid : np.ndarray, shape (strength,)
+        Parameter values in order of strength.
+    title, parameter, unit : str
+        The effect and its parameter for people, e.g. ``"Low-pass filtering"``, ``"Cutoff"``, ``"kHz"``.
+    limits : tuple of float
+        Smallest and largest value allowed, both included.
+    identity : float or None
+        Value that leaves the clip as it is; None if there is none (reverb mixes wet and dry at every room size).
+    display : float
+        Factor from the parameter to the unit shown, e.g. 0.001 from Hz to kHz.
+    log : bool
+        Whether the parameter is shown on a logarithmic axis.
+    below_nyquist : bool
+        Whether the value is a frequency that must stay below half the sample rate.
+    settings : dict
+        Whatever else determines the result; part of a store's address.
+    """
+
+    name: str
+    process: Callable[[np.ndarray, int, float], np.ndarray]
+    grid: np.ndarray
+    title: str
+    parameter: str
+    unit: str = ""
+    limits: tuple[float, float] = (-np.inf, np.inf)
+    identity: float | None = None
+    display: float = 1.0
+    log: bool = False
+    below_nyquist: bool = False
+    settings: dict = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Axis label: the parameter and its unit."""
+        return f"{self.parameter} ({self.unit})" if self.unit else self.parameter
+
+    @property
+    def identity_inside(self) -> bool:
+        """Whether the identity lies within the grid, so that both of its ends are strong."""
+        return self.identity is not None and self.grid.min() < self.identity < self.grid.max()
+
+    def parameters(self, n: int | None = None) -> np.ndarray:
+        """Parameter values in order of strength.
+
+        Parameters
+        ----------
+        n : int, optional
+            How many, spread evenly over the grid with both ends kept; the whole grid if None or larger.
+
+        Returns
+        -------
+        np.ndarray, shape (strength,), float64
+
+        Raises
+        ------
+        ValueError
+            If `n` is smaller than 2: one strength makes no sweep.
+
+        Examples
+        --------
+        >>> EFFECTS["bitcrush"].parameters(3)
+        array([15.,  9.,  4.])
+        """
+        if n is None or n >= len(self.grid):
+            return self.grid.copy()
+        if n < 2:
+            raise ValueError(f"a sweep of {self.name} needs at least 2 strengths, got {n}")
+        return self.grid[np.round(np.linspace(0, len(self.grid) - 1, n)).astype(int)]
+
+    def departure(self, parameters: np.ndarray) -> np.ndarray:
+        """Rank-like measure of how far each value is from leaving the clip as it is.
+
+        Parameters
+        ----------
+        parameters : np.ndarray, shape (strength,)
+            Values in order of strength.
+
+        Returns
+        -------
+        np.ndarray, shape (strength,)
+            The distance from the identity where that lies inside the grid, else the strength itself.
+        """
+        if self.identity_inside:
+            return np.abs(np.asarray(parameters, dtype=float) - self.identity)
+        return np.arange(len(parameters), dtype=float)
+
+    def check(self, value: float, sample_rate: float) -> None:
+        """Raise `ValueError` if `value` makes no sense for this effect at this rate."""
+        low, high = self.limits
+        if not np.isfinite(value) or not low <= value <= high:
+            raise ValueError(f"{self.name}: {self.label} = {value} is outside [{low:g}, {high:g}]")
+        stopband = value * self.settings.get("edge", 1.0)
+        if self.below_nyquist and stopband >= sample_rate / 2:
+            raise ValueError(
+                f"{self.name}: {value:g} Hz needs a stopband edge at {stopband:g} Hz, "
+                f"which is not below half the sample rate of {sample_rate:g} Hz; "
+                "use clips of a higher rate or leave this effect out (--effects)"
+            )
+
+    def __call__(self, audio: np.ndarray, sample_rate: int, value: float) -> np.ndarray:
+        """Apply the effect.
+
+        Parameters
+        ----------
+        audio : np.ndarray, shape (channels, samples), float32
+        sample_rate : int
+            In Hz.
+        value : float
+            The parameter.
+
+        Returns
+        -------
+        np.ndarray, shape (channels, samples), float32
+            A new array.
+
+        Raises
+        ------
+        ValueError
+            If `audio` is not (channels, samples) of finite values, or the value is out of range.
+
+        Examples
+        --------
+        >>> audio = np.ones((1, 4), dtype=np.float32)
+        >>> EFFECTS["gain"](audio, 44100, -20.0).round(3)
+        array([[0.1, 0.1, 0.1, 0.1]], dtype=float32)
+        """
+        self.check(value, sample_rate)
+        audio = np.asarray(audio, dtype=np.float32)
+        if audio.ndim != 2 or audio.shape[1] == 0:
+            raise ValueError(f"{self.name}: audio must be (channels, samples), got shape {audio.shape}")
+        if not np.isfinite(audio).all():
+            raise ValueError(f"{self.name}: audio holds values that are not finite")
+        processed = np.asarray(self.process(audio, sample_rate, float(value)), dtype=np.float32)
+        if processed.shape != audio.shape:
+            raise ValueError(f"{self.name} changed the shape from {audio.shape} to {processed.shape}")
+        return processed
+
+    def describe(self) -> dict:
+        """What determines the result, for the address of a store."""
+        return {"name": self.name, **self.settings}
+
+
+def _pedalboard(plugin, argument):
+    """A process that builds the plugin anew for every clip: no state can pass from one to the next."""
+
+    def process(audio, sample_rate, value):
+        return plugin(**{argument: value})(audio, sample_rate, reset=True)
+
+    return process
+
+
+#: Chebyshev II design of the study: passband edge f / edge, stopband edge f * edge.
+_CHEBYSHEV = {"edge": 1.1, "passband_loss_db": 3.0, "stopband_db": 80.0}
+
+
+@lru_cache(maxsize=256)
+def chebyshev_lowpass(cutoff: float, sample_rate: float) -> np.ndarray:
+    """Design the study's low-pass filter.
+
+    Parameters
+    ----------
+    cutoff : float
+        f in Hz: at most 3 dB are lost up to f / 1.1, at least 80 dB from 1.1 f on.
+    sample_rate : float
+        In Hz.
+
+    Returns
+    -------
+    np.ndarray, shape (section, 6), float64
+        Second-order sections for `scipy.signal.sosfilt`.
+    """
+    edge, loss, stop = _CHEBYSHEV.values()
+    order, natural = signal.cheb2ord(cutoff / edge, cutoff * edge, loss, stop, fs=sample_rate)
+    return signal.cheby2(order, stop, natural, output="sos", fs=sample_rate)
+
+
+def _lowpass(audio, sample_rate, value):
+    return signal.sosfilt(chebyshev_lowpass(value, sample_rate), audio, axis=-1)
+
+
+_PEDALBOARD = {"pedalboard": pedalboard.__version__}
+
+#: The registry, in the order of every figure and table.
+EFFECTS: dict[str, Effect] = {
+    entry.name: entry
+    for entry in (
+        Effect(
+            "gain",
+            _pedalboard(pedalboard.Gain, "gain_db"),
+            grid=np.arange(-40.0, 5.1, 1.5),
+            title="Gain",
+            parameter="Gain",
+            unit="dB",
+            limits=(-120.0, 60.0),
+            identity=0.0,
+            settings=_PEDALBOARD,
+        ),
+        Effect(
+            "lowpass",
+            _lowpass,
+            grid=np.geomspace(1600.0, 22000.0 / 1.2, 31)[::-1],
+            title="Low-pass filtering",
+            parameter="Cutoff",
+            unit="kHz",
+            limits=(20.0, np.inf),
+            identity=np.inf,
+            display=1e-3,
+            log=True,
+            below_nyquist=True,
+            settings=_CHEBYSHEV,
+        ),
+        Effect(
+            "reverb",
+            _pedalboard(pedalboard.Reverb, "room_size"),
+            grid=np.round(np.arange(0.01, 1.005, 0.03), 2),
+            title="Reverberation",
+            parameter="Room size",
+            limits=(0.0, 1.0),
+            settings=_PEDALBOARD,
+        ),
+        Effect(
+            "bitcrush",
+            _pedalboard(pedalboard.Bitcrush, "bit_depth"),
+            grid=np.arange(15.0, 3.5, -1.0),
+            title="Bitcrushing",
+            parameter="Bit depth",
+            unit="bit",
+            limits=(1.0, 32.0),
+            identity=16.0,
+            settings=_PEDALBOARD,
+        ),
+    )
+}
+
+
+def register(entry: Effect) -> Effect:
+    """Add an effect, so that every notebook, figure and table takes it by its name.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken, or a value of the grid is outside the limits.
+    """
+    if entry.name in EFFECTS:
+        raise ValueError(f"an effect named {entry.name!r} is registered already")
+    for value in entry.grid:
+        entry.check(value, np.inf)
+    EFFECTS[entry.name] = entry
+    return entry
+
+
+def effect(name: str) -> Effect:
+    """Return the effect registered under `name`; `ValueError` names the known ones otherwise."""
+    if name not in EFFECTS:
+        raise ValueError(f"no effect named {name!r}; there are {', '.join(EFFECTS)}")
+    return EFFECTS[name]
