@@ -1,0 +1,89 @@
+"""The datasets, by name: what there is to analyse.
+
+A dataset is one function that returns a `Dataset` and one entry in `DATASETS`; `register` adds one from
+outside the package. A path to a folder is a dataset too: one in IRMAS layout, or any folder of class subfolders.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from aesens.data.clips import COLUMNS, INSTRUMENTS, Dataset, check_clips, sort_instruments
+from aesens.data.split import SplitError, split_clips
+
+__all__ = [
+    "COLUMNS",
+    "DATASETS",
+    "INSTRUMENTS",
+    "Dataset",
+    "SplitError",
+    "check_clips",
+    "load_dataset",
+    "register",
+    "sort_instruments",
+    "split_clips",
+]
+
+#: Name of each dataset and the place of the function that loads it, imported when asked for.
+DATASETS: dict[str, str | Callable[..., Dataset]] = {
+    "rendered": "aesens.data.rendered:render_dataset",
+    "irmas": "aesens.data.irmas:load_irmas",
+}
+
+
+def register(name: str, loader: str | Callable[..., Dataset]) -> None:
+    """Add a dataset, so that every notebook, figure and table takes it by `name`.
+
+    Parameters
+    ----------
+    name : str
+        Registry name.
+    loader : callable or str
+        Function that returns a `Dataset`, or its place as ``"module:function"``.
+
+    Raises
+    ------
+    ValueError
+        If `name` is taken by another loader.
+    """
+    if DATASETS.get(name, loader) != loader:
+        raise ValueError(f"a dataset named {name!r} is registered already: {DATASETS[name]}")
+    DATASETS[name] = loader
+
+
+def load_dataset(name: str | os.PathLike, **options) -> Dataset:
+    """Load a dataset by its name or from a folder.
+
+    Parameters
+    ----------
+    name : str or path-like
+        A key of `DATASETS`, or a folder: in IRMAS layout (class folders of files named by the IRMAS grammar,
+        perhaps inside ``IRMAS-TrainingData``) or with one subfolder of audio files a class.
+    **options
+        Passed to the loader, e.g. ``songs`` and ``excerpts`` for ``"rendered"``.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ValueError
+        If `name` is neither known nor a folder, or the folder holds no clips.
+    """
+    if isinstance(name, str) and name in DATASETS:
+        loader = DATASETS[name]
+        if isinstance(loader, str):
+            module, _, attribute = loader.partition(":")
+            loader = getattr(import_module(module), attribute)
+        return loader(**options)
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"{str(name)!r} is neither a dataset ({', '.join(DATASETS)}) nor an existing folder")
+    from aesens.data.folder import load_folder
+    from aesens.data.irmas import is_irmas, load_irmas
+
+    return load_irmas(folder, **options) if is_irmas(folder) else load_folder(folder, **options)

@@ -1,0 +1,344 @@
+"""What a dataset is: a table of clips and a way to read one.
+
+Conventions: a clip is one short excerpt with one predominant instrument, cut from a song; the song is the unit
+of independence, so its label is unique over the whole dataset and not only within an instrument. Audio is
+float32 ``(channels, samples)`` at the file's own rate. All clips of a dataset last equally long: what is longer
+is cut to its beginning, what is shorter is padded with zeros at its end. The table is indexed by the clip's name
+(unique, sorted) and holds
+
+========== ======= ===================================================================
+path       str     absolute path of the audio file
+instrument str     code of the predominant instrument or class, e.g. ``"cel"``
+song       str     label of the source recording
+excerpt    int     number of the excerpt within its song
+genre      str     code of the genre, ``""`` where unknown
+drums      str     ``"dru"`` with drums, ``"nod"`` without, ``""`` where unknown
+========== ======= ===================================================================
+
+and, only where the dataset brings its own split, ``split`` (``"train"``, ``"test"`` or ``"unused"``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile as sf
+from tqdm.auto import tqdm
+
+from aesens.cache import atomic_path, cache_dir
+
+__all__ = ["COLUMNS", "INSTRUMENTS", "Dataset", "check_clips", "make_table", "sort_instruments"]
+
+#: The eleven instruments of IRMAS in the order in which they are always shown; other classes follow by name.
+INSTRUMENTS = ("cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi")
+
+#: Columns that every clip table has.
+COLUMNS = ("path", "instrument", "song", "excerpt", "genre", "drums")
+
+#: From this many bytes of audio on, file hashes are remembered between runs.
+_REMEMBER_BYTES = 500_000_000
+
+
+def sort_instruments(codes: Iterable[str]) -> list[str]:
+    """Return the distinct codes in canonical order: those of IRMAS first, others by name.
+
+    Examples
+    --------
+    >>> sort_instruments(["voi", "harp", "cel", "voi"])
+    ['cel', 'voi', 'harp']
+    """
+    rank = {code: position for position, code in enumerate(INSTRUMENTS)}
+    return sorted(set(codes), key=lambda code: (rank.get(code, len(rank)), code))
+
+
+def make_table(rows: Iterable[dict]) -> pd.DataFrame:
+    """Make a clip table from one dictionary a clip.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        Each with ``clip`` and ``path`` and ``instrument`` and ``song``; ``excerpt``, ``genre``, ``drums`` and
+        ``split`` if known.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As the module describes it, sorted by clip.
+
+    Raises
+    ------
+    ValueError
+        If two files give the same clip name.
+    """
+    table = pd.DataFrame(list(rows))
+    twice = table[table["clip"].duplicated(keep=False)].sort_values("clip")
+    if len(twice):
+        first, second = twice["path"].iloc[:2]
+        raise ValueError(f"two files are the same clip {twice['clip'].iloc[0]!r}: {first} and {second}")
+    for column, default in {"excerpt": 1, "genre": "", "drums": ""}.items():
+        table[column] = table[column].fillna(default) if column in table else default
+    table["excerpt"] = table["excerpt"].astype(int)
+    columns = [*COLUMNS, *(["split"] if "split" in table else [])]
+    return table.set_index("clip").sort_index()[columns]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Clips with their labels, and how to read them.
+
+    Attributes
+    ----------
+    name : str
+        Registry name or folder name.
+    title : str
+        What to call it in text.
+    table : pandas.DataFrame
+        One row a clip, see the module.
+    citation, licence : str
+        How to cite the audio and on what terms it comes; empty where unknown.
+    seconds : float
+        Length of every clip as `load` returns it.
+    """
+
+    name: str
+    title: str
+    table: pd.DataFrame = field(repr=False)
+    citation: str = field(default="", repr=False)
+    licence: str = field(default="", repr=False)
+    seconds: float = 3.0
+
+    def __post_init__(self):
+        if missing := [column for column in COLUMNS if column not in self.table]:
+            raise ValueError(f"the table of dataset {self.name!r} lacks the columns {', '.join(missing)}")
+        if not self.table.index.is_unique or not self.table.index.is_monotonic_increasing:
+            raise ValueError(f"the clips of dataset {self.name!r} must be unique and sorted; see make_table")
+        if not len(self.table):
+            raise ValueError(f"dataset {self.name!r} has no clips")
+        if not self.seconds > 0:
+            raise ValueError(f"seconds must be positive, got {self.seconds}")
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def clips(self) -> list[str]:
+        """Names of the clips, in the order of the table."""
+        return list(self.table.index)
+
+    @property
+    def instruments(self) -> list[str]:
+        """Codes of the instruments in canonical order."""
+        return sort_instruments(self.table["instrument"])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hexadecimal hash of what the clips are: their audio files' content, labels and length.
+
+        It does not depend on where the files lie, so a dataset that is moved or copied keeps its embeddings.
+        """
+        labels = self.table.drop(columns="path").astype(str)
+        digest = hashlib.sha256(f"seconds={self.seconds!r}".encode())
+        hashes = file_hashes(self.table["path"])
+        for clip, file_hash, values in zip(labels.index, hashes, labels.to_numpy(), strict=True):
+            digest.update(json.dumps([clip, file_hash, *values]).encode())
+        return digest.hexdigest()
+
+    def load(self, clip: str) -> tuple[np.ndarray, int]:
+        """Read one clip at its native rate and channel count.
+
+        Parameters
+        ----------
+        clip : str
+            A label of the table's index.
+
+        Returns
+        -------
+        audio : np.ndarray, shape (channels, samples), float32
+            Exactly ``round(seconds * sample_rate)`` samples: the beginning of a longer file, or the whole of
+            a shorter one followed by zeros.
+        sample_rate : int
+            In Hz.
+
+        Raises
+        ------
+        ValueError
+            If there is no such clip, or its file cannot be read, is empty or holds values that are not
+            finite.
+        """
+        if clip not in self.table.index:
+            raise ValueError(f"dataset {self.name!r} has no clip {clip!r}")
+        path = self.table.at[clip, "path"]
+        try:
+            with sf.SoundFile(path) as file:
+                rate, samples = file.samplerate, round(self.seconds * file.samplerate)
+                audio = file.read(samples, dtype="float32", always_2d=True).T
+        except (sf.SoundFileError, OSError) as error:
+            raise ValueError(f"cannot read the audio file {path}: {error}") from error
+        if audio.shape[1] == 0:
+            raise ValueError(f"the audio file {path} is empty")
+        if not np.isfinite(audio).all():
+            raise ValueError(f"the audio file {path} holds values that are not finite (NaN or infinity)")
+        padding = samples - audio.shape[1]
+        return np.ascontiguousarray(np.pad(audio, ((0, 0), (0, padding)))), rate
+
+    def select(self, instruments=None, per_song: int | None = None, songs=None) -> Dataset:
+        """Return the dataset of some of the clips.
+
+        Parameters
+        ----------
+        instruments : iterable of str, optional
+            Codes to keep; all by default.
+        per_song : int, optional
+            Keep the first so many excerpts of each song.
+        songs : iterable of str or int, optional
+            Labels of the songs to keep, or how many to keep of each instrument (the first by label).
+
+        Returns
+        -------
+        Dataset
+
+        Raises
+        ------
+        ValueError
+            If an instrument or song is unknown, a number is not positive, or nothing is left.
+        """
+        table = self.table
+        if instruments is not None:
+            table = table[_known(table, "instrument", instruments, self.name)]
+        if isinstance(songs, int):
+            if songs < 1:
+                raise ValueError(f"songs must be at least 1, got {songs}")
+            first = table.groupby("instrument")["song"].transform(
+                lambda s: s.isin(sorted(s.unique())[:songs])
+            )
+            table = table[first.astype(bool)]
+        elif songs is not None:
+            table = table[_known(table, "song", songs, self.name)]
+        if per_song is not None:
+            if per_song < 1:
+                raise ValueError(f"per_song must be at least 1, got {per_song}")
+            ordered = table.sort_values(["song", "excerpt"], kind="stable")
+            table = table.loc[ordered.groupby("song").head(per_song).index].sort_index()
+        return replace(self, table=table)
+
+    def summary(self) -> pd.DataFrame:
+        """Count clips, songs and seconds of each instrument, with a last row of totals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``instrument`` in canonical order, then ``"all"``; columns ``clips``, ``songs`` and
+            ``seconds``.
+        """
+        counts = self.table.groupby("instrument")["song"].agg(clips="size", songs="nunique")
+        counts = counts.reindex(pd.Index(self.instruments, name="instrument"))
+        counts.loc["all"] = [len(self.table), self.table["song"].nunique()]
+        return counts.assign(seconds=counts["clips"] * self.seconds)
+
+    def _repr_html_(self) -> str:
+        notes = "".join(
+            f"<p><small>{escape(text)}</small></p>" for text in (self.citation, self.licence) if text
+        )
+        return f"<p><b>{escape(self.title)}</b> ({len(self)} clips)</p>{self.summary().to_html()}{notes}"
+
+
+def _known(table: pd.DataFrame, column: str, wanted, name: str) -> pd.Series:
+    """Rows whose `column` is among `wanted`, after checking that each of these occurs."""
+    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+    if not wanted:
+        raise ValueError(f"no {column} was chosen from dataset {name!r}")
+    if unknown := [value for value in wanted if value not in set(table[column])]:
+        there = sort_instruments(table[column])
+        shown = ", ".join(there[:20]) + (", ..." if len(there) > 20 else "")
+        raise ValueError(
+            f"dataset {name!r} has no {column} {', '.join(map(repr, unknown))}; there are {shown}"
+        )
+    return table[column].isin(wanted)
+
+
+def check_clips(dataset: Dataset, *, progress: bool = True) -> pd.DataFrame:
+    """Read every clip and list those that should not be analysed.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``clip``, columns ``problem`` and ``path``; empty when all is well. A clip is listed when its
+        file cannot be read, is empty, holds values that are not finite, or is silent (constant).
+    """
+    problems = []
+    for clip in tqdm(dataset.clips, desc="checking clips", disable=not progress, leave=False):
+        try:
+            audio, _ = dataset.load(clip)
+        except ValueError as error:
+            problems.append((clip, str(error)))
+            continue
+        if np.ptp(audio, axis=1).max() == 0:
+            problems.append((clip, "silent"))
+    table = pd.DataFrame(problems, columns=["clip", "problem"]).set_index("clip")
+    return table.assign(path=dataset.table["path"].reindex(table.index))
+
+
+def file_hashes(paths: Iterable[str], *, progress: bool = True) -> list[str]:
+    """Return the SHA-256 of each file.
+
+    Those of large collections are remembered by path, size and time of modification in ``cache_dir("data")``.
+
+    Parameters
+    ----------
+    paths : iterable of str
+    progress : bool
+        Show a progress bar when there is much to read.
+
+    Returns
+    -------
+    list of str
+        Hexadecimal hashes in the order of `paths`.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing.
+    """
+    paths = [str(path) for path in paths]
+    try:
+        stats = [os.stat(path) for path in paths]
+    except OSError as error:
+        raise ValueError(f"cannot read the audio file {error.filename}: {error.strerror}") from error
+    large = sum(stat.st_size for stat in stats) >= _REMEMBER_BYTES
+    memory = cache_dir("data") / "hashes.json" if large else None
+    known = _read_json(memory) if memory else {}
+    hashes = []
+    bar = tqdm(paths, desc="hashing", disable=not (large and progress), leave=False)
+    for path, stat in zip(bar, stats, strict=True):
+        key = f"{path}|{stat.st_size}|{stat.st_mtime_ns}"
+        if key not in known:
+            known[key] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        hashes.append(known[key])
+    if memory:
+        with atomic_path(memory) as temporary:
+            temporary.write_text(json.dumps(known))
+    return hashes
+
+
+def _read_json(path: Path) -> dict:
+    """Content of the file of remembered hashes; a missing or damaged one is as good as none."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
