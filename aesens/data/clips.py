@@ -32,9 +32,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import soundfile as sf
-from tqdm.auto import tqdm
 
 from aesens.cache import atomic_path, cache_dir
+from aesens.progress import tqdm
 
 __all__ = ["COLUMNS", "INSTRUMENTS", "Dataset", "check_clips", "make_table", "sort_instruments"]
 

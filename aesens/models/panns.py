@@ -1,0 +1,200 @@
+"""PANNs CNN14: a convolutional network trained on the tags of AudioSet.
+
+Conventions: mono float32 at 32 kHz; log-mel spectrogram of 64 bands from 50 to 14 000 Hz, frames of 1 024 samples
+every 320 with a periodic Hann window, centred with reflection, ``10 log10`` of the power with a floor of 1e-10; the
+network sees an image ``(1, frame, mel)``. The embedding is the input of the classifier: 2 048 features, one vector a
+clip.
+
+Names of parameters are those of the official checkpoint, ``Cnn14_mAP=0.431.pth``, which holds the mel filters too.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import librosa
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from aesens import weights as weight_files
+from aesens.models.base import Embedder, ModelError, choose_device, seeded
+
+__all__ = ["Cnn14", "PANNs", "read_checkpoint"]
+
+_RATE = 32_000
+_N_FFT = 1024
+_HOP = 320
+# Five poolings by two: fewer frames than this leave nothing to pool.
+_MIN_SAMPLES = (2**5 - 1) * _HOP
+# The checkpoint's Fourier matrix is a windowed DFT; torch.stft takes its place.
+_FOURIER = ("spectrogram_extractor.stft.conv_real.weight", "spectrogram_extractor.stft.conv_imag.weight")
+
+
+class LogMel(nn.Module):
+    """Log-mel spectrogram, ``(batch, samples)`` to ``(batch, frame, 64)``."""
+
+    def __init__(self):
+        super().__init__()
+        filters = librosa.filters.mel(sr=_RATE, n_fft=_N_FFT, n_mels=64, fmin=50, fmax=14_000)
+        self.melW = nn.Parameter(torch.from_numpy(filters.T.copy()), requires_grad=False)
+        self.register_buffer("window", torch.hann_window(_N_FFT), persistent=False)
+
+    def forward(self, waves: torch.Tensor) -> torch.Tensor:
+        stft = torch.stft(
+            waves, _N_FFT, _HOP, window=self.window, center=True, pad_mode="reflect", return_complex=True
+        )
+        power = torch.view_as_real(stft).square().sum(-1)
+        return 10 * torch.log10((power.transpose(1, 2) @ self.melW).clamp(min=1e-10))
+
+
+class ConvBlock(nn.Module):
+    """Two convolutions, each normalised and rectified, then average pooling."""
+
+    def __init__(self, width: int, channels: int, pool: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.pool = pool
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        image = F.relu(self.bn1(self.conv1(image)), inplace=True)
+        image = F.relu(self.bn2(self.conv2(image)), inplace=True)
+        return F.avg_pool2d(image, self.pool) if self.pool > 1 else image
+
+    def fold(self) -> None:
+        self.conv1, self.bn1 = fuse_conv_bn_eval(self.conv1, self.bn1), nn.Identity()
+        self.conv2, self.bn2 = fuse_conv_bn_eval(self.conv2, self.bn2), nn.Identity()
+
+
+class Cnn14(nn.Module):
+    """Waveforms in, embeddings out.
+
+    Notes
+    -----
+    The weights are those of a new network, drawn as in the original: Xavier uniform kernels, zero biases, batch
+    normalisation at identity. The classifier, ``fc_audioset``, is part of the checkpoint; the embedding stands
+    before it.
+
+    References
+    ----------
+    Q. Kong, Y. Cao, T. Iqbal, Y. Wang, W. Wang, M. D. Plumbley, "PANNs: Large-Scale Pretrained Audio Neural
+    Networks for Audio Pattern Recognition", IEEE/ACM TASLP 28, 2020, table I.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.logmel_extractor = LogMel()
+        self.bn0 = nn.BatchNorm2d(64)
+        widths = (1, 64, 128, 256, 512, 1024, 2048)
+        for i in range(1, 7):
+            self.add_module(f"conv_block{i}", ConvBlock(widths[i - 1], widths[i], pool=2 if i < 6 else 1))
+        self.fc1 = nn.Linear(2048, 2048)
+        self.fc_audioset = nn.Linear(2048, 527)
+        for layer in self.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                nn.init.xavier_uniform_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def blocks(self) -> list[ConvBlock]:
+        """The six convolution blocks in order."""
+        return [getattr(self, f"conv_block{i}") for i in range(1, 7)]
+
+    def forward(self, waves: torch.Tensor) -> torch.Tensor:
+        """Embed waveforms ``(batch, samples)`` as ``(batch, 2048)``."""
+        logmel = self.logmel_extractor(waves)
+        # One normalisation a mel band.
+        image = self.bn0(logmel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1)
+        image = image.contiguous(memory_format=torch.channels_last)
+        for block in self.blocks():
+            image = block(image)
+        over_time = image.mean(dim=3)
+        return F.relu(self.fc1(over_time.amax(dim=2) + over_time.mean(dim=2)))
+
+    def fold(self) -> Cnn14:
+        """Fold each batch normalisation into the convolution before it: the same function, faster."""
+        self.eval()
+        for block in self.blocks():
+            block.fold()
+        return self.to(memory_format=torch.channels_last)
+
+
+def read_checkpoint(path: Path, network: Cnn14) -> None:
+    """Copy the weights of the official checkpoint into a network, in place.
+
+    Parameters
+    ----------
+    path : path-like
+        A file of ``torch.save`` with the state dictionary under ``"model"``.
+    network : Cnn14
+        Not yet folded.
+
+    Raises
+    ------
+    ModelError
+        If the file holds anything but tensors and numbers, or not the network's parameters.
+    """
+    try:
+        state = dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+    except (pickle.UnpicklingError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is not a PANNs checkpoint: {error}") from error
+    for name in _FOURIER:
+        state.pop(name, None)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"{path} does not hold the parameters of CNN14: {error}") from error
+
+
+class PANNs(Embedder):
+    """PANNs CNN14, one embedding a clip."""
+
+    name = "panns"
+    sample_rate = _RATE
+    dimension = 2048
+    default_batch_size = 64
+
+    @classmethod
+    def load(cls, weights="auto", seed=0, device=None, pooling="mean", batch_size=None) -> PANNs:
+        """Build CNN14 with its weights.
+
+        Parameters
+        ----------
+        weights : {"auto", "pretrained", "untrained"}
+            See `aesens.models.load_model`.
+        seed : int
+            Of untrained weights.
+        device, pooling, batch_size
+            See `Embedder`. There is one frame a clip, so `pooling` changes nothing.
+
+        Returns
+        -------
+        PANNs
+        """
+        files, info = weight_files.resolve("panns", weights, seed)
+
+        def build():
+            network = seeded(Cnn14, seed)
+            if files is not None:
+                (path,) = files.values()
+                read_checkpoint(path, network)
+            return network.fold()
+
+        if batch_size is None and choose_device(device).type == "cpu":
+            # Keeps every activation below 32 MiB, the size from which the C library maps fresh memory each time.
+            batch_size = 4
+        return cls(build, info, device=device, pooling=pooling, batch_size=batch_size)
+
+    def frames(self, waves: torch.Tensor) -> torch.Tensor:
+        """Embed clips ``(batch, samples)`` as ``(batch, 1, 2048)``."""
+        if waves.shape[1] < _MIN_SAMPLES:
+            raise ValueError(
+                f"panns needs clips of {_MIN_SAMPLES} samples ({_MIN_SAMPLES / _RATE:.2f} s) or more, "
+                f"got {waves.shape[1]}"
+            )
+        return self.network(waves)[:, None]

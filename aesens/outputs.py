@@ -1,0 +1,96 @@
+"""Figures and tables of a run, each with its provenance.
+
+A figure is saved as png (screen resolution) and pdf (vector), a table as csv. Beside them, in ``provenance/``, a JSON
+file of the same name says what made them: profile, data set, models with their weights and whether these are
+pretrained, seed, package versions, caption. The same facts stand in the metadata of the png and pdf. No time stamp
+is written, so equal results give equal files.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from aesens.cache import atomic_path
+
+__all__ = ["package_versions", "save_figure", "save_table"]
+
+_PACKAGES = (
+    "aesens",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "torch",
+    "transformers",
+    "pedalboard",
+    "soxr",
+    "symusic",
+    "umap-learn",
+    "xarray",
+    "zarr",
+)
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers.
+
+    Examples
+    --------
+    >>> sorted(package_versions())[:2]
+    ['aesens', 'numpy']
+    """
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _provenance(folder: Path, name: str, provenance: dict) -> None:
+    with atomic_path(folder / "provenance" / f"{name}.json") as path:
+        path.write_text(json.dumps(provenance, indent=1, sort_keys=True, default=str) + "\n")
+
+
+def save_figure(figure: plt.Figure, folder: Path, name: str, provenance: dict) -> None:
+    """Save a figure as png and pdf with its provenance.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    folder : pathlib.Path
+    name : str
+        File name without ending.
+    provenance : dict
+        Facts about the run; ``caption`` doubles as the alternative text.
+    """
+    summary = json.dumps(provenance, sort_keys=True, default=str)
+    caption = provenance.get("caption", name)
+    png = {"Title": name, "Description": caption, "Comment": summary, "Software": None}
+    pdf = {"Title": name, "Subject": caption, "Keywords": summary, "CreationDate": None, "ModDate": None}
+    for ending, metadata in (("png", png), ("pdf", pdf)):
+        with atomic_path(folder / f"{name}.{ending}") as path:
+            figure.savefig(path, metadata=metadata)
+    _provenance(folder, name, provenance)
+
+
+def save_table(table: pd.DataFrame, folder: Path, name: str, provenance: dict) -> None:
+    """Save a table as csv, floats to six significant digits, with its provenance.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Written without its index.
+    folder, name, provenance
+        As in `save_figure`.
+    """
+    with atomic_path(folder / f"{name}.csv") as path:
+        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    _provenance(folder, name, provenance)

@@ -1,0 +1,34 @@
+"""Figures. Functions take arrays or tidy tables and return a matplotlib figure; none computes a result.
+
+Conventions: strength grows to the right on every axis (so cutoff and bit depth fall), colour from light to dark is
+strength, models and effects come in the same order and colour everywhere, and untrained weights are named in every
+legend or panel title.
+"""
+
+from aesens.plots.audio import effect_strip
+from aesens.plots.curves import auc_curves, sensitivity_curves, spectra
+from aesens.plots.data import clean_classification, clean_map, clips_per_instrument
+from aesens.plots.maps import claims_map, condition_title, effect_column, heatmap, model_effect_row, model_row
+from aesens.plots.style import grid, use_style
+from aesens.plots.trajectories import correlation_grid, correlation_violins, trajectory_grid
+
+__all__ = [
+    "auc_curves",
+    "claims_map",
+    "clean_classification",
+    "clean_map",
+    "clips_per_instrument",
+    "condition_title",
+    "correlation_grid",
+    "correlation_violins",
+    "effect_column",
+    "effect_strip",
+    "grid",
+    "heatmap",
+    "model_effect_row",
+    "model_row",
+    "sensitivity_curves",
+    "spectra",
+    "trajectory_grid",
+    "use_style",
+]

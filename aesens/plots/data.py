@@ -1,0 +1,116 @@
+"""Pictures of the data and of the clean embeddings."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from aesens import names
+from aesens.plots.style import WIDTH, present
+
+__all__ = ["clean_classification", "clean_map", "clips_per_instrument"]
+
+_SIDES = {"train": ("Training", "#0072B2"), "test": ("Test", "#E69F00"), "unused": ("Not used", "#BFBFBF")}
+
+
+def clips_per_instrument(table: pd.DataFrame) -> plt.Figure:
+    """Clips and songs an instrument, by side of the split.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``instrument``, ``split``, ``clips``, ``songs``.
+    """
+    instruments = present(table, "instrument")
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.8), sharey=True)
+    for ax, unit in zip(axes, ("clips", "songs"), strict=True):
+        left = np.zeros(len(instruments))
+        for side in present(table, "split"):
+            label, colour = _SIDES.get(side, (side, "#56B4E9"))
+            part = table[table["split"] == side].set_index("instrument")[unit]
+            count = part.reindex(instruments).fillna(0).to_numpy()
+            ax.barh(range(len(instruments)), count, left=left, color=colour, label=label)
+            left += count
+        ax.set_xlabel(unit.capitalize())
+    axes[0].set_yticks(range(len(instruments)), map(names.instrument_title, instruments))
+    axes[0].invert_yaxis()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
+def clean_map(table: pd.DataFrame) -> plt.Figure:
+    """Clean clips of each model on two axes, coloured by instrument.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``instrument``, ``x``, ``y``, ``explained`` (share of variance on both).
+    """
+    models = present(table, "model")
+    columns = min(3, len(models))
+    rows = -(-len(models) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 2.3 * rows + 0.4), squeeze=False)
+    for ax in axes.flat[len(models) :]:
+        ax.set_axis_off()
+    for ax, model in zip(axes.flat, models, strict=False):
+        part = table[table["model"] == model]
+        for code in present(part, "instrument"):
+            clips = part[part["instrument"] == code]
+            ax.scatter(
+                clips["x"],
+                clips["y"],
+                s=13,
+                color=names.colour(code),
+                label=names.instrument_title(code),
+                linewidth=0.3,
+                edgecolor="white",
+            )
+        title = names.model_title(model, bool(part["pretrained"].iloc[0]))
+        ax.set_title(f"{title}: {part['explained'].iloc[0]:.0%} of variance")
+        ax.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    spare = len(models) < rows * columns
+    if spare:
+        axes.flat[-1].legend(handles, labels, loc="center", ncols=2)
+    else:
+        figure.legend(handles, labels, loc="outside lower center", ncols=6)
+    return figure
+
+
+def clean_classification(table: pd.DataFrame) -> plt.Figure:
+    """ROC-AUC on clean clips, pretrained weights beside the same network untrained.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``data``, ``model``, ``pretrained``, ``roc_auc``, ``low``, ``high``.
+    """
+    datasets, models = present(table, "data"), present(table, "model")
+    figure, axes = plt.subplots(
+        1, len(datasets), figsize=(WIDTH, 0.42 * len(models) + 1.2), squeeze=False, sharey=True
+    )
+    for ax, data in zip(axes[0], datasets, strict=True):
+        part = table[table["data"] == data]
+        for pretrained, marker, offset in ((True, "o", -0.13), (False, "s", 0.13)):
+            chosen = part[part["pretrained"] == pretrained]
+            if chosen.empty:
+                continue
+            y = np.array([models.index(model) for model in chosen["model"]]) + offset
+            colour = "#0072B2" if pretrained else "#7F7F7F"
+            ax.hlines(y, chosen["low"], chosen["high"], color=colour, linewidth=2, alpha=0.5)
+            label = "Pretrained" if pretrained else "Untrained control"
+            face = colour if pretrained else "white"
+            ax.scatter(
+                chosen["roc_auc"], y, color=colour, facecolor=face, marker=marker, s=28, label=label, zorder=3
+            )
+        ax.axvline(0.5, color="black", linewidth=0.8, linestyle=":")
+        ax.set(title=data, xlabel="ROC-AUC, clean test clips")
+        ax.grid(axis="x", color="#E5E5E5")
+    axes[0, 0].set_yticks(range(len(models)), map(names.model_title, models))
+    axes[0, 0].invert_yaxis()
+    handles = {
+        label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
+    return figure

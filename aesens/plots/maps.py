@@ -1,0 +1,177 @@
+"""Tables as pictures: heat maps with their numbers, and the claims at one look."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from aesens import names
+from aesens.effects import effect
+from aesens.plots.style import WIDTH, present
+
+__all__ = ["claims_map", "condition_title", "effect_column", "heatmap", "model_effect_row", "model_row"]
+
+
+def model_row(key: tuple) -> str:
+    """Row title from (model, pretrained)."""
+    return names.model_title(key[0], bool(key[1]))
+
+
+def model_effect_row(key: tuple) -> str:
+    """Row title from (model, pretrained, effect)."""
+    return f"{model_row(key)}: {effect(key[2]).title.lower()}"
+
+
+def effect_column(name: str) -> str:
+    """Column title of an effect."""
+    return effect(name).title
+
+
+def condition_title(condition: str) -> str:
+    """Column title of a training and test condition, e.g. ``"clean-effected"``."""
+    trained, tested = condition.split("-")
+    return f"{trained} →\n{tested}"
+
+
+def heatmap(
+    table: pd.DataFrame,
+    value: str,
+    *,
+    rows: list[str],
+    column: str,
+    label: str,
+    cmap: str = "viridis",
+    limits: tuple[float, float] | None = None,
+    centre: float | None = None,
+    form: str = "{:.2f}",
+    mark: str | None = None,
+    column_title=str,
+    row_title=None,
+    height: float = 0.26,
+    width: float = WIDTH,
+) -> plt.Figure:
+    """Numbers in coloured cells.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row a cell.
+    value : str
+        Column of the number.
+    rows : list of str
+        Columns that name a row; a line is drawn where the first changes.
+    column : str
+        Column that names a column.
+    label : str
+        Of the colour bar.
+    cmap, limits, centre
+        Colours; with `centre` the limits are symmetric about it.
+    form : str
+        Format of the number.
+    mark : str, optional
+        Column of booleans: those cells are bold with an asterisk.
+    column_title, row_title : callable, optional
+        Names for people; `row_title` takes the tuple of a row's values.
+    height, width : float
+        Of a row and of the figure, in inches.
+    """
+    order = list(dict.fromkeys(table[rows].itertuples(index=False, name=None)))
+    columns = present(table, column)
+    values = np.full((len(order), len(columns)), np.nan)
+    marks = np.zeros(values.shape, bool)
+    for key, col, number, marked in zip(
+        table[rows].itertuples(index=False, name=None),
+        table[column],
+        table[value],
+        table[mark] if mark else [False] * len(table),
+        strict=True,
+    ):
+        place = order.index(key), columns.index(col)
+        values[place], marks[place] = number, bool(marked)
+    if limits is None:
+        limits = (float(np.nanmin(values)), float(np.nanmax(values)))
+    if centre is not None:
+        reach = max(abs(limits[0] - centre), abs(limits[1] - centre), 1e-9)
+        limits = (centre - reach, centre + reach)
+    figure, ax = plt.subplots(figsize=(width, height * len(order) + 1.1))
+    image = ax.imshow(values, aspect="auto", cmap=cmap, vmin=limits[0], vmax=limits[1])
+    for (i, j), number in np.ndenumerate(values):
+        if np.isfinite(number):
+            shade = np.dot(image.cmap(image.norm(number))[:3], (0.299, 0.587, 0.114))
+            text = form.format(number) + ("*" if marks[i, j] else "")
+            weight = "bold" if marks[i, j] else "normal"
+            ax.text(
+                j,
+                i,
+                text,
+                ha="center",
+                va="center",
+                fontsize=6.5,
+                color="w" if shade < 0.5 else "k",
+                weight=weight,
+            )
+    ax.set_xticks(range(len(columns)), [column_title(c) for c in columns])
+    ax.xaxis.tick_top()
+    if len(columns) > 6:
+        ax.tick_params(axis="x", rotation=35)
+        plt.setp(ax.get_xticklabels(), ha="left")
+    title = row_title or (lambda key: " ".join(map(str, key)))
+    ax.set_yticks(range(len(order)), [title(key) for key in order])
+    ax.tick_params(length=0)
+    for i in range(1, len(order)):
+        if order[i][0] != order[i - 1][0]:
+            ax.axhline(i - 0.5, color="white", linewidth=2)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    figure.colorbar(image, ax=ax, label=label, pad=0.01, aspect=25)
+    return figure
+
+
+_VERDICTS = {
+    "supported": ("#0072B2", "supported"),
+    "not supported": ("#D55E00", "not supported"),
+    "inconclusive": ("#E6C65C", "inconclusive"),
+    "control": ("#E3E3E3", "untrained control: no verdict"),
+}
+
+
+def claims_map(table: pd.DataFrame) -> plt.Figure:
+    """Verdict of each claim for each model and effect.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``claim``, ``title``, ``model``, ``pretrained``, ``effect``, ``statistic``, ``verdict``.
+    """
+    claims, models, effects = (present(table, name) for name in ("claim", "model", "effect"))
+    figure, axes = plt.subplots(
+        1, len(effects), figsize=(WIDTH, 0.36 * len(models) * 1.0 + 2.0), sharey=True, squeeze=False
+    )
+    trained = dict(zip(table["model"], table["pretrained"], strict=True))
+    for ax, name in zip(axes[0], effects, strict=True):
+        for row in table[table["effect"] == name].itertuples():
+            place = claims.index(row.claim), models.index(row.model)
+            colour = _VERDICTS[row.verdict][0]
+            ax.add_patch(
+                plt.Rectangle((place[0] - 0.47, place[1] - 0.46), 0.94, 0.92, color=colour, linewidth=0)
+            )
+            dark = row.verdict in ("supported", "not supported")
+            text = f"{row.statistic:.2f}" if np.isfinite(row.statistic) else "–"
+            ax.text(*place, text, ha="center", va="center", fontsize=5.6, color="white" if dark else "black")
+        ax.set(xlim=(-0.5, len(claims) - 0.5), ylim=(len(models) - 0.5, -0.5), title=effect(name).title)
+        ax.set_xticks(range(len(claims)), claims)
+        ax.tick_params(length=0)
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+    axes[0, 0].set_yticks(range(len(models)), [model_row((m, trained[m])) for m in models])
+    patches = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour, _ in _VERDICTS.values()]
+    figure.legend(patches, [text for _, text in _VERDICTS.values()], loc="outside upper center", ncols=4)
+    titles = dict(zip(table["claim"], table["title"], strict=True))
+    figure.supxlabel(
+        "   ".join(f"{claim}: {titles[claim]}" for claim in claims[:3])
+        + "\n"
+        + "   ".join(f"{claim}: {titles[claim]}" for claim in claims[3:]),
+        fontsize=7,
+    )
+    return figure

@@ -1,0 +1,145 @@
+"""Trajectories on a plane, and how well a direction follows them."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+
+from aesens import names
+from aesens.plots.style import grid, parameter_axis, present
+
+__all__ = ["correlation_grid", "correlation_violins", "trajectory_grid"]
+
+
+def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str]) -> plt.Figure:
+    """Trajectories of a few clips, coloured by strength, the clean clip marked.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``effect``, ``clip``, ``strength`` (-1 for the clean clip), ``x``, ``y``.
+    axis_names : tuple of str
+        What the axes are.
+    """
+    figure, panels = grid(table, sharex=False, height=1.55)
+    for ax, part, _ in panels:
+        strengths = int(part["strength"].max()) + 1
+        colours = names.strength_colours(strengths)
+        for _, clip in part.groupby("clip", sort=True):
+            path = clip[clip["strength"] >= 0].sort_values("strength")
+            ax.plot(path["x"], path["y"], color="#BBBBBB", linewidth=0.6, zorder=1)
+            ax.scatter(path["x"], path["y"], s=9, color=colours[path["strength"]], linewidth=0, zorder=2)
+        clean = part[part["strength"] < 0]
+        ax.scatter(
+            clean["x"],
+            clean["y"],
+            marker="*",
+            s=34,
+            color="#D55E00",
+            edgecolor="white",
+            linewidth=0.4,
+            zorder=3,
+        )
+        ax.set(xticks=[], yticks=[])
+        ax.margins(0.08)
+    effects = len(present(table, "effect"))
+    for ax, _, _ in panels[-effects:]:
+        ax.set_xlabel(axis_names[0])
+    for ax, _, _ in panels[::effects]:
+        ax.set_ylabel(axis_names[1])
+    scale = ScalarMappable(Normalize(0, 1), ListedColormap(names.strength_colours(64)))
+    bar = figure.colorbar(
+        scale, ax=figure.axes, location="bottom", fraction=0.02, aspect=50, pad=0.02, ticks=[0, 1]
+    )
+    bar.ax.set_xticklabels(["nearly clean\n(gain: −40 dB)", "strongest\n(gain: +5 dB)"])
+    bar.outline.set_visible(False)
+    star = plt.Line2D([], [], marker="*", color="#D55E00", linestyle="", markersize=8, label="Clean clip")
+    figure.legend(handles=[star], loc="outside upper right")
+    return figure
+
+
+def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:
+    """Projection on the global CCA direction against the parameter, for held-out songs of one instrument.
+
+    Parameters
+    ----------
+    points : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``effect``, ``split``, ``clip``, ``parameter``, ``projection``.
+    summary : pandas.DataFrame
+        Columns ``model``, ``effect``, ``in_sample``, ``held_out``: squared Spearman correlations.
+    """
+    figure, panels = grid(points, sharey=False)
+    for ax, part, kind in panels:
+        for side, colour, order in (("train", "#C6C6C6", 1), ("test", "#0072B2", 2)):
+            for _, clip in part[part["split"] == side].groupby("clip", sort=True):
+                x = clip["parameter"] * kind.display
+                ax.plot(
+                    x,
+                    clip["projection"],
+                    color=colour,
+                    linewidth=0.7,
+                    marker="o",
+                    markersize=1.6,
+                    zorder=order,
+                )
+        chosen = (summary["model"] == part["model"].iloc[0]) & (summary["effect"] == kind.name)
+        row = summary[chosen].iloc[0]
+        ax.set_title(
+            f"$\\rho^2$ = {row['held_out']:.2f} held out ({row['in_sample']:.2f} in-sample)",
+            fontsize=6.5,
+            pad=2,
+            loc="left",
+        )
+        ax.set_yticks([])
+        parameter_axis(ax, kind, part["parameter"].to_numpy(), label=False)
+    effects = len(present(points, "effect"))
+    for position, (ax, _, kind) in enumerate(panels):
+        if position < effects:
+            ax.text(0.5, 1.24, kind.title, transform=ax.transAxes, ha="center", fontsize=8.5)
+        if position >= len(panels) - effects:
+            ax.set_xlabel(kind.label)
+        if position % effects == 0:
+            ax.set_ylabel("Projection on $u$")
+    lines = [plt.Line2D([], [], color=c, marker="o", markersize=3) for c in ("#C6C6C6", "#0072B2")]
+    figure.legend(
+        lines, ["Training songs (fitted)", "Test songs (held out)"], loc="outside upper center", ncols=2
+    )
+    return figure
+
+
+def correlation_violins(table: pd.DataFrame) -> plt.Figure:
+    """Distributions over clips of the sample-wise R^2: in-sample, held-out strengths, permutation null, noise.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``effect``, ``kind``, ``value``.
+    """
+    looks = {
+        "in-sample": ("In-sample", "#E69F00"),
+        "held-out": ("Held-out strengths", "#0072B2"),
+        "null": ("Permutation null, held out", "#A6A6A6"),
+        "noise in-sample": ("White noise, in-sample", "#F3D08B"),
+        "noise held-out": ("White noise, held out", "#D0D0D0"),
+    }
+    kinds = [kind for kind in looks if kind in set(table["kind"])]
+    figure, panels = grid(table, sharex=True, sharey=True, height=1.3)
+    for ax, part, _ in panels:
+        values = [np.clip(part.loc[part["kind"] == kind, "value"].to_numpy(float), -1, 1) for kind in kinds]
+        boxes = ax.boxplot(
+            values, widths=0.65, patch_artist=True, showfliers=False, medianprops={"color": "black"}
+        )
+        for box, kind in zip(boxes["boxes"], kinds, strict=True):
+            box.set(facecolor=looks[kind][1], linewidth=0.6)
+        ax.axhline(0, color="black", linewidth=0.6, linestyle=":")
+        ax.set(xticks=[], ylim=(-1.05, 1.08))
+    for ax, _, _ in panels[:: len(present(table, "effect"))]:
+        ax.set_ylabel("$R^2$")
+    patches = [
+        plt.Rectangle((0, 0), 1, 1, facecolor=looks[k][1], edgecolor="black", linewidth=0.5) for k in kinds
+    ]
+    figure.legend(patches, [looks[k][0] for k in kinds], loc="outside upper center", ncols=3)
+    return figure

@@ -1,0 +1,188 @@
+"""Run a profile: execute the numbered notebooks in order with papermill.
+
+Each notebook gets the run's settings through its tagged parameters cell. The executed copies go to
+``runs/<profile>/``, figures and tables to ``figures/<profile>/``. A notebook that fails stops the run and leaves its
+copy with the traceback; one that stops because the data cannot be split by song is reported and the run goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aesens.cache import atomic_path, cache_dir, runtime_environment
+from aesens.paths import repository
+
+__all__ = ["RunError", "notebooks", "run"]
+
+
+class RunError(RuntimeError):
+    """A notebook failed, or there is none to run."""
+
+
+def notebooks(root: Path, only: str | None = None) -> list[Path]:
+    """Numbered notebooks in order, without those from 90 on unless they are named.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The repository.
+    only : str, optional
+        Comma-separated beginnings of names, e.g. ``"04,05"``.
+
+    Raises
+    ------
+    RunError
+        If `only` names a notebook that is not there.
+    """
+    found = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    if not only:
+        return [path for path in found if path.name < "90"]
+    chosen = []
+    for start in (item.strip() for item in only.split(",") if item.strip()):
+        named = [path for path in found if path.name.startswith(start)]
+        if not named:
+            raise RunError(f"--only {start}: no such notebook; there are {', '.join(p.stem for p in found)}")
+        chosen += named
+    return sorted(set(chosen))
+
+
+@dataclass
+class _Outcome:
+    """What became of one notebook."""
+
+    name: str
+    seconds: float
+    stopped: str = field(default="")
+
+
+def run(
+    parameters: dict, *, only: str | None = None, keep: bool = False, fresh: bool = False
+) -> list[_Outcome]:
+    """Execute notebooks.
+
+    Parameters
+    ----------
+    parameters : dict
+        For the parameters cells: ``profile`` and, where they differ from it, ``models``, ``effects``,
+        ``instruments``, ``weights``, ``data``, ``seed``, ``jobs``, ``device``, ``out``.
+    only : str, optional
+        See `notebooks`.
+    keep : bool
+        Whether to put the executed copies in the place of the notebooks, outputs included, for a commit.
+    fresh : bool
+        Whether to forget stored embeddings and results first. Downloads and rendered clips are kept.
+
+    Returns
+    -------
+    list
+        One entry a notebook, with its name, its time in seconds and why it stopped early, if it did.
+
+    Raises
+    ------
+    RunError
+        If a notebook fails; names it and the cell.
+    """
+    root = repository()
+    if root is None:
+        raise RunError(f"no notebooks/ in {Path.cwd()} or above; run from within a clone of the compendium")
+    chosen = notebooks(root, only)
+    parameters = {key: value for key, value in parameters.items() if value is not None}
+    profile = parameters["profile"]
+    out = Path(parameters.get("out") or root / "figures" / profile).resolve()
+    parameters["out"] = os.path.relpath(out, root)
+    if parameters.get("data") and Path(parameters["data"]).exists():
+        parameters["data"] = os.path.relpath(Path(parameters["data"]).resolve(), root)
+    if fresh:
+        for name in ("store", "results"):
+            shutil.rmtree(cache_dir(name))
+    copies = root / "runs" / out.name
+    copies.mkdir(parents=True, exist_ok=True)
+
+    # The kernel inherits these: nothing is written outside the cache, and bars are text that reaches this terminal.
+    os.environ.update(runtime_environment(), AESENS_PLAIN_PROGRESS="1")
+    _quieten_kernels(Path(os.environ["IPYTHONDIR"]))
+    _prepare(parameters)
+    started = time.monotonic()
+    outcomes = []
+    for number, path in enumerate(chosen, 1):
+        print(f"[{number}/{len(chosen)}] {path.stem}", flush=True)
+        outcomes.append(_execute(path, copies / path.name, parameters, root))
+        last = outcomes[-1]
+        print(f"      {last.stopped or 'done'} ({last.seconds:.0f} s)", flush=True)
+        if keep:
+            shutil.copyfile(copies / path.name, path)
+    print(
+        f"{len(outcomes)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {parameters['out']}"
+    )
+    return outcomes
+
+
+def _prepare(parameters: dict) -> None:
+    """Check the settings and fetch weights here, where bars are seen and an error is one line."""
+    from aesens.study import Study
+
+    study = Study(**parameters)
+    for name in study.models:
+        if not study.model(name).weights.pretrained and study.weights == "auto":
+            print(
+                f"{name}: untrained control; its official weights are neither cached nor reachable (see README.md)"
+            )
+            # Every notebook would try again otherwise.
+            os.environ["AESENS_OFFLINE"] = "1"
+
+
+def _quieten_kernels(folder: Path) -> None:
+    """Let kernels say errors only: their notes on transport would stand between the bars."""
+    config = folder / "profile_default" / "ipython_kernel_config.json"
+    if not config.exists():
+        with atomic_path(config) as temporary:
+            temporary.write_text('{"IPKernelApp": {"log_level": 40}}\n')
+
+
+def _execute(path: Path, copy: Path, parameters: dict, root: Path) -> _Outcome:
+    # Slow to import, and only wanted once the environment above is set: jupyter reads it when imported.
+    import nbformat
+    import papermill
+
+    started = time.monotonic()
+    stopped = ""
+    try:
+        papermill.execute_notebook(
+            path,
+            copy,
+            parameters=parameters,
+            cwd=root,
+            kernel_name="python3",
+            progress_bar={"desc": "      cells", "leave": False, "file": sys.stderr},
+            stderr_file=sys.stderr,
+        )
+    except papermill.PapermillExecutionError as error:
+        if error.ename != "NeedsSplit":
+            raise RunError(
+                f"{path.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+                f"The executed copy with the traceback: {os.path.relpath(copy, root)}"
+            ) from None
+        stopped = f"stopped early: {error.evalue}"
+    notebook = nbformat.read(copy, as_version=4)
+    _clean(notebook)
+    nbformat.write(notebook, copy)
+    return _Outcome(path.stem, time.monotonic() - started, stopped)
+
+
+def _clean(notebook) -> None:
+    """Drop what differs from run to run and tells a reader nothing: bars, times, papermill's notes."""
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if cell.metadata.get("tags"):
+            cell.metadata.tags = [tag for tag in cell.metadata.tags if tag != "papermill-error-cell-tag"]
+        if cell.cell_type == "code":
+            cell.outputs = [
+                out for out in cell.outputs if not (out.output_type == "stream" and out.name == "stderr")
+            ]

@@ -1,0 +1,380 @@
+"""How far an effect moves an embedding, and how regularly.
+
+Conventions: `clean` is (clip, feature), `trajectories` is (strength, clip, feature) with the strengths in order, and
+a *step* is the L2 distance between neighbouring strengths of one clip. Distances are computed in float64. A single
+distance does not tell how an embedding reacts (S. Srivastava et al., A study on robustness to perturbations for
+representations of environmental sound, EUSIPCO 2022), hence cosine, L2 and Fréchet side by side.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.linalg import svdvals
+from scipy.stats import rankdata
+
+from aesens.statistics import (
+    check_trajectories,
+    permutation_p_value,
+    permute_within_clips,
+    spearman_rows,
+    standardised_ranks,
+)
+
+__all__ = [
+    "clean_scale",
+    "cosine_distance",
+    "discontinuity",
+    "frechet_curve",
+    "frechet_distance",
+    "frechet_floor",
+    "kendall_rows",
+    "l2_distance",
+    "monotonicity",
+    "monotonicity_null",
+]
+
+
+def cosine_distance(clean: np.ndarray, trajectories: np.ndarray) -> np.ndarray:
+    """Cosine distance of every effected embedding from its clean clip.
+
+    Parameters
+    ----------
+    clean : array, shape (clip, feature)
+    trajectories : array, shape (strength, clip, feature)
+
+    Returns
+    -------
+    array, shape (strength, clip)
+        One minus the cosine, in [0, 2]; NaN where an embedding is zero. It is computed as half the squared
+        distance of the unit vectors, which keeps its digits when the two nearly coincide.
+
+    Examples
+    --------
+    >>> cosine_distance([[1.0, 0.0]], [[[2.0, 0.0]], [[0.0, 3.0]], [[-1.0, 0.0]]]).ravel().tolist()
+    [0.0, 1.0, 2.0]
+    """
+    trajectories, clean = check_trajectories(trajectories, clean)
+    reference = _unit(clean.astype(np.float64))
+    return np.stack(
+        [0.5 * ((_unit(x.astype(np.float64)) - reference) ** 2).sum(axis=-1) for x in trajectories]
+    )
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def l2_distance(clean: np.ndarray, trajectories: np.ndarray, scale: float | None = None) -> np.ndarray:
+    """L2 distance of every effected embedding from its clean clip, in units of the spread of clean clips.
+
+    Parameters
+    ----------
+    clean : array, shape (clip, feature)
+    trajectories : array, shape (strength, clip, feature)
+    scale : float, optional
+        The unit. By default `clean_scale` of `clean`, the study's choice; 1 gives plain distances.
+
+    Returns
+    -------
+    array, shape (strength, clip)
+
+    Examples
+    --------
+    >>> l2_distance([[0.0, 0.0], [0.0, 2.0]], [[[3.0, 4.0], [0.0, 2.0]]]).tolist()
+    [[2.5, 0.0]]
+    """
+    trajectories, clean = check_trajectories(trajectories, clean)
+    scale = clean_scale(clean) if scale is None else float(scale)
+    if not scale > 0:
+        raise ValueError(f"the scale of distances must be positive, not {scale}: are all clean clips alike?")
+    reference = clean.astype(np.float64)
+    return np.stack([np.linalg.norm(x - reference, axis=-1) for x in trajectories]) / scale
+
+
+def clean_scale(clean: np.ndarray) -> float:
+    """Median L2 distance between two different clean clips.
+
+    Parameters
+    ----------
+    clean : array, shape (clip, feature)
+        At least two clips.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> clean_scale([[0.0], [1.0], [5.0]])
+    4.0
+    """
+    clean = np.asarray(clean, dtype=np.float64)
+    if clean.ndim != 2 or len(clean) < 2:
+        raise ValueError(
+            f"the scale needs at least two clean clips of shape (clip, feature), not {clean.shape}"
+        )
+    centred = clean - clean.mean(axis=0)
+    gram = centred @ centred.T
+    rows, columns = np.triu_indices(len(clean), 1)
+    squared = np.diag(gram)[rows] + np.diag(gram)[columns] - 2 * gram[rows, columns]
+    return float(np.median(np.sqrt(np.maximum(squared, 0.0))))
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    r"""Fréchet distance between two sets of embeddings, each taken as a normal distribution.
+
+    Parameters
+    ----------
+    a : array, shape (n, feature)
+    b : array, shape (m, feature)
+        Two sets of at least two embeddings each.
+
+    Returns
+    -------
+    float
+        The squared distance :math:`|\mu_a-\mu_b|^2 + \mathrm{tr}(C_a + C_b - 2 (C_a C_b)^{1/2})`, in squared units
+        of the embedding, with unbiased covariances.
+
+    Notes
+    -----
+    With centred data :math:`C_a = A^T A`, the trace of the matrix square root is the sum of singular values of
+    :math:`A B^T`: no square root of a rank-deficient matrix is needed, and the product is n x m where features
+    outnumber clips. Finite sets of one distribution are a positive distance apart, see `frechet_floor`.
+
+    References
+    ----------
+    D. Dowson and B. Landau, The Fréchet distance between multivariate normal distributions, J. Multivariate
+    Analysis 12, 1982, equation 4. M. Heusel et al., GANs trained by a two time-scale update rule converge to a local
+    Nash equilibrium, NeurIPS 2017, equation 6.
+
+    Examples
+    --------
+    >>> frechet_distance([[0.0], [2.0]], [[3.0], [5.0]])
+    9.0
+    """
+    return _frechet(_gaussian(a), _gaussian(b))
+
+
+def frechet_curve(clean: np.ndarray, trajectories: np.ndarray) -> np.ndarray:
+    """Fréchet distance of the effected set from the clean set at every strength.
+
+    Parameters
+    ----------
+    clean : array, shape (clip, feature)
+    trajectories : array, shape (strength, clip, feature)
+
+    Returns
+    -------
+    array, shape (strength,)
+        `frechet_distance` of the clean set and each strength's set.
+    """
+    trajectories, clean = check_trajectories(trajectories, clean)
+    reference = _gaussian(clean)
+    return np.array([_frechet(reference, _gaussian(x)) for x in trajectories])
+
+
+def frechet_floor(clean: np.ndarray, songs: np.ndarray, n_splits: int = 10, seed: int = 0) -> np.ndarray:
+    """Fréchet distances between random halves of the clean set that share no song.
+
+    Parameters
+    ----------
+    clean : array, shape (clip, feature)
+    songs : array, shape (clip,)
+        Song label of each clip.
+    n_splits : int
+        Number of random halvings.
+    seed : int
+
+    Returns
+    -------
+    array, shape (n_splits,)
+        The distance that chance alone makes between two sets of half the size. Effected sets are as large as the
+        clean set and hold the same clips, so their own floor lies below: the halves are a strict reference.
+    """
+    clean, songs = np.asarray(clean), np.asarray(songs)
+    labels = np.unique(songs)
+    if len(labels) < 2 or len(songs) != len(clean):
+        raise ValueError("the floor needs one song label per clip and at least two songs")
+    rng = np.random.default_rng(seed)
+    out = np.empty(n_splits)
+    for i in range(n_splits):
+        half = np.isin(songs, rng.permutation(labels)[: len(labels) // 2])
+        if min(half.sum(), (~half).sum()) < 2:
+            raise ValueError("each half of the clean set needs at least two clips: use more songs")
+        out[i] = frechet_distance(clean[half], clean[~half])
+    return out
+
+
+def _gaussian(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean, a root R with R^T R the covariance, and the trace of the covariance."""
+    x = np.asarray(x, dtype=np.float64)
+    if x.ndim != 2 or len(x) < 2:
+        raise ValueError(
+            f"a set of embeddings must have shape (clip, feature) with two or more clips, not {x.shape}"
+        )
+    mean = x.mean(axis=0)
+    root = (x - mean) / np.sqrt(len(x) - 1)
+    trace = float(np.einsum("ij,ij->", root, root))
+    if len(root) > root.shape[1]:
+        root = np.linalg.qr(root, mode="r")
+    return mean, root, trace
+
+
+def _frechet(a: tuple[np.ndarray, np.ndarray, float], b: tuple[np.ndarray, np.ndarray, float]) -> float:
+    if a[0].shape != b[0].shape:
+        raise ValueError(f"the sets have {len(a[0])} and {len(b[0])} features")
+    cross = svdvals(a[1] @ b[1].T).sum()
+    return float(max(((a[0] - b[0]) ** 2).sum() + a[2] + b[2] - 2 * cross, 0.0))
+
+
+def kendall_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Kendall's tau-b along the last axis.
+
+    Parameters
+    ----------
+    x : array, shape (..., n)
+    y : array, shape (n,) or (..., n)
+
+    Returns
+    -------
+    array, shape (...)
+        Equal to `scipy.stats.kendalltau`; NaN where an input is constant.
+
+    Examples
+    --------
+    >>> kendall_rows([[1, 2, 3], [3, 1, 2]], [1, 2, 3]).round(3).tolist()
+    [1.0, -0.333]
+    """
+    x, y = rankdata(x, axis=-1), rankdata(y, axis=-1)
+    i, j = np.triu_indices(x.shape[-1], 1)
+    a, b = np.sign(x[..., i] - x[..., j]), np.sign(y[..., i] - y[..., j])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (a * b).sum(-1) / np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+
+
+def monotonicity(distance: np.ndarray, order: np.ndarray) -> pd.DataFrame:
+    """How regularly the distance from the clean clip grows with strength, clip by clip.
+
+    Parameters
+    ----------
+    distance : array, shape (strength, clip)
+        Distances from the clean clip.
+    order : array, shape (strength,)
+        What the distance should grow with: the strength, or for gain, whose identity lies inside its grid, the
+        absolute gain. Ties are allowed.
+
+    Returns
+    -------
+    DataFrame, one row per clip
+        ``spearman`` and ``kendall`` (tau-b), each in [-1, 1]; NaN for a clip whose distance is constant.
+
+    Examples
+    --------
+    >>> monotonicity([[0.1, 0.3], [0.2, 0.2], [0.5, 0.1]], [0, 1, 2]).to_numpy().tolist()
+    [[1.0, 1.0], [-1.0, -1.0]]
+    """
+    distance, order = _check_distance(distance, order)
+    return pd.DataFrame(
+        {"spearman": spearman_rows(distance.T, order), "kendall": kendall_rows(distance.T, order)}
+    ).rename_axis("clip")
+
+
+def monotonicity_null(
+    distance: np.ndarray, order: np.ndarray, n_permutations: int = 999, seed: int = 0
+) -> tuple[float, np.ndarray, float]:
+    """Mean Spearman correlation of distance and strength against shuffled strengths.
+
+    Parameters
+    ----------
+    distance : array, shape (strength, clip)
+    order : array, shape (strength,)
+    n_permutations : int
+        Shuffles of the strengths within every clip.
+    seed : int
+
+    Returns
+    -------
+    observed : float
+        Mean over clips of the Spearman correlation.
+    null : array, shape (n_permutations,)
+        The same mean after each shuffle.
+    p_value : float
+        One-sided, `aesens.statistics.permutation_p_value`.
+    """
+    distance, order = _check_distance(distance, order)
+    ranks = standardised_ranks(distance.T)
+    ranks = ranks[np.isfinite(ranks).all(axis=1)]
+    wanted = standardised_ranks(order)
+    if not len(ranks) or not np.isfinite(wanted).all():
+        return np.nan, np.full(n_permutations, np.nan), np.nan
+    observed = float((ranks @ wanted).mean())
+    rng = np.random.default_rng(seed)
+    null = np.empty(n_permutations)
+    block = max(1, 4_000_000 // ranks.size)
+    for start in range(0, n_permutations, block):
+        size = min(block, n_permutations - start)
+        shuffled = permute_within_clips(wanted, len(ranks), size, rng)
+        null[start : start + size] = np.einsum("psc,cs->p", shuffled, ranks) / len(ranks)
+    return observed, null, permutation_p_value(observed, null)
+
+
+def _check_distance(distance: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    distance, order = np.asarray(distance, dtype=np.float64), np.asarray(order, dtype=np.float64)
+    if distance.ndim != 2 or order.shape != distance.shape[:1] or len(order) < 2:
+        raise ValueError(
+            f"distance (strength, clip) and order (strength,) do not fit: {distance.shape} and {order.shape}"
+        )
+    return distance, order
+
+
+def discontinuity(trajectories: np.ndarray, clean: np.ndarray, identity_inside: bool = False) -> pd.DataFrame:
+    """Largest step of a trajectory and the jump onto it, against its typical step.
+
+    Parameters
+    ----------
+    trajectories : array, shape (strength, clip, feature)
+        At least two strengths, in order.
+    clean : array, shape (clip, feature)
+    identity_inside : bool
+        Whether the effect does nothing somewhere inside the grid, as gain does at 0 dB. The jump from the clean clip
+        to the first strength means nothing then.
+
+    Returns
+    -------
+    DataFrame, one row per clip
+        ``largest_over_median`` (at least 1), ``position`` (the largest step leads from this strength to the next),
+        ``onset_over_median`` (the distance from the clean clip to the weakest strength against the median step;
+        NaN if `identity_inside`), and in units of the embedding ``largest_step``, ``median_step``, ``onset``.
+        Where more than half of the steps are zero, the ratios of a moving clip are infinite; a clip that never
+        moves has NaN and position -1.
+
+    Examples
+    --------
+    >>> table = discontinuity([[[1.0]], [[2.0]], [[3.0]], [[8.0]]], [[-1.0]])
+    >>> table[["largest_over_median", "position", "onset_over_median"]].to_numpy().tolist()
+    [[5.0, 2.0, 2.0]]
+    """
+    trajectories, clean = check_trajectories(trajectories, clean)
+    if len(trajectories) < 2:
+        raise ValueError("discontinuity needs at least two strengths")
+    steps = np.stack(
+        [
+            np.linalg.norm(after.astype(np.float64) - before, axis=-1)
+            for before, after in zip(trajectories[:-1], trajectories[1:], strict=True)
+        ]
+    )
+    largest, median = steps.max(axis=0), np.median(steps, axis=0)
+    onset = np.linalg.norm(trajectories[0].astype(np.float64) - clean, axis=-1)
+    if identity_inside:
+        onset = np.full_like(onset, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        columns = {
+            "largest_over_median": largest / median,
+            "position": np.where(largest > 0, steps.argmax(axis=0), -1),
+            "onset_over_median": onset / median,
+        }
+    return pd.DataFrame(
+        columns | {"largest_step": largest, "median_step": median, "onset": onset}
+    ).rename_axis("clip")

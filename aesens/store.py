@@ -1,0 +1,195 @@
+"""Embeddings on disk: one xarray/Zarr store a sweep, found by a hash of what determines it.
+
+A sweep is what one model makes of one set of clips under one effect. Its store holds the variable ``embedding`` with
+dimensions ``(strength, clip, feature)``, float32, and the coordinates ``parameter`` (strength), ``song``,
+``instrument`` and ``split`` (clip). The clean clips are a sweep of their own with a single strength.
+
+The store's folder name ends in a hash of its `address`, a dictionary of everything that changes an embedding, and the
+address itself stands in the store's attributes. A changed setting therefore leads to another folder, never to stale
+embeddings. A chunk holds one strength and one block of clips and is written as a whole by an atomic rename, so a
+chunk that exists is complete: a run that was stopped goes on with those that are missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+import zarr
+
+from aesens.cache import atomic_path, cache_dir
+
+__all__ = ["BLOCK", "Store", "StoreError", "address_hash", "canonical"]
+
+#: Clips a chunk.
+BLOCK = 32
+
+
+class StoreError(RuntimeError):
+    """A store is incomplete or is not what its address says."""
+
+
+def canonical(address: dict) -> str:
+    """Write an address as JSON that is the same for equal content.
+
+    Examples
+    --------
+    >>> canonical({"b": (1, 2), "a": 0.1})
+    '{"a": 0.1, "b": [1, 2]}'
+    """
+
+    def plain(value):
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        if isinstance(value, np.generic):
+            return value.item()
+        raise TypeError(f"{type(value).__name__} cannot be part of an address: {value!r}")
+
+    return json.dumps(address, sort_keys=True, default=plain)
+
+
+def address_hash(address: dict) -> str:
+    """First 16 hex digits of the SHA-256 of the canonical address."""
+    return hashlib.sha256(canonical(address).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Store:
+    """The store of one sweep.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Folder of the Zarr group.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> clips = pd.DataFrame({"song": ["a"], "instrument": ["cel"], "split": ["train"]}, index=["a1"])
+    >>> store = Store.at({"model": "toy"}, [0.5, 1.0], clips, 2, root=tempfile.mkdtemp())
+    >>> store.missing()
+    array([[ True],
+           [ True]])
+    >>> store.write(0, 0, np.ones((1, 2), np.float32))
+    >>> store.missing().sum()
+    np.int64(1)
+    """
+
+    path: Path
+
+    @classmethod
+    def at(cls, address: dict, parameters, clips: pd.DataFrame, dimension: int, root=None) -> Store:
+        """Return the store of an address, created empty if there is none.
+
+        Parameters
+        ----------
+        address : dict
+            Everything that determines the embeddings.
+        parameters : array-like, shape (strength,)
+            Parameter of each strength.
+        clips : pandas.DataFrame
+            Indexed by clip, with columns ``song``, ``instrument`` and ``split``.
+        dimension : int
+            Features of an embedding.
+        root : path-like, optional
+            Folder of all stores; by default ``store`` in the cache.
+
+        Returns
+        -------
+        Store
+        """
+        parts = (str(address[key]) for key in ("model", "effect") if isinstance(address.get(key), str))
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))
+        root = Path(root) if root is not None else cache_dir("store")
+        path = root / f"{stem}-{address_hash(address)}.zarr"
+        if not path.exists():
+            _create(path, address, np.asarray(parameters, dtype=float), clips, dimension)
+        return cls(path)
+
+    def missing(self) -> np.ndarray:
+        """Which chunks are not there yet.
+
+        Returns
+        -------
+        np.ndarray, shape (strength, block), bool
+        """
+        strengths, clips, _ = zarr.open_array(str(self.path / "embedding"), mode="r").shape
+        blocks = -(-clips // BLOCK)
+        there = {entry.name for entry in (self.path / "embedding").iterdir()}
+        return np.array([[f"{s}.{b}.0" not in there for b in range(blocks)] for s in range(strengths)])
+
+    def write(self, strength: int, block: int, embeddings: np.ndarray) -> None:
+        """Write one chunk.
+
+        Parameters
+        ----------
+        strength, block : int
+            Its place.
+        embeddings : np.ndarray, shape (clip of the block, feature), float32
+
+        Raises
+        ------
+        StoreError
+            If a value is not finite, which would look like a missing one.
+        """
+        if not np.isfinite(embeddings).all():
+            raise StoreError(
+                f"{self.path.name}: embeddings of strength {strength}, block {block} are not finite"
+            )
+        array = zarr.open_array(str(self.path / "embedding"), mode="r+")
+        start = block * BLOCK
+        expected = (min(BLOCK, array.shape[1] - start), array.shape[2])
+        if embeddings.shape != expected:
+            raise StoreError(f"{self.path.name}: chunk of shape {embeddings.shape}, expected {expected}")
+        array[strength, start : start + expected[0]] = embeddings
+
+    def read(self) -> xr.DataArray:
+        """Load all embeddings.
+
+        Returns
+        -------
+        xarray.DataArray, dimensions (strength, clip, feature), float32
+
+        Raises
+        ------
+        StoreError
+            If chunks are missing.
+        """
+        missing = int(self.missing().sum())
+        if missing:
+            raise StoreError(f"{self.path.name} lacks {missing} of its chunks; run the extraction again")
+        return self.open().load()["embedding"]
+
+    def open(self) -> xr.Dataset:
+        """Open the store without reading the embeddings."""
+        return xr.open_zarr(self.path, consolidated=False, chunks=None)
+
+    def _repr_html_(self) -> str:
+        return self.open()._repr_html_()
+
+
+def _create(path, address, parameters, clips, dimension):
+    shape = (len(parameters), len(clips), dimension)
+    text = {name: ("clip", np.array(clips[name], dtype=str)) for name in ("song", "instrument", "split")}
+    template = xr.Dataset(
+        # A broadcast scalar takes no memory; chunks of nothing but the fill value are not written.
+        {"embedding": (("strength", "clip", "feature"), np.broadcast_to(np.float32(np.nan), shape))},
+        coords={
+            "strength": np.arange(shape[0]),
+            "parameter": ("strength", parameters),
+            "clip": np.array(clips.index, dtype=str),
+            **text,
+        },
+        attrs={"address": canonical(address)},
+    )
+    encoding = {"embedding": {"chunks": (1, BLOCK, dimension), "_FillValue": np.float32(np.nan)}}
+    with atomic_path(path) as temporary:
+        template.to_zarr(
+            temporary, zarr_format=2, encoding=encoding, consolidated=False, write_empty_chunks=False
+        )

@@ -1,0 +1,617 @@
+"""A study: one data set, some models and effects, and where the results go.
+
+`Study` joins the parts: it loads and splits the data, builds the models, extracts what the stores lack and hands out
+each sweep as plain arrays. Notebooks make one from the parameters of their first cell and ask it for sweeps, tables
+and figures; the analysis modules know nothing of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import Image
+
+import aesens
+from aesens import claims, measure, names, outputs, profiles
+from aesens.cache import atomic_path, cache_dir
+from aesens.data import Dataset, SplitError, load_dataset, split_clips
+from aesens.effects import Effect, effect
+from aesens.embed import Sweep, extract
+from aesens.models import Embedder, load_model
+from aesens.paths import from_root
+from aesens.profiles import Profile, Scale
+from aesens.progress import tqdm
+from aesens.store import address_hash
+from aesens.trajectories import pca_layout
+from aesens.weights import UntrainedWarning
+
+__all__ = ["EffectSweep", "NeedsSplit", "Study"]
+
+
+class NeedsSplit(Exception):
+    """The data cannot be split by song, so this step cannot be computed; the others can."""
+
+    def _render_traceback_(self):
+        # IPython's hook: a reader is told what is missing, not shown a stack.
+        return [f"Stopped here: {self}"]
+
+
+@dataclass(frozen=True, eq=False)
+class EffectSweep:
+    """The embeddings of one model under one effect, with what is known of the clips.
+
+    Attributes
+    ----------
+    model : str
+    pretrained : bool
+    effect : Effect
+    parameters : np.ndarray, shape (strength,)
+    clean : np.ndarray, shape (clip, feature), float32
+    trajectories : np.ndarray, shape (strength, clip, feature), float32
+    clips : pandas.DataFrame
+        Indexed by clip, columns ``song``, ``instrument``, ``split``.
+    key : str
+        Hash of the addresses of both stores.
+    """
+
+    model: str
+    pretrained: bool
+    effect: Effect
+    parameters: np.ndarray = field(repr=False)
+    clean: np.ndarray = field(repr=False)
+    trajectories: np.ndarray = field(repr=False)
+    clips: pd.DataFrame = field(repr=False)
+    key: str = field(repr=False)
+
+    @property
+    def songs(self) -> np.ndarray:
+        """Song of each clip."""
+        return self.clips["song"].to_numpy(dtype=str)
+
+    @property
+    def instruments(self) -> np.ndarray:
+        """Instrument code of each clip."""
+        return self.clips["instrument"].to_numpy(dtype=str)
+
+    @property
+    def train(self) -> np.ndarray:
+        """Mask of the training clips."""
+        return self.clips["split"].to_numpy(dtype=str) == "train"
+
+    @property
+    def test(self) -> np.ndarray:
+        """Mask of the test clips."""
+        return self.clips["split"].to_numpy(dtype=str) == "test"
+
+    @property
+    def displacements(self) -> np.ndarray:
+        """Effected minus clean embeddings, (strength, clip, feature)."""
+        return self.trajectories - self.clean[None]
+
+    @property
+    def title(self) -> str:
+        """Model and effect for people."""
+        return f"{names.model_title(self.model, self.pretrained)}, {self.effect.title.lower()}"
+
+    def take(self, mask: np.ndarray) -> EffectSweep:
+        """The same sweep with fewer clips."""
+        return EffectSweep(
+            self.model,
+            self.pretrained,
+            self.effect,
+            self.parameters,
+            self.clean[mask],
+            self.trajectories[:, mask],
+            self.clips[mask],
+            self.key,
+        )
+
+    def _repr_html_(self) -> str:
+        shown = {
+            "Model": names.model_title(self.model, self.pretrained),
+            "Effect": self.effect.title,
+            self.effect.label: ", ".join(f"{p * self.effect.display:.3g}" for p in self.parameters),
+            "Clips": f"{len(self.clips)} ({self.train.sum()} training, {self.test.sum()} test)",
+            "Features": self.clean.shape[1],
+        }
+        return pd.Series(shown).to_frame("").to_html(header=False)
+
+
+class Study:
+    """Everything a notebook needs, from its parameters.
+
+    Parameters
+    ----------
+    profile : str or Profile
+        See `aesens.profiles`.
+    models, effects, instruments : sequence of str or comma-separated str, optional
+        Instead of the profile's; all instruments of the data by default.
+    weights : {"auto", "pretrained", "untrained"}, optional
+    data : str or path-like, optional
+        Dataset name or folder.
+    seed : int, optional
+    out : path-like, optional
+        Folder of figures and tables; ``figures/<profile>`` below the working directory's repository by default.
+    jobs : int, optional
+        Threads; the number of cores by default.
+    device : str, optional
+        Torch device.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or a value makes no sense.
+    """
+
+    def __init__(
+        self,
+        profile: str | Profile = "demo",
+        *,
+        models=None,
+        effects=None,
+        instruments=None,
+        weights: str | None = None,
+        data: str | os.PathLike | None = None,
+        seed: int | None = None,
+        out: str | os.PathLike | None = None,
+        jobs: int | None = None,
+        device: str | None = None,
+    ):
+        self.profile = profile if isinstance(profile, Profile) else profiles.profile(profile)
+        self.models = list(_listed(models) or self.profile.models)
+        self.effects = list(_listed(effects) or self.profile.effects)
+        self.instruments = _listed(instruments)
+        self.weights = weights or self.profile.weights
+        self.data = str(data or self.profile.data)
+        if (folder := from_root(self.data)).is_dir():
+            self.data = str(folder)
+        self.seed = self.profile.seed if seed is None else int(seed)
+        self.out = from_root(out or Path("figures") / self.profile.name)
+        self.jobs = int(jobs or _cores())
+        self.device = device
+        for name in self.effects:
+            effect(name)
+        self._models: dict[tuple[str, str], Embedder] = {}
+        self._sweeps: dict[tuple[str, str], EffectSweep] = {}
+
+    # ---- data ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def source(self) -> Dataset:
+        """The data set as it is, with all its clips."""
+        options = dict(self.profile.data_options) if self.data == self.profile.data else {}
+        if self.data == "rendered":
+            options.setdefault("seed", self.seed)
+            if self.instruments:
+                options["instruments"] = self.instruments
+        dataset = load_dataset(self.data, **options)
+        return dataset.select(instruments=self.instruments) if self.instruments else dataset
+
+    @cached_property
+    def _split(self) -> tuple[pd.Series, str]:
+        try:
+            return split_clips(self.source.table, seed=self.seed), ""
+        except SplitError as error:
+            return pd.Series("none", index=self.source.table.index), str(error)
+
+    @property
+    def split(self) -> pd.Series:
+        """Side of each clip: ``train``, ``test``, ``unused``, or ``none`` where the data cannot be split."""
+        return self._split[0]
+
+    @property
+    def has_split(self) -> bool:
+        """Whether there is a training and a test side."""
+        return not self._split[1]
+
+    @property
+    def split_error(self) -> str:
+        """Why the data cannot be split; empty if they can."""
+        return self._split[1]
+
+    def require_split(self) -> None:
+        """Raise `NeedsSplit` with the reason if there is no training and test side."""
+        if not self.has_split:
+            raise NeedsSplit(self._split[1])
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The clips of the split, with their side in the column ``split``."""
+        used = self.split[self.split != "unused"]
+        return replace(self.source, table=self.source.table.loc[used.index].assign(split=used))
+
+    def scale(self, model: str) -> Scale:
+        """How much of the data and the grids a model is given."""
+        return self.profile.scales.get(model, self.profile.scale)
+
+    def clips(self, model: str) -> Dataset:
+        """The clips a model embeds."""
+        scale, dataset = self.scale(model), self.dataset
+        if scale.songs:
+            table = dataset.table
+            first = table.groupby(["instrument", "split"])["song"].transform(
+                lambda songs: songs.isin(sorted(set(songs))[: scale.songs])
+            )
+            dataset = dataset.select(songs=sorted(set(table["song"][first.astype(bool)])))
+        return dataset.select(per_song=scale.excerpts) if scale.excerpts else dataset
+
+    # ---- embeddings --------------------------------------------------------------------------------------------
+
+    def model(self, name: str, weights: str | None = None) -> Embedder:
+        """A model, built once."""
+        policy = weights or self.weights
+        if (name, policy) not in self._models:
+            options = self.profile.model_options.get(name, {})
+            with warnings.catch_warnings():
+                # The study says itself, in its summary and in every table and legend, which weights are untrained.
+                warnings.simplefilter("ignore", UntrainedWarning)
+                self._models[name, policy] = load_model(
+                    name, weights=policy, seed=self.seed, device=self.device, **options
+                )
+        return self._models[name, policy]
+
+    def _plan(self, model: str, effects: Iterable[str]) -> list[Sweep]:
+        embedder, clips = self.model(model), self.clips(model)
+        kinds = [effect(name) for name in effects]
+        sweeps = [
+            Sweep(embedder, kind, kind.parameters(self.scale(model).strengths), clips) for kind in kinds
+        ]
+        return [Sweep.clean(embedder, clips), *sweeps]
+
+    def extract(self) -> pd.DataFrame:
+        """Embed everything the study needs and the stores lack.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a model and effect: strengths, clips, features, megabytes.
+        """
+        plans = [sweep for model in self.models for sweep in self._plan(model, self.effects)]
+        stores = extract(plans, jobs=self.jobs)
+        return pd.DataFrame(
+            {
+                "model": sweep.model.name,
+                "pretrained": sweep.model.weights.pretrained,
+                "effect": sweep.effect_name,
+                "strengths": len(sweep.parameters),
+                "clips": len(sweep.clips),
+                "features": sweep.model.dimension,
+                "megabytes": len(sweep.parameters) * len(sweep.clips) * sweep.model.dimension * 4e-6,
+                "store": store.path.name,
+            }
+            for sweep, store in zip(plans, stores, strict=True)
+        )
+
+    def clean(self, model: str, weights: str | None = None) -> tuple[np.ndarray, pd.DataFrame]:
+        """Clean embeddings of a model.
+
+        Parameters
+        ----------
+        model : str
+        weights : {"auto", "pretrained", "untrained"}, optional
+            Instead of the study's.
+
+        Returns
+        -------
+        embeddings : np.ndarray, shape (clip, feature), float32
+        clips : pandas.DataFrame
+        """
+        dataset = self.clips(model)
+        (store,) = extract([Sweep.clean(self.model(model, weights), dataset)], jobs=self.jobs)
+        return store.read().values[0], dataset.table
+
+    def sweep(self, model: str, effect_name: str) -> EffectSweep:
+        """The embeddings of a model under an effect, extracted first if they are not there.
+
+        Parameters
+        ----------
+        model, effect_name : str
+
+        Returns
+        -------
+        EffectSweep
+        """
+        if (model, effect_name) not in self._sweeps:
+            plan = self._plan(model, [effect_name])
+            clean, effected = extract(plan, jobs=self.jobs)
+            self._sweeps[model, effect_name] = EffectSweep(
+                model=model,
+                pretrained=plan[0].model.weights.pretrained,
+                effect=plan[1].effect,
+                parameters=plan[1].parameters,
+                clean=clean.read().values[0],
+                trajectories=effected.read().values,
+                clips=plan[1].clips.table[["song", "instrument", "split"]],
+                key=address_hash({"sweeps": [sweep.address() for sweep in plan]}),
+            )
+        return self._sweeps[model, effect_name]
+
+    def sweeps(self) -> list[EffectSweep]:
+        """All sweeps, models in order and their effects in order."""
+        # All at once, so that models share the effects' computation and one bar shows the whole.
+        self.extract()
+        return [self.sweep(model, name) for model in self.models for name in self.effects]
+
+    # ---- results -----------------------------------------------------------------------------------------------
+
+    def collect(self, measure: Callable[..., pd.DataFrame], **options) -> pd.DataFrame:
+        """Apply a measure to every sweep and join the tables.
+
+        Parameters
+        ----------
+        measure : callable
+            ``measure(sweep, **options) -> DataFrame``, a pure function. Its result is kept in the cache under a hash
+            of the sweep, the options and the source of the package, so it is computed once.
+        **options
+            Passed on; must be writable as JSON.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With the columns ``model``, ``pretrained`` and ``effect`` in front.
+        """
+        parts = []
+        place = cache_dir("results", measure.__name__)
+        sweeps = self.sweeps()
+        kept_out = {"jobs": self.jobs} if "jobs" in inspect.signature(measure).parameters else {}
+        bar = tqdm(sweeps, desc=measure.__name__.replace("_", " ").capitalize(), leave=False)
+        for sweep in bar:
+            address = {
+                "sweep": sweep.key,
+                "clips": list(sweep.clips["split"]),
+                "options": options,
+                "source": _source_hash(),
+                "measure": inspect.getsource(measure),
+            }
+            path = place / f"{sweep.model}-{sweep.effect.name}-{address_hash(address)}.csv"
+            if not path.exists():
+                with atomic_path(path) as temporary:
+                    measure(sweep, **options, **kept_out).to_csv(temporary, index=False)
+            # Read back even when just made: a cached and a fresh result are then the same to the last digit.
+            part = pd.read_csv(
+                path, float_precision="round_trip", keep_default_na=False, na_values=["", "nan"]
+            )
+            part.insert(0, "model", sweep.model)
+            part.insert(1, "pretrained", sweep.pretrained)
+            part.insert(2, "effect", sweep.effect.name)
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True)
+
+    def model_table(self) -> pd.DataFrame:
+        """Models of the study with their weights, where those come from and their licence."""
+        return pd.DataFrame(
+            {
+                "model": name,
+                "rate (Hz)": model.sample_rate,
+                "features": model.dimension,
+                "weights": "pretrained" if model.weights.pretrained else "untrained",
+                "source": model.weights.source,
+                "licence": model.weights.licence,
+                "clips": len(self.clips(name)),
+                "strengths": self.scale(name).strengths or "all",
+            }
+            for name, model in ((name, self.model(name)) for name in self.models)
+        )
+
+    def clean_layout(self) -> pd.DataFrame:
+        """Clean clips of each model on their first two principal components.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``model``, ``pretrained``, ``clip``, ``instrument``, ``x``, ``y``, ``explained``.
+        """
+        parts = []
+        for name in self.models:
+            clean, clips = self.clean(name)
+            points = pca_layout(clean)
+            spread = np.square(points).sum() / np.square(clean - clean.mean(axis=0, dtype=float)).sum()
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "model": name,
+                        "pretrained": self.model(name).weights.pretrained,
+                        "clip": clips.index,
+                        "instrument": clips["instrument"].to_numpy(),
+                        "x": points[:, 0],
+                        "y": points[:, 1],
+                        "explained": spread,
+                    }
+                )
+            )
+        table = pd.concat(parts, ignore_index=True)
+        return table.sort_values(
+            "instrument", key=lambda c: c.map(self.source.instruments.index), kind="stable"
+        )
+
+    def clean_classification(self) -> pd.DataFrame:
+        """Instrument classification on clean clips: each pretrained network beside the same network untrained.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``data``, ``model``, ``pretrained``, ``clips``, ``roc_auc``, ``low``, ``high``.
+        """
+        rows = []
+        for name in self.models:
+            for policy in dict.fromkeys([self.weights, "untrained"]):
+                model = self.model(name, policy)
+                if policy != self.weights and not self.model(name).weights.pretrained:
+                    continue
+                clean, clips = self.clean(name, policy)
+                scores = measure.clean_classification(
+                    clean, clips, resamples=self.profile.resamples, seed=self.seed, jobs=self.jobs
+                )
+                about = {"data": self.source.title, "model": name, "pretrained": model.weights.pretrained}
+                rows.append({**about, "clips": len(clips), **scores})
+        return pd.DataFrame(rows)
+
+    def with_other_runs(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
+        """A table of this run followed by the table of the same name of every other run beside its folder.
+
+        Parameters
+        ----------
+        name : str
+            File name without ending.
+        table : pandas.DataFrame
+            With a column ``data``; tables of other runs on the same data are left out.
+        """
+        parts = [table]
+        for path in sorted(self.out.parent.glob(f"*/{name}.csv")):
+            other = pd.read_csv(path)
+            if path.parent.resolve() != self.out.resolve() and not set(other["data"]) & set(table["data"]):
+                parts.append(other)
+        return pd.concat(parts, ignore_index=True)
+
+    def agreement(self) -> pd.DataFrame:
+        """Agreement between global CCA directions of a model, within and across effects.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a model: mean absolute cosine between two instruments' directions under the same effect, between
+            two effects' directions for the same instrument, and the value expected of random directions.
+        """
+        rows = []
+        for model in self.models:
+            by_effect = {name: measure.direction_vectors(self.sweep(model, name)) for name in self.effects}
+            first = next(iter(by_effect.values()))
+            stack = np.stack([[vectors[code] for code in first] for vectors in by_effect.values()])
+            across = np.abs(np.einsum("eid,ejd->eij", stack, stack))
+            effects = np.abs(np.einsum("eid,fid->efi", stack, stack))
+            same_effect = across[(slice(None), *np.triu_indices(len(first), 1))]
+            same_instrument = effects[np.triu_indices(len(by_effect), 1)]
+            rows.append(
+                {
+                    "model": model,
+                    "pretrained": self.model(model).weights.pretrained,
+                    "between_instruments": same_effect.mean() if same_effect.size else np.nan,
+                    "between_effects": same_instrument.mean() if same_instrument.size else np.nan,
+                    "random": np.sqrt(2 / (np.pi * stack.shape[-1])),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def claims(self) -> pd.DataFrame:
+        """The claims table, from results that earlier chapters share through the cache."""
+        settings = {"resamples": self.profile.resamples, "seed": self.seed}
+        permutations = self.profile.permutations
+        results = self.collect(measure.classification, **settings)
+        return claims.verdicts(
+            self.collect(measure.response, permutations=permutations, **settings),
+            self.collect(measure.pooled_direction, **settings),
+            self.collect(measure.geometry, **settings),
+            results[results["kind"] == "change"],
+        )
+
+    def provenance(self, caption: str = "") -> dict:
+        """What made a result."""
+        return {
+            "caption": caption,
+            "profile": self.profile.name,
+            "seed": self.seed,
+            "data": {
+                "name": self.dataset.name,
+                "title": self.dataset.title,
+                "clips": len(self.dataset),
+                "fingerprint": self.dataset.fingerprint,
+                "citation": self.dataset.citation,
+                "licence": self.dataset.licence,
+            },
+            "effects": {name: effect(name).describe() for name in self.effects},
+            "models": {
+                name: {
+                    "weights": model.weights.source,
+                    "pretrained": model.weights.pretrained,
+                    "digest": model.weights.digest,
+                    "options": model.options(),
+                    "device": model.device.type,
+                }
+                for name, model in ((name, self.model(name)) for name in self.models)
+            },
+            "packages": outputs.package_versions(),
+        }
+
+    def figure(self, figure, name: str, caption: str):
+        """Save a figure as png and pdf below ``out`` with its provenance, and return it for display.
+
+        Parameters
+        ----------
+        figure : matplotlib.figure.Figure
+            Closed afterwards, so that a notebook shows it once.
+        name : str
+            File name without ending.
+        caption : str
+            What it shows; also the alternative text.
+
+        Returns
+        -------
+        IPython.display.Image
+        """
+        outputs.save_figure(figure, self.out, name, self.provenance(caption))
+        plt.close(figure)
+        return Image(filename=str(self.out / f"{name}.png"), alt=caption)
+
+    def table(self, table: pd.DataFrame, name: str, caption: str) -> pd.DataFrame:
+        """Save a table as csv below ``out`` with its provenance, and return it."""
+        outputs.save_table(table, self.out, name, self.provenance(caption))
+        return table
+
+    def summary(self) -> pd.Series:
+        """What this study computes, in a few lines."""
+        states = {True: [], False: []}
+        for name in self.models:
+            states[self.model(name).weights.pretrained].append(names.model_title(name))
+        return pd.Series(
+            {
+                "Profile": f"{self.profile.name}: {self.profile.purpose}",
+                "Data": f"{self.source.title}, {len(self.source)} clips of "
+                f"{self.source.table['song'].nunique()} songs, {len(self.source.instruments)} instruments",
+                "Models": ", ".join(map(names.model_title, self.models)),
+                "Effects": ", ".join(effect(name).title for name in self.effects),
+                "Pretrained": ", ".join(states[True]) or "none",
+                "Untrained controls": ", ".join(states[False]) or "none",
+                "Seed": self.seed,
+            },
+            name="",
+        )
+
+    def _repr_html_(self) -> str:
+        return self.summary().to_frame().to_html(header=False)
+
+
+def _listed(value) -> list[str] | None:
+    """A list from a list or a comma-separated text; None from nothing."""
+    if not value:
+        return None
+    return (
+        [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else list(value)
+    )
+
+
+def _cores() -> int:
+    """Cores this process may use, which on a shared machine are fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
+def _source_hash() -> str:
+    """Hash of the package's source: a result computed by other code is not taken for this one's."""
+    folder = Path(aesens.__file__).parent
+    digest = hashlib.sha256(json.dumps(outputs.package_versions()).encode())
+    for path in sorted(folder.rglob("*.py")):
+        # How things look or are started does not change a number.
+        if path.stem not in {"plots", "names", "run", "cli"}:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,333 @@
+"""Directions against scikit-learn's CCA, brute-force refits and synthetic truth."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+from sklearn.cross_decomposition import CCA
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+
+from aesens.directions import (
+    GlobalCCA,
+    LeastSquares,
+    cosine_between,
+    decode_strength,
+    global_direction_report,
+    samplewise_directions,
+    samplewise_report,
+    singular_spectrum,
+)
+from aesens.statistics import permute_within_clips, quantile_rank
+
+
+def cca_direction(rows, target):
+    """Unit x-weights of scikit-learn's CCA, pointing where the target grows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        w = CCA(n_components=1, scale=False).fit(rows, target[:, None]).x_weights_[:, 0]
+    return w * np.sign(np.cov(rows @ w, target)[0, 1]) / np.linalg.norm(w)
+
+
+def noise(n_strengths, n_clips, n_features, seed=0):
+    return np.random.default_rng(seed).standard_normal((n_strengths, n_clips, n_features))
+
+
+def linear(n_strengths, n_clips, n_features, size=3.0, seed=0, scatter=1.0):
+    """One direction for all clips, on top of clips that differ and of noise."""
+    rng = np.random.default_rng(seed)
+    u = rng.standard_normal(n_features)
+    u /= np.linalg.norm(u)
+    x = scatter * rng.standard_normal((n_clips, n_features)) + 0.05 * noise(
+        n_strengths, n_clips, n_features, seed + 1
+    )
+    return x + size * quantile_rank(n_strengths)[:, None, None] * u, u
+
+
+def smooth(n_strengths, n_clips, n_features, seed=0, roughness=1e-3):
+    """Curved float32 paths far from the origin: badly conditioned, as real trajectories of many strengths are."""
+    rng = np.random.default_rng(seed)
+    t = np.linspace(0, 1, n_strengths)
+    basis = np.stack([np.exp(-0.5 * ((t - c) / 0.2) ** 2) for c in np.linspace(0, 1, 9)], axis=1)
+    x = np.einsum("sk,kcf->scf", basis, rng.standard_normal((9, n_clips, n_features))) + 5
+    return (x + roughness * rng.standard_normal(x.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("n_features", [512, 2048])
+@pytest.mark.parametrize("kind", ["noise", "linear", "smooth", "rounded"])
+def test_samplewise_directions_equal_sklearn(kind, n_features):
+    x = {
+        "noise": noise(31, 6, n_features),
+        "linear": linear(31, 6, n_features)[0],
+        "smooth": smooth(31, 6, n_features),
+        "rounded": smooth(31, 6, n_features, roughness=0.0),  # all but nine dimensions are float32 rounding
+    }[kind]
+    y = quantile_rank(31)
+    expected = np.array([cca_direction(x[:, i].astype(float), y) for i in range(6)])
+    found = samplewise_directions(x)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1)
+    assert (found * expected).sum(axis=1).min() >= 0.999999
+
+
+def test_samplewise_directions_of_more_strengths_than_features():
+    x, y = noise(31, 5, 12), quantile_rank(31)
+    expected = np.array([cca_direction(x[:, i], y) for i in range(5)])
+    np.testing.assert_allclose((samplewise_directions(x) * expected).sum(axis=1), 1)
+
+
+def test_samplewise_directions_of_degenerate_clips():
+    x = noise(6, 4, 20)
+    x[:, 1] = x[0, 1]  # does not move
+    x[3:, 2] = x[:3, 2]  # visits each place twice
+    found = samplewise_directions(x)
+    assert not found[1].any()
+    y = quantile_rank(6)
+    expected = np.linalg.pinv(x[:, 2] - x[:, 2].mean(axis=0)) @ (y - y.mean())
+    np.testing.assert_allclose(found[2], expected / np.linalg.norm(expected), atol=1e-10)
+    np.testing.assert_allclose(found[3], cca_direction(x[:, 3], y), atol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(31, 4, 512), (31, 40, 64), (12, 10, 119), (12, 10, 120), (12, 10, 121)])
+def test_global_direction_equals_sklearn(shape):
+    x, _ = linear(*shape, seed=shape[2])
+    model = GlobalCCA().fit(x)
+    expected = cca_direction(x.reshape(-1, shape[2]), np.repeat(quantile_rank(shape[0]), shape[1]))
+    assert model.direction_ @ expected >= 0.999999
+    projections = x @ model.direction_
+    assert np.corrcoef(projections.ravel(), np.repeat(np.arange(shape[0]), shape[1]))[0, 1] > 0
+    rho = spearmanr(projections.ravel(), np.repeat(np.arange(shape[0]), shape[1])).statistic
+    # scikit-learn and ours may break near-ties of a perfect fit differently.
+    assert model.squared_spearman(x) == pytest.approx(rho**2, abs=1e-3)
+
+
+def test_global_direction_with_dead_and_repeated_features():
+    x, _ = linear(12, 30, 20)
+    plain = GlobalCCA().fit(x)
+    dead = np.concatenate([x, np.full((12, 30, 3), 0.7), x[..., :2]], axis=2)
+    model = GlobalCCA().fit(dead)
+    assert not model.direction_[20:23].any()
+    # The smallest solution shares a repeated feature's weight between its copies.
+    np.testing.assert_allclose(model.weights_[:2], plain.weights_[:2] / 2, rtol=1e-6)
+    np.testing.assert_allclose(model.weights_[23:], plain.weights_[:2] / 2, rtol=1e-6)
+    np.testing.assert_allclose(model.predict(dead), plain.predict(x), atol=1e-9)
+    still = GlobalCCA().fit(np.ones((4, 3, 5)))
+    assert not still.direction_.any()
+
+
+@pytest.mark.parametrize("shape", [(40, 100), (100, 40), (40, 40), (41, 40)])
+def test_least_squares_with_many_targets_is_the_pseudo_inverse(shape):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal(shape)
+    rows -= rows.mean(axis=0)
+    targets = rng.standard_normal((shape[0], 5)) + 3
+    expected = np.linalg.pinv(rows, rcond=1e-10) @ targets
+    np.testing.assert_allclose(
+        LeastSquares(rows).solve(targets), expected, atol=1e-7 * np.abs(expected).max()
+    )
+    np.testing.assert_allclose(
+        LeastSquares(rows).solve(targets[:, 0]), expected[:, 0], atol=1e-7 * np.abs(expected).max()
+    )
+
+
+def test_prediction_and_score_equal_linear_regression():
+    x, _ = linear(10, 50, 20)
+    y = np.repeat(quantile_rank(10), 25)
+    train, test = x[:, :25], x[:, 25:]
+    reference = LinearRegression().fit(train.reshape(-1, 20), y)
+    model = GlobalCCA().fit(train)
+    np.testing.assert_allclose(
+        model.predict(test).ravel(), reference.predict(test.reshape(-1, 20)), atol=1e-9
+    )
+    assert model.score(test) == pytest.approx(reference.score(test.reshape(-1, 20), y))
+
+
+@pytest.mark.parametrize("n_features", [30, 400])
+def test_global_report_equals_plain_refits(n_features):
+    x, _ = linear(8, 30, n_features, size=1.0)
+    train, test = x[:, :18], x[:, 18:]
+    y, parameter = quantile_rank(8), np.geomspace(9000, 100, 8)
+    report = global_direction_report(train, test, parameter=parameter, n_permutations=6, seed=4)
+    rows = train.reshape(-1, n_features)
+    mean = rows.mean(axis=0)
+    order = permute_within_clips(np.arange(8), 18, 6, seed=4).astype(int)
+    for k in range(-1, 6):
+        indices = np.repeat(np.arange(8), 18) if k < 0 else order[k].ravel()
+        w = np.linalg.pinv(rows - mean) @ (y[indices] - y.mean())
+        values = (test - mean) @ w + y.mean()
+        r2 = 1 - ((y[:, None] - values) ** 2).sum() / (12 * ((y - y.mean()) ** 2).sum())
+        rho = spearmanr(values.ravel(), np.repeat(parameter, 12)).statistic
+        inside = spearmanr((rows - mean) @ w, parameter[indices]).statistic ** 2
+        if k < 0:
+            assert report.held_out_r2 == pytest.approx(r2)
+            assert report.held_out == pytest.approx(rho**2)
+            assert report.held_out_signed == pytest.approx(rho)
+            assert report.held_out_signed < 0  # the parameter falls as the strength grows
+            assert report.in_sample == pytest.approx(inside, abs=2e-3)
+        else:
+            assert report.null_held_out_r2[k] == pytest.approx(r2)
+            assert report.null_held_out[k] == pytest.approx(rho**2, abs=1e-6)
+            assert report.null_in_sample[k] == pytest.approx(inside, abs=2e-3)
+    assert report.held_out_r2 == pytest.approx(1 - report.sse.sum() / report.sst.sum())
+    assert report.projections.shape == (8, 12)
+    assert set(report.row()) >= {"in_sample", "held_out", "held_out_r2", "null_held_out_p95", "p_held_out"}
+
+
+def test_global_report_on_synthetic_truth():
+    x, u = linear(11, 300, 32, scatter=0.02)
+    report = global_direction_report(x[:, :200], x[:, 200:], n_permutations=99)
+    assert report.direction @ u > 0.95
+    assert report.held_out_r2 > 0.85
+    assert report.held_out > 0.85
+    assert report.p_held_out == report.p_held_out_r2 == 0.01
+    nothing = global_direction_report(noise(11, 6, 400), noise(11, 6, 400, seed=9), n_permutations=49)
+    assert nothing.in_sample > 0.98  # fewer rows than features: anything fits
+    assert nothing.held_out < 0.2
+    assert nothing.held_out_r2 < 0.1
+    assert nothing.null_in_sample.min() > 0.98
+
+
+def test_global_p_values_are_honest_under_the_null():
+    p = np.array(
+        [
+            [r.p_held_out, r.p_held_out_r2]
+            for s in range(200)
+            for r in [
+                global_direction_report(
+                    noise(6, 5, 40, s), noise(6, 8, 40, s + 999), n_permutations=39, seed=s
+                )
+            ]
+        ]
+    )
+    rejected = (p <= 0.05).mean(axis=0)
+    assert (rejected <= 0.09).all()
+    assert (np.abs(p.mean(axis=0) - 0.5) < 0.08).all()
+
+
+def brute_force_held_out_r2(x, y):
+    """Leave each strength out, fit scikit-learn's CCA regression (or the pseudo-inverse) to the others."""
+    errors, baseline = [], []
+    for s in range(len(y)):
+        keep = np.arange(len(y)) != s
+        mean, centre = x[keep].mean(axis=0), y[keep].mean()
+        w = np.linalg.pinv(x[keep] - mean, rcond=1e-9) @ (y[keep] - centre)
+        errors.append(y[s] - centre - (x[s] - mean) @ w)
+        baseline.append(y[s] - centre)
+    return 1 - np.square(errors).sum() / np.square(baseline).sum()
+
+
+@pytest.mark.parametrize("n_features", [4, 29, 30, 31, 200])
+def test_samplewise_held_out_equals_refits(n_features):
+    x, y = noise(31, 3, n_features, seed=n_features), quantile_rank(31)
+    x[:, 1] += 5 * y[:, None]
+    report = samplewise_report(x, n_permutations=3, seed=0)
+    for i in range(3):
+        assert report.clips.held_out_r2[i] == pytest.approx(brute_force_held_out_r2(x[:, i], y), rel=1e-5)
+        d = cca_direction(x[:, i], y) if n_features != 30 else samplewise_directions(x)[i]
+        rho = spearmanr(x[:, i] @ d, y).statistic
+        assert report.clips.in_sample[i] == pytest.approx(rho**2, abs=1e-6)
+    if n_features >= 30:
+        np.testing.assert_allclose(report.clips.in_sample, 1.0)
+
+
+def test_samplewise_held_out_of_degenerate_clips():
+    x, y = noise(9, 4, 30), quantile_rank(9)
+    x[:, 0] = x[0, 0]  # does not move
+    x[5:, 1] = x[5, 1]  # stops moving: repeated rows
+    x[:, 2, 4:] = 0.0  # a few features only
+    report = samplewise_report(x, n_permutations=0)
+    assert report.clips.held_out_r2[0] == pytest.approx(0)
+    assert np.isnan(report.clips.in_sample[0])
+    for i in (1, 2, 3):
+        assert report.clips.held_out_r2[i] == pytest.approx(brute_force_held_out_r2(x[:, i], y), rel=1e-6)
+    assert report.null.shape == (0, 4)
+    assert np.isnan(report.summary["p_value"])
+
+
+def test_samplewise_null_reuses_the_fit_correctly():
+    """A shuffled target gives what refits to that target give."""
+    x = noise(10, 1, 50)
+    shuffled = permute_within_clips(quantile_rank(10) - 0.5, 1, 4, np.random.default_rng(7))[:, :, 0]
+    report = samplewise_report(x, n_permutations=4, seed=7)
+    expected = [brute_force_held_out_r2(x[:, 0], y) for y in shuffled]
+    np.testing.assert_allclose(report.null[:, 0], expected)
+
+
+def test_samplewise_report_on_noise_and_on_a_line():
+    nothing = samplewise_report(noise(31, 40, 512), n_permutations=99)
+    assert (nothing.clips.in_sample == 1.0).all()
+    assert abs(nothing.summary["held_out_r2"]) < 0.1
+    assert abs(nothing.summary["held_out_r2"] - nothing.summary["null_r2"]) < 0.1
+    line = samplewise_report(linear(31, 40, 512)[0], n_permutations=99)
+    assert (line.clips.in_sample == 1.0).all()
+    assert line.summary["held_out_r2"] > 0.8
+    assert line.summary["p_value"] == 0.01
+    assert line.summary["share_above_zero"] == 1.0
+
+
+def test_samplewise_p_values_are_honest_under_the_null():
+    rejected = np.mean(
+        [
+            samplewise_report(noise(8, 5, 30, s), n_permutations=39, seed=s).summary["p_value"] <= 0.05
+            for s in range(300)
+        ]
+    )
+    assert 0.01 <= rejected <= 0.085
+
+
+def test_spectrum_and_cosines():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((30, 50)) + 4
+    values = np.linalg.svd(x - x.mean(axis=0), compute_uv=False)
+    np.testing.assert_allclose(singular_spectrum(x, centred=True), values / values[0], atol=1e-12)
+    same = np.tile(rng.standard_normal(50), (8, 1))
+    np.testing.assert_allclose(singular_spectrum(same), np.eye(8)[0], atol=1e-12)
+    a, b = rng.standard_normal((4, 50)), rng.standard_normal((3, 50))
+    expected = [[u @ v / np.sqrt((u @ u) * (v @ v)) for v in b] for u in a]
+    np.testing.assert_allclose(cosine_between(a, b), expected)
+    assert np.isnan(cosine_between(np.zeros(50), b)).all()
+
+
+@pytest.mark.parametrize("n_features", [15, 150])
+def test_decoding_equals_grouped_ridge(n_features):
+    x, _ = linear(6, 24, n_features, size=1.0)
+    songs = np.random.default_rng(1).integers(0, 7, 14)
+    train, test = x[:, :14], x[:, 14:]
+    report = decode_strength(train, test, songs)
+    rows, y = train.reshape(-1, n_features), np.repeat(quantile_rank(6), 14)
+    spread = ((rows - rows.mean(axis=0)) ** 2).sum() / n_features
+    for i in (2, 6, 9):
+        ridge = Ridge(alpha=np.logspace(-8, 4, 13)[i] * spread)
+        predicted = cross_val_predict(ridge, rows, y, groups=np.tile(songs, 6), cv=LeaveOneGroupOut())
+        inner = 1 - ((y - predicted) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+        assert report.inner_r2[i] == pytest.approx(inner, rel=1e-6, abs=1e-8)
+    best = Ridge(alpha=report.alpha).fit(rows, y)
+    np.testing.assert_allclose(
+        report.predicted.ravel(), best.predict(test.reshape(-1, n_features)), atol=1e-6
+    )
+    assert report.r2 == pytest.approx(
+        best.score(test.reshape(-1, n_features), np.repeat(quantile_rank(6), 10)), abs=1e-6
+    )
+    assert report.r2 == pytest.approx(1 - report.sse.sum() / report.sst.sum())
+
+
+def test_decoding_of_a_line_and_of_nothing():
+    x, _ = linear(8, 60, 40, scatter=0.2)
+    assert decode_strength(x[:, :40], x[:, 40:]).r2 > 0.9
+    nothing = decode_strength(noise(8, 40, 60), noise(8, 20, 60, 5))
+    assert abs(nothing.r2) < 0.1
+    still = decode_strength(np.ones((4, 3, 5)), np.ones((4, 2, 5)))
+    assert still.r2 == pytest.approx(0)
+
+
+def test_wrong_inputs_are_named():
+    with pytest.raises(ValueError, match="one value per strength"):
+        samplewise_directions(noise(5, 3, 4), np.arange(4))
+    with pytest.raises(ValueError, match="three strengths"):
+        samplewise_report(noise(2, 3, 4))
+    with pytest.raises(ValueError, match="differ"):
+        global_direction_report(noise(5, 3, 4), noise(6, 3, 4))
+    with pytest.raises(ValueError, match="positive"):
+        decode_strength(noise(5, 3, 4), noise(5, 2, 4), relative_alphas=[0.0])
+    with pytest.raises(ValueError, match="two songs"):
+        decode_strength(noise(5, 3, 4), noise(5, 2, 4), songs=[1, 1, 1])

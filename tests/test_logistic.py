@@ -1,0 +1,175 @@
+"""The batched logistic regression against scikit-learn's liblinear and against its own definition."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+
+from aesens import logistic
+from aesens.logistic import COSTS, balanced_weights, fit_logistic, solve_logistic
+
+
+def problem(n, d, separation, scale=1.0, offset=0.0, seed=0, positives=0.5):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) < round(positives * n)
+    x = rng.normal(size=(n, d)) * np.arange(1, d + 1) ** -0.3 + offset * rng.normal(size=d)
+    x[labels, : max(1, d // 10)] += separation
+    # Folds of unequal size, with both classes in each.
+    folds = np.r_[rng.permutation(labels.sum()), rng.permutation((~labels).sum())] % 7 % 3
+    return scale * x, labels, folds
+
+
+def liblinear(x, labels, folds):
+    splits = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(folds.max() + 1)]
+    model = LogisticRegression(solver="liblinear", class_weight="balanced", tol=1e-9, max_iter=100_000)
+    return GridSearchCV(model, {"C": COSTS}, scoring="roc_auc", cv=splits).fit(x, labels)
+
+
+def orthonormal(rng, k, d):
+    return np.linalg.qr(rng.normal(size=(d, k)))[0].T
+
+
+@pytest.mark.parametrize(
+    "n, d, separation, scale, offset, positives",
+    [
+        (24, 200, 1.0, 1.0, 0.0, 0.5),
+        (42, 600, 0.5, 1.0, 2.0, 0.5),
+        (60, 512, 0.3, 0.1, 1.0, 0.3),
+        (48, 100, 4.0, 3.0, 0.0, 0.5),  # separable
+        (90, 8, 0.4, 1.0, 1.0, 0.7),  # far from separable
+        (150, 20, 0.5, 5.0, 1.0, 0.5),
+        (40, 12, 9.0, 1.0, 0.0, 0.5),  # separable, fewer features than rows
+    ],
+)
+def test_grid_search_is_that_of_liblinear(n, d, separation, scale, offset, positives):
+    for seed in range(2):
+        x, labels, folds = problem(n, d, separation, scale, offset, seed, positives)
+        expected = liblinear(x, labels, folds)
+        fit = fit_logistic(x[None], labels, folds)
+        assert np.allclose(fit.cv_auc[0, 0], expected.cv_results_["mean_test_score"], atol=1e-9)
+        assert fit.cost[0, 0] == expected.best_params_["C"]
+        scores = x @ fit.coefficients[0, 0] + fit.intercept[0, 0]
+        wanted = expected.decision_function(x)
+        assert np.abs(scores - wanted).max() < 1e-4 * np.abs(wanted).max()
+
+
+def test_default_liblinear_gives_the_same_auc():
+    # As a user would run it: tolerance 1e-4.
+    from sklearn.metrics import roc_auc_score
+
+    x, labels, folds = problem(60, 300, 0.6, seed=3)
+    test, truth, _ = problem(200, 300, 0.6, seed=4)
+    splits = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(3)]
+    model = LogisticRegression(solver="liblinear", class_weight="balanced")
+    plain = GridSearchCV(model, {"C": COSTS}, scoring="roc_auc", cv=splits).fit(x, labels)
+    fit = fit_logistic(x[None], labels, folds)
+    ours = roc_auc_score(truth, test @ fit.coefficients[0, 0])
+    assert abs(ours - roc_auc_score(truth, plain.decision_function(test))) < 0.005
+
+
+@pytest.mark.parametrize("cost", [1e-8, 1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("n, d, separation", [(30, 80, 3.0), (200, 5, 0.5)])
+def test_solution_is_the_stationary_point_of_the_objective(cost, n, d, separation):
+    x, labels, _ = problem(n, d, separation, positives=0.4)
+    w, b = (value[0, 0] for value in solve_logistic(x[None], labels, cost))
+    y = np.where(labels, 1.0, -1.0)
+    pull = cost * balanced_weights(labels) * y / (1.0 + np.exp(y * (x @ w + b)))
+    # The intercept is regularised as liblinear does.
+    gradient = np.append(w - x.T @ pull, b - pull.sum())
+    assert np.linalg.norm(gradient) < 1e-6 * np.linalg.norm(np.append(w, b))
+
+
+@pytest.mark.parametrize("n, d", [(36, 120), (100, 12)])
+def test_projecting_the_kernel_is_projecting_the_features(n, d):
+    rng = np.random.default_rng(1)
+    x, labels, folds = problem(n, d, 0.8, offset=1.0)
+    subspaces = [None, orthonormal(rng, 1, d), orthonormal(rng, 7, d)]
+    fit = fit_logistic(x[None], labels, folds, subspaces=subspaces)
+    for k, v in enumerate(subspaces):
+        projected = x if v is None else x - x @ v.T @ v
+        expected = liblinear(projected, labels, folds)
+        assert fit.cost[0, k] == expected.best_params_["C"]
+        assert np.allclose(fit.cv_auc[0, k], expected.cv_results_["mean_test_score"], atol=1e-9)
+        wanted = expected.decision_function(projected)
+        # Unprojected features give the same scores: the subspace is out of the weights.
+        assert (
+            np.abs(x @ fit.coefficients[0, k] + fit.intercept[0, k] - wanted).max()
+            < 1e-4 * np.abs(wanted).max()
+        )
+        if v is not None:
+            assert np.abs(v @ fit.coefficients[0, k]).max() < 1e-12
+
+
+def test_every_way_of_computing_gives_the_same(monkeypatch):
+    rng = np.random.default_rng(2)
+    x, labels, folds = problem(40, 30, 1.0)
+    x = np.stack([x, x + 0.3 * rng.normal(size=x.shape), 4 * x])
+    subspaces = [None, orthonormal(rng, 2, 30), None, orthonormal(rng, 1, 30)]
+
+    def fit(**keywords):
+        return fit_logistic(x, labels, folds, subspaces=subspaces, tolerance=1e-9, **keywords)
+
+    def same(one, other):
+        assert np.array_equal(one.cost, other.cost)
+        assert np.allclose(one.cv_auc, other.cv_auc, atol=1e-12)
+        assert np.allclose(one.coefficients, other.coefficients, rtol=1e-6, atol=1e-9)
+        assert np.allclose(one.intercept, other.intercept, rtol=1e-6, atol=1e-9)
+
+    reference = fit(reduction="rows")
+    same(reference, fit(reduction="features"))
+    monkeypatch.setattr(logistic, "_CG_STEPS", 1)  # nearly everything by dense solves
+    same(reference, fit(reduction="rows"))
+    same(reference, fit(reduction="features"))
+    monkeypatch.setattr(logistic, "_CELLS", 1000)  # one kernel shared by all projections
+    same(reference, fit(reduction="rows"))
+    monkeypatch.setattr(logistic, "_CG_STEPS", 80)
+    same(reference, fit(reduction="rows"))
+
+
+def test_a_problem_does_not_depend_on_its_companions():
+    x, labels, folds = problem(30, 50, 0.7)
+    other = np.random.default_rng(5).normal(size=x.shape) * 20
+    together, alone = fit_logistic(np.stack([other, x]), labels, folds), fit_logistic(x[None], labels, folds)
+    assert together.cost[1, 0] == alone.cost[0, 0]
+    assert np.allclose(together.coefficients[1], alone.coefficients[0], rtol=1e-5, atol=1e-12)
+
+
+def test_equal_auc_takes_the_smallest_cost():
+    labels = np.arange(12) % 2 == 0
+    x = np.where(labels, 1.0, -1.0)[:, None] + np.zeros((12, 3))
+    fit = fit_logistic(x[None], labels, np.arange(12) // 2 % 3)
+    assert (fit.cv_auc == 1.0).all()
+    assert fit.cost[0, 0] == COSTS[0]
+
+
+def test_features_without_information_are_handled():
+    labels, folds = np.arange(12) % 2 == 0, np.arange(12) // 2 % 3
+    fit = fit_logistic(np.zeros((1, 12, 4)), labels, folds)
+    assert (fit.cv_auc == 0.5).all() and (fit.coefficients == 0).all()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(features=np.zeros((1, 9, 4))), "shape"),
+        (dict(features=np.full((1, 12, 4), np.nan)), "NaN"),
+        (dict(costs=[1.0, 0.1]), "ascend"),
+        (dict(costs=[0.0, 0.1]), "positive"),
+        (dict(subspaces=[np.ones((1, 4))]), "orthonormal"),
+        (dict(subspaces=[np.eye(3)[:1]]), "3 features"),
+        (dict(folds=np.zeros(12, int)), "two folds"),
+        (dict(folds=np.arange(12) % 2), "both classes"),
+        (dict(folds=np.arange(5)), "folds must have shape"),
+        (dict(reduction="magic"), "reduction"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    given = dict(
+        features=np.random.default_rng(0).normal(size=(1, 12, 4)),
+        labels=np.arange(12) % 2 == 0,
+        folds=np.arange(12) // 2 % 3,
+    )
+    with pytest.raises(ValueError, match=message):
+        fit_logistic(**(given | change))
+    with pytest.raises(ValueError, match="both classes"):
+        solve_logistic(given["features"], np.ones(12, bool))

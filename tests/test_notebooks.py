@@ -1,0 +1,211 @@
+"""The notebooks: in step with their percent scripts, and executed end to end as a user would."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pandas as pd
+import pytest
+from conftest import ROOT, write_clips
+
+from aesens.run import RunError, notebooks
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+STUDY = [path for path in NOTEBOOKS if path.name < "90"]
+
+
+def aesens(*arguments, cwd=ROOT, home=None, cache=None, check=True):
+    """Run the command line in a process of its own, as run_all.sh does."""
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "JUPYTER", "IPYTHON", "MPL", "HF_"))
+    }
+    environment |= {"AESENS_CACHE": str(cache)} if cache else {}
+    environment |= {"HOME": str(home)} if home else {}
+    command = [sys.executable, "-m", "aesens", "run", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """A whole run of the tiny profile: its folder of figures, executed copies, home and cache."""
+    base = tmp_path_factory.mktemp("tiny")
+    (base / "home").mkdir()
+    name = f"tiny-{base.name}"
+    done = aesens("tiny", "--out", base / name, home=base / "home", cache=base / "cache")
+    yield {
+        "out": base / name,
+        "copies": ROOT / "runs" / name,
+        "home": base / "home",
+        "cache": base / "cache",
+        "log": done,
+    }
+    shutil.rmtree(ROOT / "runs" / name, ignore_errors=True)
+
+
+def test_there_are_eight_chapters():
+    assert [path.name[:2] for path in STUDY] == [f"{n:02d}" for n in range(1, 9)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_and_percent_script_are_in_step(path):
+    script = path.parent / "percent" / f"{path.stem}.py"
+    notebook, text = nbformat.read(path, as_version=4), jupytext.read(script)
+
+    def cells(book):
+        return [(cell.cell_type, cell.source.strip(), cell.metadata.get("tags", [])) for cell in book.cells]
+
+    # The executor adds a cell with the run's parameters behind the tagged one; it is not part of the text.
+    executed = [cell for cell in cells(notebook) if "injected-parameters" not in cell[2]]
+    assert executed == cells(text), f"run: jupytext --sync {path.relative_to(ROOT)}"
+
+
+@pytest.mark.parametrize("path", STUDY, ids=lambda p: p.stem)
+def test_committed_notebook_shows_a_clean_run(path):
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert any(cell.outputs for cell in code), (
+        f"{path.name} has no outputs: run ./run_all.sh demo --keep-outputs"
+    )
+    for cell in code:
+        assert not [out for out in cell.outputs if out.output_type == "error"]
+    assert not re.search(r"/(home|root|tmp|Users)/", path.read_text())
+
+
+def test_committed_notebooks_are_of_moderate_size():
+    assert sum(path.stat().st_size for path in NOTEBOOKS) < 8e6
+
+
+@pytest.mark.notebooks
+def test_every_notebook_ran(tiny):
+    copies = sorted(tiny["copies"].glob("*.ipynb"))
+    assert [path.name for path in copies] == [path.name for path in STUDY]
+    for path in copies:
+        for cell in nbformat.read(path, as_version=4).cells:
+            assert not [out for out in cell.get("outputs", []) if out.output_type == "error"], path.name
+    assert "stopped early" not in tiny["log"].stdout
+
+
+@pytest.mark.notebooks
+def test_every_figure_is_png_pdf_and_has_its_provenance(tiny):
+    pictures = {path.stem for path in tiny["out"].glob("*.png")}
+    assert pictures == {path.stem for path in tiny["out"].glob("*.pdf")}
+    assert {
+        "02_gain",
+        "03_clean_map",
+        "04_distances",
+        "05_umap",
+        "05_global_cca",
+        "05_samplewise",
+        "05_spectra",
+    } <= pictures
+    assert {
+        "06_effect_removed",
+        "07_auc_clean_effected",
+        "07_auc_effected_clean",
+        "07_auc_change",
+        "08_claims",
+    } <= pictures
+    for path in [*tiny["out"].glob("*.png"), *tiny["out"].glob("*.csv")]:
+        about = json.loads((tiny["out"] / "provenance" / f"{path.stem}.json").read_text())
+        assert about["profile"] == "tiny" and about["seed"] == 20220419 and about["caption"]
+        assert set(about["models"]) == {"openl3", "panns", "clap", "yamnet", "musicnn"}
+        assert all(isinstance(model["pretrained"], bool) for model in about["models"].values())
+
+
+@pytest.mark.notebooks
+def test_untrained_weights_never_earn_a_verdict(tiny):
+    table = pd.read_csv(tiny["out"] / "08_claims.csv")
+    assert set(table["claim"]) == {f"C{n}" for n in range(1, 7)}
+    assert (table.loc[~table["pretrained"], "verdict"] == "control").all()
+    assert not (table.loc[table["pretrained"], "verdict"] == "control").any()
+
+
+@pytest.mark.notebooks
+def test_nothing_is_written_to_the_home_directory(tiny):
+    assert not [str(path.relative_to(tiny["home"])) for path in tiny["home"].rglob("*")]
+
+
+@pytest.mark.notebooks
+def test_the_same_seed_gives_the_same_tables(tiny, tmp_path):
+    out = tmp_path / f"again-{tmp_path.name}"
+    aesens("tiny", "--fresh", "--only", "04,05,07,08", "--out", out, home=tiny["home"], cache=tiny["cache"])
+    shutil.rmtree(ROOT / "runs" / out.name)
+    again = sorted(out.glob("*.csv"))
+    assert len(again) >= 8
+    for path in again:
+        assert path.read_bytes() == (tiny["out"] / path.name).read_bytes(), path.name
+
+
+@pytest.mark.notebooks
+def test_a_failing_notebook_is_named_and_its_copy_left(tmp_path):
+    folder = tmp_path / "notebooks"
+    (folder / "percent").mkdir(parents=True)
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in ("a = 1", "1 / 0", "a")]
+    )
+    nbformat.write(book, folder / "01_broken.ipynb")
+    nbformat.write(book, folder / "02_after.ipynb")
+    done = aesens("tiny", cwd=tmp_path, cache=tmp_path / "cache", check=False)
+    assert done.returncode == 1
+    assert "01_broken.ipynb failed in cell 2: ZeroDivisionError" in done.stderr
+    copy = nbformat.read(tmp_path / "runs" / "tiny" / "01_broken.ipynb", as_version=4)
+    assert any(out.output_type == "error" for cell in copy.cells for out in cell.get("outputs", []))
+    assert not (tmp_path / "runs" / "tiny" / "02_after.ipynb").exists()
+
+
+@pytest.mark.notebooks
+def test_too_few_songs_is_a_message_and_the_rest_still_runs(tmp_path):
+    clips = write_clips(tmp_path / "few", songs=2, seconds=3.0)
+    out = tmp_path / f"few-{tmp_path.name}"
+    arguments = [
+        "tiny",
+        "--data",
+        clips,
+        "--models",
+        "musicnn",
+        "--effects",
+        "gain,reverb",
+        "--weights",
+        "untrained",
+    ]
+    done = aesens(*arguments, "--only", "01,04,05,06", "--out", out, cache=tmp_path / "cache")
+    shutil.rmtree(ROOT / "runs" / out.name)
+    assert re.search(r"06_projections\n.*stopped early: .*aaa", done.stdout, re.S)
+    assert (out / "04_distances.png").exists() and (out / "05_umap.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "invalid choice"),
+        (["tiny", "--only", "77"], "no such notebook"),
+    ],
+)
+def test_wrong_arguments_are_explained(arguments, message):
+    done = aesens(*arguments, check=False)
+    assert done.returncode != 0 and message in done.stderr
+
+
+def test_choice_of_notebooks():
+    assert [path.name[:2] for path in notebooks(ROOT, "05,04")] == ["04", "05"]
+    with pytest.raises(RunError, match="no such notebook"):
+        notebooks(ROOT, "x")
+
+
+def test_help_shows_profiles_and_examples():
+    done = subprocess.run([ROOT / "run_all.sh", "--help"], capture_output=True, text=True, check=True)
+    for word in ("demo", "tiny", "paper", "--weights", "--fresh", "examples:", "./run_all.sh test"):
+        assert word in done.stdout
+
+
+def test_recordings_are_not_needed():
+    tracked = "".join(path.read_text() for path in Path(ROOT / "aesens").rglob("*.py"))
+    assert "recordings" not in tracked

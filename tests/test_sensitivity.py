@@ -1,0 +1,151 @@
+"""Distances, monotonicity and discontinuity against SciPy and constructed trajectories."""
+
+import numpy as np
+import pytest
+from scipy.linalg import sqrtm
+from scipy.spatial.distance import cdist, pdist
+from scipy.stats import kendalltau, spearmanr
+
+from aesens.sensitivity import (
+    clean_scale,
+    cosine_distance,
+    discontinuity,
+    frechet_curve,
+    frechet_distance,
+    frechet_floor,
+    kendall_rows,
+    l2_distance,
+    monotonicity,
+    monotonicity_null,
+)
+
+
+def make(n_strengths=7, n_clips=9, n_features=12, seed=0):
+    rng = np.random.default_rng(seed)
+    clean = rng.standard_normal((n_clips, n_features))
+    return clean, clean + rng.standard_normal((n_strengths, n_clips, n_features))
+
+
+def test_distances_equal_scipy():
+    clean, trajectories = make()
+    expected = np.array([np.diag(cdist(x, clean, "cosine")) for x in trajectories])
+    np.testing.assert_allclose(cosine_distance(clean, trajectories), expected, atol=1e-12)
+    expected = np.array([np.diag(cdist(x, clean)) for x in trajectories])
+    np.testing.assert_allclose(l2_distance(clean, trajectories, 1.0), expected)
+    np.testing.assert_allclose(clean_scale(clean), np.median(pdist(clean)))
+    np.testing.assert_allclose(l2_distance(clean, trajectories), expected / np.median(pdist(clean)))
+
+
+def test_cosine_distance_keeps_digits_and_flags_zero():
+    clean = np.array([[1.0, 0.0], [0.0, 0.0]])
+    distance = cosine_distance(clean, np.array([[[1.0, 1e-6], [1.0, 0.0]]]))
+    np.testing.assert_allclose(distance[0, 0], 0.5e-12, rtol=1e-6)
+    assert np.isnan(distance[0, 1])
+    with pytest.raises(ValueError, match="scale"):
+        l2_distance(np.ones((3, 2)), np.ones((2, 3, 2)))
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(40, 60, 6), (12, 15, 30), (20, 20, 20), (50, 8, 12)])
+def test_frechet_distance_equals_the_matrix_square_root(n, m, d):
+    rng = np.random.default_rng(n)
+    a = rng.standard_normal((n, d)) @ rng.standard_normal((d, d))
+    b = rng.standard_normal((m, d)) @ rng.standard_normal((d, d)) + 1
+    ca, cb = np.cov(a.T), np.cov(b.T)
+    # The symmetric form of the trace exists for singular covariances too, where sqrtm(ca @ cb) does not.
+    values, vectors = np.linalg.eigh(ca)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ cb @ root), 0)).sum()
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca) + np.trace(cb) - 2 * cross
+    np.testing.assert_allclose(frechet_distance(a, b), expected, rtol=1e-5)
+    np.testing.assert_allclose(frechet_distance(b, a), frechet_distance(a, b))
+    if min(n, m) > d:
+        product = np.trace(sqrtm(ca @ cb).real)
+        np.testing.assert_allclose(cross, product, rtol=1e-6)
+
+
+def test_frechet_distance_of_known_transforms():
+    clean, _ = make(n_clips=30, n_features=50)
+    assert frechet_distance(clean, clean) < 1e-9
+    np.testing.assert_allclose(frechet_distance(clean, clean + 2.0), 4.0 * 50)
+    # Twice the spread: tr(C + 4C - 2 * 2C) = tr C.
+    centred = clean - clean.mean(axis=0)
+    np.testing.assert_allclose(frechet_distance(centred, 2 * centred), np.trace(np.cov(centred.T)))
+    curve = frechet_curve(clean, np.stack([clean, clean + 2.0]))
+    np.testing.assert_allclose(curve, [0.0, 200.0], atol=1e-9)
+
+
+def test_frechet_floor_is_of_song_disjoint_halves():
+    rng = np.random.default_rng(0)
+    songs = np.repeat(np.arange(10), 6)
+    clean = 5 * rng.standard_normal((10, 4))[songs] + 0.01 * rng.standard_normal((60, 4))
+    together = frechet_distance(clean[::2], clean[1::2])
+    floor = frechet_floor(clean, songs, 5)
+    assert floor.shape == (5,)
+    assert floor.min() > 50 * together
+    np.testing.assert_array_equal(floor, frechet_floor(clean, songs, 5))
+    with pytest.raises(ValueError, match="song"):
+        frechet_floor(clean, np.zeros(60))
+
+
+def test_monotonicity_equals_scipy():
+    rng = np.random.default_rng(3)
+    distance = rng.integers(0, 8, (31, 10)).astype(float)
+    order = np.abs(np.arange(-40, 6.1, 1.5))
+    order[0] = order[1]
+    table = monotonicity(distance, order)
+    for i in range(10):
+        assert table.spearman[i] == pytest.approx(spearmanr(distance[:, i], order).statistic, abs=1e-12)
+        assert table.kendall[i] == pytest.approx(kendalltau(distance[:, i], order).statistic, abs=1e-12)
+    assert monotonicity(np.ones((4, 1)), np.arange(4)).isna().all(axis=None)
+    assert np.isnan(kendall_rows([1, 1, 1], [1, 2, 3]))
+    with pytest.raises(ValueError, match="do not fit"):
+        monotonicity(distance, order[:-1])
+
+
+def test_monotonicity_null_tells_growth_from_noise():
+    rng = np.random.default_rng(0)
+    growing = np.linspace(0, 1, 20)[:, None] + 0.3 * rng.standard_normal((20, 15))
+    observed, null, p = monotonicity_null(growing, np.arange(20), 400)
+    assert observed == pytest.approx(monotonicity(growing, np.arange(20)).spearman.mean())
+    assert null.shape == (400,)
+    # Spearman's variance under independence is 1 / (n - 1).
+    assert null.mean() == pytest.approx(0, abs=0.02)
+    assert null.std() == pytest.approx(np.sqrt(1 / 19 / 15), rel=0.15)
+    assert p == pytest.approx(1 / 401)
+    rejected = np.mean(
+        [
+            monotonicity_null(np.random.default_rng(s).random((10, 6)), np.arange(10), 99, s)[2] <= 0.05
+            for s in range(300)
+        ]
+    )
+    assert 0.02 <= rejected <= 0.085
+    observed, _, p = monotonicity_null(np.zeros((5, 3)), np.arange(5), 9)
+    assert np.isnan(observed)
+    assert np.isnan(p)
+
+
+def test_discontinuity_finds_a_jump_and_the_onset():
+    rng = np.random.default_rng(0)
+    clean = rng.standard_normal((6, 16))
+    direction = np.eye(16)[0]
+    position = np.arange(10.0)
+    position[6:] += 30
+    trajectories = clean + (5 + position)[:, None, None] * direction
+    table = discontinuity(trajectories, clean)
+    np.testing.assert_allclose(table.largest_over_median, 31)
+    np.testing.assert_array_equal(table.position, 5)
+    np.testing.assert_allclose(table.onset_over_median, 5)
+    assert discontinuity(trajectories, clean, identity_inside=True).onset_over_median.isna().all()
+    smooth = discontinuity(clean + np.arange(10.0)[:, None, None] * direction, clean)
+    np.testing.assert_allclose(smooth.largest_over_median, 1)
+
+
+def test_discontinuity_of_clips_that_hardly_move():
+    clean = np.zeros((2, 3))
+    trajectories = np.zeros((6, 2, 3))
+    trajectories[4:, 1] = 1.0
+    table = discontinuity(trajectories, clean)
+    assert np.isnan(table.largest_over_median[0])
+    assert table.position[0] == -1
+    assert np.isinf(table.largest_over_median[1])
+    assert table.position[1] == 3

@@ -1,0 +1,169 @@
+"""Stores find the right embeddings, extraction does each thing once and goes on where it stopped."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aesens import embed
+from aesens.data import load_dataset
+from aesens.effects import EFFECTS
+from aesens.embed import Sweep, extract, mono_at_rate
+from aesens.store import BLOCK, Store, StoreError, address_hash, canonical
+
+
+@pytest.fixture
+def dataset(own_cache, clip_folder):
+    data = load_dataset(clip_folder, seconds=0.5)
+    object.__setattr__(data, "table", data.table.assign(split="train"))
+    return data
+
+
+def clips_table(n):
+    names = [f"clip{i:03d}" for i in range(n)]
+    return pd.DataFrame({"song": names, "instrument": "aaa", "split": "train"}, index=names)
+
+
+def test_address_hash_depends_on_content_alone():
+    assert address_hash({"a": 1, "b": [1.0, 2.0]}) == address_hash(
+        {"b": np.array([1.0, 2.0]), "a": np.int64(1)}
+    )
+    assert address_hash({"a": 1}) != address_hash({"a": 2})
+    with pytest.raises(TypeError, match="cannot be part of an address"):
+        canonical({"a": object()})
+
+
+def test_store_round_trip(tmp_path):
+    n = BLOCK + 3
+    store = Store.at({"model": "m", "effect": "e"}, [1.0, 2.0], clips_table(n), 5, root=tmp_path)
+    values = np.random.default_rng(0).standard_normal((2, n, 5)).astype(np.float32)
+    assert store.missing().shape == (2, 2) and store.missing().all()
+    with pytest.raises(StoreError, match="lacks 4"):
+        store.read()
+    for strength in range(2):
+        for block in range(2):
+            store.write(strength, block, values[strength, block * BLOCK : (block + 1) * BLOCK])
+    read = store.read()
+    assert read.dims == ("strength", "clip", "feature")
+    assert np.array_equal(read.values, values)
+    assert list(read["parameter"].values) == [1.0, 2.0] and read["song"].dims == ("clip",)
+    assert (
+        not Store.at({"model": "m", "effect": "e"}, [1.0, 2.0], clips_table(n), 5, root=tmp_path)
+        .missing()
+        .any()
+    )
+
+
+def test_store_refuses_what_is_not_a_chunk(tmp_path):
+    store = Store.at({"model": "m"}, [1.0], clips_table(3), 5, root=tmp_path)
+    with pytest.raises(StoreError, match="not finite"):
+        store.write(0, 0, np.full((3, 5), np.nan, np.float32))
+    with pytest.raises(StoreError, match="expected"):
+        store.write(0, 0, np.zeros((2, 5), np.float32))
+    assert store.missing().all()
+
+
+def test_extraction_is_the_plain_computation(dataset, toy_model):
+    kind = EFFECTS["lowpass"]
+    sweep = Sweep(toy_model, kind, kind.parameters(3), dataset)
+    (store,) = extract([sweep], progress=False)
+    read = store.read()
+    for s, value in enumerate(kind.parameters(3)):
+        for clip in dataset.clips:
+            audio, rate = dataset.load(clip)
+            wave = mono_at_rate(kind(audio, rate, value), rate, toy_model.sample_rate)
+            expected = toy_model.embed(wave[None])[0]
+            np.testing.assert_allclose(read.sel(strength=s, clip=clip).values, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_second_extraction_computes_nothing(dataset, toy_model):
+    kind = EFFECTS["gain"]
+    plan = [Sweep.clean(toy_model, dataset), Sweep(toy_model, kind, kind.parameters(3), dataset)]
+    extract(plan, progress=False)
+    calls = toy_model.calls
+    extract(plan, progress=False)
+    assert toy_model.calls == calls == 4
+
+
+def test_interrupted_extraction_goes_on_and_ends_the_same(dataset, toy_model, monkeypatch, tmp_path):
+    kind = EFFECTS["reverb"]
+    sweep = Sweep(toy_model, kind, kind.parameters(5), dataset)
+    monkeypatch.setenv("AESENS_CACHE", str(tmp_path / "whole"))
+    (whole,) = extract([sweep], progress=False)
+
+    monkeypatch.setenv("AESENS_CACHE", str(tmp_path / "parts"))
+    write, written = Store.write, []
+
+    def stop_at_third(self, *arguments):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        write(self, *arguments)
+        written.append(arguments[:2])
+
+    monkeypatch.setattr(Store, "write", stop_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        extract([sweep], progress=False)
+    assert sweep.store().missing().sum() == 3
+    monkeypatch.setattr(Store, "write", write)
+    (parts,) = extract([sweep], progress=False)
+    assert parts.path != whole.path and np.array_equal(parts.read().values, whole.read().values)
+
+
+def test_models_of_other_rates_share_the_effect(dataset, toy_model, monkeypatch):
+    other = type("Other", (type(toy_model),), {"name": "other", "sample_rate": 32000})()
+    kind = EFFECTS["bitcrush"]
+    applied = []
+    monkeypatch.setattr(embed, "_waves", lambda *a, f=embed._waves: applied.append(a[0]) or f(*a))
+    extract([Sweep(model, kind, kind.parameters(3), dataset) for model in (toy_model, other)], progress=False)
+    assert len(applied) == 3 * len(dataset)
+
+
+@pytest.mark.parametrize("change", ["grid", "weights", "clips", "effect", "options"])
+def test_a_changed_setting_reads_another_store(dataset, toy_model, change):
+    kind = EFFECTS["gain"]
+    before = Sweep(toy_model, kind, kind.parameters(3), dataset)
+    model, parameters, clips = toy_model, kind.parameters(3), dataset
+    if change == "grid":
+        parameters = parameters + 0.5
+    elif change == "weights":
+        model = type(toy_model)(seed=1)
+    elif change == "clips":
+        clips = dataset.select(instruments=["aaa"])
+    elif change == "effect":
+        kind = EFFECTS["reverb"]
+    else:
+        model = type(toy_model)()
+        model.pooling = "max"
+    assert Sweep(model, kind, parameters, clips).store().path != before.store().path
+
+
+def test_changed_audio_reads_another_store(own_cache, clip_folder, toy_model):
+    def path():
+        data = load_dataset(clip_folder, seconds=0.5)
+        object.__setattr__(data, "table", data.table.assign(split="train"))
+        return Sweep.clean(toy_model, data).store().path
+
+    before = path()
+    file = next(clip_folder.rglob("*.wav"))
+    file.write_bytes(file.read_bytes()[:-2] + b"\x01\x01")
+    assert path() != before
+
+
+def test_an_effect_that_cannot_be_applied_names_the_clip(own_cache, tmp_path, toy_model):
+    from conftest import write_clips
+
+    folder = write_clips(tmp_path / "slow", rate=16000)
+    data = load_dataset(folder, seconds=0.5)
+    object.__setattr__(data, "table", data.table.assign(split="train"))
+    kind = EFFECTS["lowpass"]
+    with pytest.raises(ValueError, match=r"clip aaa.*16000 Hz"):
+        extract([Sweep(toy_model, kind, kind.parameters(2), data)], progress=False)
+
+
+def test_mono_at_rate():
+    time = np.arange(44100) / 44100
+    stereo = np.stack([np.sin(2 * np.pi * 440 * time), np.zeros_like(time)]).astype(np.float32)
+    mono = mono_at_rate(stereo, 44100, 32000)
+    assert mono.shape == (32000,) and mono.dtype == np.float32
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(32000) / 32000)
+    assert np.abs(mono - expected)[500:-500].max() < 1e-4
+    assert np.array_equal(mono_at_rate(stereo, 44100, 44100), stereo.mean(axis=0))

