@@ -1,16 +1,18 @@
 """Extraction: every (model, effect, strength, clip) once, in batches, with no audio written to disk.
 
 A clip is decoded once a run; the effect is applied at its native rate and channel count; the mean over channels is
-resampled to each model's rate (libsoxr, high quality). Preparing the next batch overlaps with the network. What is
-finished stands in the store, so a stopped extraction goes on where it was.
+resampled to each model's rate (libsoxr, high quality). What is finished stands in the store, so a stopped extraction
+goes on where it was.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 
 import numpy as np
 import soxr
@@ -118,7 +120,8 @@ def extract(sweeps: Sequence[Sweep], *, jobs: int = 2, progress: bool = True) ->
     sweeps : sequence of Sweep
         Those that share their clips and an effect share its computation.
     jobs : int
-        Threads that decode, apply effects and resample.
+        Threads. Each takes one block of clips under one effect and parameter through all models that want it, on one
+        core: many small independent jobs use the cores better than one network spread over them.
     progress : bool
         Whether to show a bar.
 
@@ -146,23 +149,66 @@ def extract(sweeps: Sequence[Sweep], *, jobs: int = 2, progress: bool = True) ->
     )
     if not tasks:
         return stores
+    for task in tasks:
+        # Built here, once: a network is made on first use, and threads would race for it.
+        _ = sweeps[task.sweep].model.network
 
-    def size(task):
-        return len(_block(sweeps[task.sweep].clips, task.block))
+    decoded = _Decoded()
+    total = sum(len(_block(sweeps[task.sweep].clips, task.block)) for task in tasks)
+    bar = tqdm(total=total, desc="Embedding", unit="clip", disable=not progress, mininterval=0.5)
 
-    bar = tqdm(
-        total=sum(map(size, tasks)), desc="Embedding", unit="clip", disable=not progress, mininterval=0.5
-    )
-    with bar, ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        for group, batches in _prepared(tasks, sweeps, pool):
-            for task in group:
-                sweep = sweeps[task.sweep]
-                bar.set_postfix_str(f"{sweep.model.name}, {sweep.effect_name}", refresh=False)
-                stores[task.sweep].write(
-                    task.strength, task.block, sweep.model.embed(batches[sweep.model.sample_rate])
-                )
-                bar.update(size(task))
+    def run(group: list[_Task]) -> None:
+        first = sweeps[group[0].sweep]
+        names = _block(first.clips, group[0].block)
+        rates = {sweeps[task.sweep].model.sample_rate for task in group}
+        clips = zip(names, decoded.block(first.clips, group[0].block), strict=True)
+        waves = [_waves(name, *clip, first.effect, group[0].parameter, rates) for name, clip in clips]
+        batches = {rate: np.stack([wave[rate] for wave in waves]) for rate in rates}
+        for task in group:
+            model = sweeps[task.sweep].model
+            stores[task.sweep].write(task.strength, task.block, model.embed(batches[model.sample_rate]))
+            bar.set_postfix_str(f"{model.name}, {task.effect}", refresh=False)
+            bar.update(len(names))
+
+    groups = [list(group) for _, group in groupby(tasks, key=_Task.audio)]
+    with bar, _one_thread_each(), ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+        running = [pool.submit(run, group) for group in groups]
+        try:
+            for future in as_completed(running):
+                future.result()
+        except BaseException:
+            # An error or an interruption ends the run at the next chunk; what is written stays.
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
     return stores
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Decoded:
+    """The clips of the blocks at work: decoded once a run, dropped when later blocks have begun."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._blocks: dict[tuple[str, int], list[tuple[np.ndarray, int]]] = {}
+
+    def block(self, clips: Dataset, block: int) -> list[tuple[np.ndarray, int]]:
+        place = (clips.fingerprint, block)
+        with self._lock:
+            if place not in self._blocks:
+                # Tasks come in the order of blocks: two are at work where one ends and the next begins.
+                while len(self._blocks) > 1:
+                    del self._blocks[next(iter(self._blocks))]
+                self._blocks[place] = [clips.load(name) for name in _block(clips, block)]
+            return self._blocks[place]
 
 
 @dataclass(frozen=True)
@@ -186,43 +232,6 @@ class _Task:
 
 def _block(clips: Dataset, block: int) -> list[str]:
     return list(clips.table.index[block * BLOCK : (block + 1) * BLOCK])
-
-
-def _prepared(tasks, sweeps, pool) -> Iterator[tuple[list[_Task], dict[int, np.ndarray]]]:
-    """Yield tasks of equal audio with their waveforms by rate, preparing one batch ahead."""
-    decoded = {}
-
-    def decode(clips, block):
-        # One block is kept: tasks are sorted by block, so each clip is decoded once a run.
-        if decoded.get("place") != (clips.fingerprint, block):
-            decoded["audio"] = list(pool.map(clips.load, _block(clips, block)))
-            decoded["place"] = (clips.fingerprint, block)
-        return decoded["audio"]
-
-    def submit(group):
-        sweep = sweeps[group[0].sweep]
-        rates = {sweeps[task.sweep].model.sample_rate for task in group}
-        clips = zip(_block(sweep.clips, group[0].block), decode(sweep.clips, group[0].block), strict=True)
-        return (
-            group,
-            rates,
-            [
-                pool.submit(_waves, name, audio, rate, sweep.effect, group[0].parameter, rates)
-                for name, (audio, rate) in clips
-            ],
-        )
-
-    def gather(submitted):
-        group, rates, futures = submitted
-        waves = [future.result() for future in futures]
-        return group, {rate: np.stack([wave[rate] for wave in waves]) for rate in rates}
-
-    groups = (list(group) for _, group in groupby(tasks, key=_Task.audio))
-    ahead = [submit(group) for group in islice(groups, 1)]
-    while ahead:
-        current = ahead.pop(0)
-        ahead += [submit(group) for group in islice(groups, 1)]
-        yield gather(current)
 
 
 def _waves(clip, audio, sample_rate, effect, parameter, rates):

@@ -22,13 +22,13 @@ class Scale:
         Strengths an effect, spread over the study's grid; None for the whole grid.
     excerpts : int or None
         Clips a song; None for all.
-    songs : int or None
-        Songs an instrument and side of the split; None for all.
+    songs : tuple of int or None
+        Training and test songs an instrument; None for all.
     """
 
     strengths: int | None = None
     excerpts: int | None = None
-    songs: int | None = None
+    songs: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ PROFILES: dict[str, Profile] = {
             data_options={"songs": 5, "excerpts": 1, "instruments": ("cel", "pia", "voi")},
             model_options={"openl3": {"hop": 1.5}},
             scale=Scale(strengths=3),
-            scales={name: Scale(strengths=3, songs=3) for name in _LARGE},
+            scales={name: Scale(strengths=3, songs=(3, 1)) for name in _LARGE},
             permutations=20,
             resamples=200,
             picture_clips=3,
@@ -100,8 +100,8 @@ PROFILES: dict[str, Profile] = {
             "embedded: rendered clips, no download needed; about 15 minutes on 2 cores, 3 when repeated",
             data_options={"songs": 8, "excerpts": 2},
             model_options={"openl3": {"hop": 1.5}},
-            scale=Scale(strengths=8),
-            scales={name: Scale(strengths=4, excerpts=1, songs=2) for name in _LARGE},
+            scale=Scale(strengths=7),
+            scales={name: Scale(strengths=4, excerpts=1, songs=(2, 1)) for name in _LARGE},
         ),
         Profile(
             "paper",

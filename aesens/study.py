@@ -238,12 +238,11 @@ class Study:
     def clips(self, model: str) -> Dataset:
         """The clips a model embeds."""
         scale, dataset = self.scale(model), self.dataset
-        if scale.songs:
-            table = dataset.table
-            first = table.groupby(["instrument", "split"])["song"].transform(
-                lambda songs: songs.isin(sorted(set(songs))[: scale.songs])
-            )
-            dataset = dataset.select(songs=sorted(set(table["song"][first.astype(bool)])))
+        if scale.songs and self.has_split:
+            limit = dict(zip(("train", "test"), scale.songs, strict=True))
+            songs = dataset.table[["instrument", "split", "song"]].drop_duplicates().sort_values("song")
+            place = songs.groupby(["instrument", "split"]).cumcount()
+            dataset = dataset.select(songs=list(songs["song"][place < songs["split"].map(limit)]))
         return dataset.select(per_song=scale.excerpts) if scale.excerpts else dataset
 
     # ---- embeddings --------------------------------------------------------------------------------------------

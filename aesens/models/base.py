@@ -9,6 +9,7 @@ a whole give one frame.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -74,6 +75,13 @@ def seeded(build, seed: int):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
+
+
+def _full_precision(device: torch.device):
+    """On a GPU, keep float32 convolutions from being rounded to TF32, cuDNN's default, unlike a CPU's."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 class Embedder(ABC):
@@ -174,8 +182,7 @@ class Embedder(ABC):
         out = np.empty((len(waves), self.dimension), dtype=np.float32)
         for start in range(0, len(waves), self.batch_size):
             batch = torch.from_numpy(waves[start : start + self.batch_size]).to(self.device)
-            # cuDNN would round float32 convolutions to TF32 by default, unlike the CPU.
-            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            with _full_precision(self.device):
                 pooled = pool(self.frames(batch)).float().cpu().numpy()
             if pooled.shape[1] != self.dimension or not np.isfinite(pooled).all():
                 raise ModelError(

@@ -136,6 +136,15 @@ _VERDICTS = {
 }
 
 
+def _short(number: float) -> str:
+    """A number that fits a small cell."""
+    if not np.isfinite(number):
+        return "–"
+    if abs(number) >= 100:
+        return ">99" if number > 0 else "<−99"
+    return f"{number:.0f}" if abs(number) >= 10 else f"{number:.2f}".replace("-", "−")
+
+
 def claims_map(table: pd.DataFrame) -> plt.Figure:
     """Verdict of each claim for each model and effect.
 
@@ -157,7 +166,7 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
                 plt.Rectangle((place[0] - 0.47, place[1] - 0.46), 0.94, 0.92, color=colour, linewidth=0)
             )
             dark = row.verdict in ("supported", "not supported")
-            text = f"{row.statistic:.2f}" if np.isfinite(row.statistic) else "–"
+            text = _short(row.statistic)
             ax.text(*place, text, ha="center", va="center", fontsize=5.6, color="white" if dark else "black")
         ax.set(xlim=(-0.5, len(claims) - 0.5), ylim=(len(models) - 0.5, -0.5), title=effect(name).title)
         ax.set_xticks(range(len(claims)), claims)

@@ -11,6 +11,8 @@ from matplotlib.colors import ListedColormap, Normalize
 from aesens import names
 from aesens.plots.style import grid, parameter_axis, present
 
+_RHO = "$\\rho^2$: squared Spearman correlation on test songs (on the training songs)"
+
 __all__ = ["correlation_grid", "correlation_violins", "trajectory_grid"]
 
 
@@ -87,25 +89,24 @@ def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:
                 )
         chosen = (summary["model"] == part["model"].iloc[0]) & (summary["effect"] == kind.name)
         row = summary[chosen].iloc[0]
-        ax.set_title(
-            f"$\\rho^2$ = {row['held_out']:.2f} held out ({row['in_sample']:.2f} in-sample)",
-            fontsize=6.5,
-            pad=2,
-            loc="left",
-        )
+        text = f"$\\rho^2$ {row['held_out']:.2f} ({row['in_sample']:.2f})"
+        ax.margins(y=0.2)
+        ax.annotate(text, (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=6.5)
         ax.set_yticks([])
         parameter_axis(ax, kind, part["parameter"].to_numpy(), label=False)
     effects = len(present(points, "effect"))
     for position, (ax, _, kind) in enumerate(panels):
-        if position < effects:
-            ax.text(0.5, 1.24, kind.title, transform=ax.transAxes, ha="center", fontsize=8.5)
         if position >= len(panels) - effects:
             ax.set_xlabel(kind.label)
         if position % effects == 0:
             ax.set_ylabel("Projection on $u$")
     lines = [plt.Line2D([], [], color=c, marker="o", markersize=3) for c in ("#C6C6C6", "#0072B2")]
     figure.legend(
-        lines, ["Training songs (fitted)", "Test songs (held out)"], loc="outside upper center", ncols=2
+        lines,
+        ["Training songs (fitted)", "Test songs (held out)"],
+        title=_RHO,
+        loc="outside upper center",
+        ncols=2,
     )
     return figure
 
