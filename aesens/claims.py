@@ -78,7 +78,7 @@ def decide(low: float, high: float, side: str, threshold: float) -> str:
     """
     if side not in ("above", "below", "within"):
         raise ValueError(f"side={side!r} is not one of above, below, within")
-    if not (np.isfinite(low) and np.isfinite(high)):
+    if np.isnan(low) or np.isnan(high):
         return "inconclusive"
     if side == "below":
         low, high, side = -high, -low, "above"

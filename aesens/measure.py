@@ -12,6 +12,7 @@ import pandas as pd
 
 from aesens import directions, projections, sensitivity, trajectories
 from aesens.classify import auc_change, classify, metric_table
+from aesens.data import sort_instruments
 from aesens.statistics import bootstrap_songs, holm
 
 __all__ = [
@@ -79,20 +80,26 @@ def response(sweep, *, permutations: int, resamples: int, seed: int) -> pd.DataF
     -------
     pandas.DataFrame
         One row: mean Spearman and Kendall correlations of the cosine distance with the departure from the identity,
-        the former with its interval, the 95 % quantile of its permutation null and p-value; medians over clips of the
-        longest step and the onset jump in units of the median step, and ``jump``, the larger of the two, with its
-        interval.
+        the former with its interval, the 95 % quantile of its permutation null and p-value (a clip that never moves
+        counts with a correlation of 0: its distance does not grow); medians over clips of the longest step and the
+        onset jump in units of the median step; ``jump``, the median over clips of the longest step or onset in units of
+        the median step or of its longer neighbour, whichever is longer, with its interval.
+
+    Notes
+    -----
+    A path whose steps grow smoothly, each twice the one before, has a longest step far above the median, but no jump:
+    hence the neighbours. ``jump`` is at least 1, the value of a clip that never moves, and at most 1e6, where nothing
+    else moves.
     """
     distance = sensitivity.cosine_distance(sweep.clean, sweep.trajectories)
     order = sweep.effect.departure(sweep.parameters)
-    clips = sensitivity.monotonicity(distance, order)
+    clips = sensitivity.monotonicity(distance, order).fillna(0.0)
     spearman = bootstrap_songs(clips["spearman"].to_numpy(), sweep.songs, resamples, seed=seed)
     _, null, p_value = sensitivity.monotonicity_null(distance, order, permutations, seed)
     steps = sensitivity.discontinuity(sweep.trajectories, sweep.clean, sweep.effect.identity_inside)
-    ratios = steps[["largest_over_median", "onset_over_median"]].to_numpy()
-    jump = np.fmax(*ratios.T)
+    jump = _jump(sweep)
     interval = bootstrap_songs(
-        lambda clip: np.nanmedian(jump[clip]), sweep.songs, resamples, seed=seed, by="indices"
+        lambda clip: np.median(jump[clip]), sweep.songs, resamples, seed=seed, by="indices"
     )
     return pd.DataFrame(
         [
@@ -111,6 +118,20 @@ def response(sweep, *, permutations: int, resamples: int, seed: int) -> pd.DataF
             }
         ]
     )
+
+
+def _jump(sweep) -> np.ndarray:
+    """Longest step of each clip in units of its median step or its longer neighbour, the onset counted as a step."""
+    points = [sweep.clean, *sweep.trajectories]
+    pairs = zip(points[:-1], points[1:], strict=True)
+    steps = np.stack([np.linalg.norm(after.astype(float) - before, axis=-1) for before, after in pairs])
+    typical = np.median(steps[1:], axis=0)
+    if sweep.effect.identity_inside:
+        steps = steps[1:]
+    around = np.pad(steps, ((1, 1), (0, 0)))
+    beside = np.maximum(np.maximum(around[:-2], around[2:]), typical)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.fmin(np.nan_to_num(steps / beside, nan=1.0).max(axis=0), 1e6)
 
 
 def _picture_clips(sweep, n: int) -> np.ndarray:
@@ -176,7 +197,7 @@ def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataF
     """
     moved = sweep.displacements
     row = {
-        "path_over_chord": np.nanmedian(trajectories.path_over_chord(sweep.trajectories)),
+        "path_over_chord": pd.Series(trajectories.path_over_chord(sweep.trajectories)).median(),
         "participation_ratio": trajectories.participation_ratio(moved),
         "components_90": trajectories.components_for(moved, 0.9),
     }
@@ -184,13 +205,15 @@ def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataF
         basis = trajectories.leading_directions(moved[:, sweep.train], 20)
         captured = np.square(moved[:, sweep.test] @ basis.T).sum(axis=0)
         energy = np.square(moved[:, sweep.test]).sum(axis=(0, 2))
-        for k in (1, 3, 10, 20):
-            row[f"energy_{k}"] = captured[:, :k].sum() / energy.sum()
         held = captured[:, :subspace].sum(axis=1)
         songs = sweep.songs[sweep.test]
-        share = bootstrap_songs(
-            lambda weights: (weights @ held) / (weights @ energy), songs, resamples, seed=seed
-        )
+        # Where nothing moves, the share is undefined.
+        with np.errstate(invalid="ignore"):
+            for k in (1, 3, 10, 20):
+                row[f"energy_{k}"] = captured[:, :k].sum() / energy.sum()
+            share = bootstrap_songs(
+                lambda weights: (weights @ held) / (weights @ energy), songs, resamples, seed=seed
+            )
         row |= {"energy": share.estimate, "energy_low": share.low, "energy_high": share.high}
     return pd.DataFrame([row])
 
@@ -259,7 +282,7 @@ def spectra(sweep, *, seed: int) -> pd.DataFrame:
 
 def _instruments(sweep):
     """Instruments with clips on both sides of the split, with their masks."""
-    for code in dict.fromkeys(sweep.instruments):
+    for code in sort_instruments(sweep.instruments):
         mine = sweep.instruments == code
         if (mine & sweep.train).any() and (mine & sweep.test).any():
             yield code, mine & sweep.train, mine & sweep.test
@@ -307,7 +330,7 @@ def global_directions(sweep, *, permutations: int, seed: int) -> pd.DataFrame:
 
 
 def pooled_direction(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
-    """How well the instruments' global CCA directions predict strength on held-out songs, all instruments together.
+    """How well one direction an instrument predicts strength on held-out songs, all instruments together.
 
     Parameters
     ----------
@@ -317,21 +340,30 @@ def pooled_direction(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row: ``r2``, ``low``, ``high`` (95 %, over test songs).
+        One row: ``r2``, ``low``, ``high`` (95 %, over test songs) of the ridge-regression directions, and ``cca_r2`` of
+        the global CCA directions.
+
+    Notes
+    -----
+    Whether a direction exists is not a question to an estimator without a penalty: with few independent clips for many
+    features the CCA fits every wiggle of the training trajectories, and its R^2 on other songs falls far below zero
+    even where all clips move along one line in unequal steps. The ridge penalty, chosen by leaving out training songs,
+    is what a direction is worth on songs that it has not seen.
     """
-    errors, totals, songs = [], [], []
+    errors, totals, plain, songs = [], [], [], []
     for _, train, test in _instruments(sweep):
-        report = directions.global_direction_report(
-            sweep.trajectories[:, train], sweep.trajectories[:, test], n_permutations=0, seed=seed
-        )
+        both = sweep.trajectories[:, train], sweep.trajectories[:, test]
+        report = directions.decode_strength(*both, sweep.songs[train])
         errors.append(report.sse)
         totals.append(report.sst)
+        plain.append(directions.global_direction_report(*both, n_permutations=0).sse)
         songs.append(sweep.songs[test])
     error, total = np.concatenate(errors), np.concatenate(totals)
     r2 = bootstrap_songs(
         lambda weights: 1 - (weights @ error) / (weights @ total), np.concatenate(songs), resamples, seed=seed
     )
-    return pd.DataFrame([{"r2": r2.estimate, "low": r2.low, "high": r2.high}])
+    cca = 1 - np.concatenate(plain).sum() / total.sum()
+    return pd.DataFrame([{"r2": r2.estimate, "low": r2.low, "high": r2.high, "cca_r2": cca}])
 
 
 def direction_points(sweep, *, instrument: str) -> pd.DataFrame:
@@ -392,6 +424,7 @@ def projected(sweep, *, seed: int) -> pd.DataFrame:
     rows = []
     for code, train, test in _instruments(sweep):
         moved = sweep.displacements[:, test].reshape(-1, sweep.clean.shape[1])
+        energy = np.square(moved).sum() or np.nan
         found = projections.fit_all(sweep.trajectories[:, train], sweep.clean[train], seed=seed)
         for name, basis in found.items():
             if name == "none":
@@ -401,7 +434,7 @@ def projected(sweep, *, seed: int) -> pd.DataFrame:
                     "instrument": code,
                     "projection": name,
                     "dimension": len(basis),
-                    "effect_removed": np.square(moved @ basis.T).sum() / np.square(moved).sum(),
+                    "effect_removed": np.square(moved @ basis.T).sum() / energy,
                     "clean_removed": np.square(clean @ basis.T).sum() / np.square(clean).sum(),
                 }
             )
@@ -426,7 +459,9 @@ def method_cosines(sweep, *, seed: int) -> pd.DataFrame:
         found = projections.fit_all(
             sweep.trajectories[:, train], sweep.clean[train], _ONE_DIMENSIONAL, seed=seed
         )
-        stacked = np.concatenate([found[name] for name in _ONE_DIMENSIONAL])
+        # A method that finds no direction, because nothing moves, has no cosine.
+        nothing = np.full((1, sweep.clean.shape[1]), np.nan)
+        stacked = np.concatenate([found[name] if len(found[name]) else nothing for name in _ONE_DIMENSIONAL])
         total, count = total + np.abs(directions.cosine_between(stacked, stacked)), count + 1
     first, second = np.meshgrid(_ONE_DIMENSIONAL, _ONE_DIMENSIONAL, indexing="ij")
     return pd.DataFrame({"first": first.ravel(), "second": second.ravel(), "cosine": (total / count).ravel()})

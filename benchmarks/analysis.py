@@ -1,0 +1,452 @@
+"""How fast the analysis is, beside the plain way and at the study's scale, and how often its verdicts are right.
+
+Run ``python benchmarks/analysis.py``; ``--quick`` is a smoke run of all parts at small sizes. The columns of the files
+it writes are explained in ``benchmarks/README.md``. All embeddings are synthetic, of `aesens.synthetic`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import threading
+import time
+import warnings
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from sklearn.cross_decomposition import CCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
+from threadpoolctl import threadpool_limits
+
+from aesens import measure, sensitivity
+from aesens.classify import auc_change, classify, draw_training_clips, grouped_folds, metric_table
+from aesens.directions import samplewise_directions
+from aesens.logistic import COSTS
+from aesens.projections import fit_all, remove
+from aesens.statistics import bootstrap_songs
+from aesens.synthetic import BORDER, KINDS, TRUTH, judge, synthetic_sweep
+
+#: Strengths of the four effects and features of the three models at the study's scale.
+STRENGTHS = (31, 31, 34, 12)
+FEATURES = {"openl3": 512, "panns": 2048, "clap": 512}
+PERMUTATIONS, RESAMPLES, PICTURE_CLIPS, INSTRUMENTS = 1000, 10_000, 11, 11
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Table:
+    """Rows of the result, shown as they come."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, benchmark: str, metric: str, value: float, unit: str) -> None:
+        self.rows.append((benchmark, metric, f"{value:.6g}", unit))
+        print(f"{benchmark:<16} {metric:<110} {value:>12.6g} {unit}", flush=True)
+
+    def save(self, path: Path) -> None:
+        pd.DataFrame(self.rows, columns=["benchmark", "metric", "value", "unit"]).to_csv(path, index=False)
+
+
+def seconds(work, *args, **options):
+    """Result and wall time of a call."""
+    start = time.perf_counter()
+    result = work(*args, **options)
+    return result, time.perf_counter() - start
+
+
+def processor_seconds(work, *args, threads=1, **options):
+    """Processor time of a call with one BLAS thread, shared among the `threads` that it starts itself.
+
+    What a core that has nothing else to do would take: unlike wall time, it does not depend on what else runs.
+    """
+    with threadpool_limits(1):
+        start = time.process_time()
+        work(*args, **options)
+        return (time.process_time() - start) / threads
+
+
+@contextmanager
+def peak_memory():
+    """Largest resident memory of this process within the block, in GB, as the only element of a list."""
+    page, peak, done = os.sysconf("SC_PAGE_SIZE"), [0.0], threading.Event()
+
+    def look():
+        resident = int(Path("/proc/self/statm").read_text().split()[1]) * page / 1e9
+        peak[0] = max(peak[0], resident)
+
+    def watch():
+        while not done.wait(0.02):
+            look()
+
+    look()
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        thread.join()
+
+
+def study_sweep(features: int, quick: bool, strengths: int = 31):
+    """A sweep of the study's shape: 3 168 training and 1 666 test clips of 11 instruments."""
+    shape = (
+        {"instruments": 3, "songs": 12}
+        if quick
+        else {"instruments": INSTRUMENTS, "songs": 147, "test_songs": 51}
+    )
+    sweep = synthetic_sweep(
+        "nuisance",
+        strengths=5 if quick else strengths,
+        clips_per_song=3,
+        features=32 if quick else features,
+        size=0.5 * np.sqrt(features),
+        noise=0.2 * np.sqrt(features),
+        signal=4.0,
+        **shape,
+    )
+    if quick:
+        return sweep
+    surplus = np.flatnonzero(sweep.test)[1666:]
+    return sweep.take(~np.isin(np.arange(len(sweep.clips)), surplus))
+
+
+def _one_by_one(trajectories):
+    """The plain way: scikit-learn's CCA for one clip after the other."""
+    rank = np.linspace(0, 1, len(trajectories))[:, None]
+    clips = range(trajectories.shape[1])
+    return np.array([CCA(1, scale=False).fit(trajectories[:, i], rank).x_weights_[:, 0] for i in clips])
+
+
+def directions(table: Table, quick: bool) -> None:
+    """(a) All clips' own directions in one batched solve against scikit-learn's CCA clip by clip."""
+    clips = 4 if quick else 64
+    for features in (512, 2048):
+        # Paths in every direction, each with noise of its own.
+        shape = {
+            "instruments": 2,
+            "songs": clips // 2,
+            "clips_per_song": 1,
+            "strengths": 31,
+            "features": features,
+        }
+        sweep = synthetic_sweep("scattered", noise=2.0, **shape)
+        samplewise_directions(sweep.trajectories[:, :2])
+        runs = [seconds(samplewise_directions, sweep.trajectories) for _ in range(3)]
+        ours, fast = runs[0][0], float(np.median([run[1] for run in runs]))
+        plain, slow = seconds(_one_by_one, sweep.trajectories.astype(float))
+        cosine = np.abs((ours * plain).sum(axis=1) / np.linalg.norm(plain, axis=1))
+        name = f"{clips} clips of 31 x {features}"
+        table.add("directions", f"{name}: batched, median of 3", fast, "s")
+        table.add("directions", f"{name}: scikit-learn CCA for each clip", slow, "s")
+        table.add("directions", f"{name}: ratio", slow / fast, "x")
+        table.add("directions", f"{name}: smallest |cosine| between the two", cosine.min(), "")
+
+
+def _imported():
+    return GridSearchCV.__name__
+
+
+def _plain_scores(sweep, case, basis, train, labels, splits, test, rng):
+    """The plain way: one grid search for one training and test condition; scores of the test clips."""
+
+    def embeddings(condition, clips, drawn):
+        if condition == "random":
+            x = sweep.trajectories[drawn, clips]
+        else:
+            x = sweep.clean[clips] if condition == "clean" else sweep.trajectories[int(case.strength), clips]
+        return remove(x.astype(float), basis)
+
+    drawn = rng.integers(len(sweep.parameters), size=len(train))
+    model = LogisticRegression(solver="liblinear", class_weight="balanced", max_iter=1000)
+    search = GridSearchCV(model, {"C": COSTS}, scoring="roc_auc", cv=splits, n_jobs=CORES)
+    search.fit(embeddings(str(case.train.values), train, drawn), labels)
+    return search.decision_function(embeddings(str(case.test.values), test, case.random_strength.values))
+
+
+def classification(table: Table, quick: bool) -> float:
+    """(b) Classification of one model and effect against the plain way; returns seconds of the whole without fits."""
+    sweep = study_sweep(512, quick)
+    code, strengths = sweep.instruments[0], len(sweep.parameters)
+    codes = len(set(sweep.instruments))
+    mine = sweep.train & (sweep.instruments == code)
+    rows, fitted = seconds(fit_all, sweep.trajectories[:, mine], sweep.clean[mine])
+    subspaces = {name: {code: found} for name, found in rows.items()}
+    with peak_memory() as memory:
+        result, trained = seconds(
+            classify,
+            sweep.clean,
+            sweep.trajectories,
+            sweep.instruments,
+            sweep.songs,
+            sweep.train,
+            sweep.test,
+            subspaces,
+            classes=[code],
+            n_jobs=CORES,
+        )
+    part = f"1 of {codes} instruments, all {strengths} strengths, all {len(rows)} projections"
+    table.add("classification", f"ours, measured: {part}, {CORES} threads", trained, "s")
+    table.add("classification", f"ours, peak memory: {part}", memory[0], "GB")
+
+    train, labels = draw_training_clips(sweep.instruments, code, sweep.train)
+    folds = grouped_folds(labels, sweep.songs[train])
+    splits = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(folds.max() + 1)]
+    test = np.flatnonzero(sweep.test)
+    rng = np.random.default_rng(0)
+    cells = rng.choice(result.sizes["projection"] * result.sizes["case"], 3 if quick else 8, replace=False)
+    worst, slow = 0.0, 0.0
+    # Its worker processes start before the clock does.
+    joblib.Parallel(CORES)(joblib.delayed(_imported)() for _ in range(CORES))
+    for cell in cells:
+        p, c = np.unravel_index(cell, (result.sizes["projection"], result.sizes["case"]))
+        case = result.isel(projection=p, case=c, instrument=0)
+        basis = rows[str(case.projection.values)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scores, took = seconds(_plain_scores, sweep, case, basis, train, labels, splits, test, rng)
+        slow += took
+        truth = sweep.instruments[test] == code
+        # The clips' random strengths in training are a draw of each way's own: nothing to compare.
+        if case.train != "random":
+            worst = max(worst, abs(roc_auc_score(truth, scores) - roc_auc_score(truth, case.score.values)))
+    whole = result.sizes["projection"] * result.sizes["case"] * codes
+    ours, theirs = trained * codes, slow / len(cells) * whole
+    table.add(
+        "classification",
+        f"plain way (GridSearchCV, liblinear), measured: {len(cells)} random cells",
+        slow,
+        "s",
+    )
+    table.add(
+        "classification",
+        f"plain way, projected to {whole} cells (projection x case x instrument)",
+        theirs,
+        "s",
+    )
+    table.add("classification", f"ours, projected to {codes} instruments", ours, "s")
+    table.add("classification", "ratio of the projected times", theirs / ours, "x")
+    table.add("classification", "largest difference of ROC-AUC over the sampled cells", worst, "")
+    table.add("classification", "projections of one instrument fitted, in neither time", fitted, "s")
+    scored = processor_seconds(
+        lambda: (
+            metric_table(result),
+            auc_change(result, n_resamples=100 if quick else RESAMPLES, pooled={"all": ["pca"]}),
+        )
+    )
+    table.add(
+        "classification",
+        f"ours, metrics and bootstrap of 1 instrument, {strengths} strengths, processor time",
+        scored,
+        "s",
+    )
+    return scored * codes
+
+
+def _some_strengths(sweep, n):
+    chosen = np.unique(np.linspace(0, len(sweep.parameters) - 1, n).astype(int))
+    return replace(sweep, parameters=sweep.parameters[chosen], trajectories=sweep.trajectories[chosen])
+
+
+class Parts:
+    """Measured parts of the analysis of one pair, in processor time, and what they come to for the whole pair."""
+
+    def __init__(self, table: Table, name: str):
+        self.table, self.name, self.total, self.peak = table, name, 0.0, 0.0
+
+    def measure(
+        self, name, work, *args, factor=1.0, share="whole", fixed=0.0, counts=True, threads=1, **options
+    ):
+        """Time `work` on a share of the pair; `factor` leads to the whole, but for `fixed` seconds."""
+        with peak_memory() as memory:
+            took = processor_seconds(work, *args, threads=threads, **options)
+        self.peak = max(self.peak, memory[0])
+        self.add(f"{name}, measured: {share}", took, "s")
+        self.add(f"{name}, peak memory", memory[0], "GB")
+        if counts:
+            projected = fixed + (took - fixed) * factor
+            self.total += projected
+            if factor != 1:
+                self.add(f"{name}, projected to the pair", projected, "s")
+
+    def add(self, metric, value, unit):
+        self.table.add("whole analysis", f"{self.name}: {metric}", value, unit)
+
+
+def _train(sweep, code, strengths):
+    """Fit the projections on all strengths of one instrument; train and test its classifiers on some."""
+    mine = sweep.train & (sweep.instruments == code)
+    rows = fit_all(sweep.trajectories[:, mine], sweep.clean[mine])
+    some = _some_strengths(sweep, strengths)
+    classify(
+        some.clean,
+        some.trajectories,
+        some.instruments,
+        some.songs,
+        some.train,
+        some.test,
+        {name: {code: found} for name, found in rows.items()},
+        classes=[code],
+        n_jobs=CORES,
+    )
+
+
+def _pair(table: Table, features: int, quick: bool, scoring: float) -> Parts:
+    """Every measure on one pair of model and effect."""
+    draws = {"permutations": 20 if quick else PERMUTATIONS, "seed": 0}
+    boot = {"resamples": 50 if quick else RESAMPLES, "seed": 0}
+    sweep = study_sweep(features, quick)
+    strengths, codes = len(sweep.parameters), len(set(sweep.instruments))
+    parts = Parts(table, f"{features} features")
+
+    few = 4
+    # The floor of ten halvings and the resamples of two distances cost the same for any number of strengths.
+    fixed = 5 * processor_seconds(sensitivity.frechet_floor, sweep.clean, sweep.songs, n_splits=2)
+    values = np.zeros((len(sweep.clips), few))
+    fixed += 2 * processor_seconds(bootstrap_songs, values, sweep.songs, boot["resamples"])
+    share = {"factor": strengths / few, "share": f"{few} of {strengths} strengths", "fixed": fixed}
+    parts.measure("distances", measure.distances, _some_strengths(sweep, few), **boot, **share)
+    parts.measure("response", measure.response, sweep, **draws, resamples=boot["resamples"])
+    for method in ("pca",) if quick else ("pca", "umap"):
+        parts.measure(f"layout ({method})", measure.layout, sweep, method=method, clips=PICTURE_CLIPS, seed=0)
+    parts.measure("geometry", measure.geometry, sweep, **boot)
+    tenth = sweep.take(np.arange(len(sweep.clips)) % 10 == 0)
+    share = {"factor": len(sweep.clips) / len(tenth.clips), "share": "a tenth of the clips"}
+    parts.measure("samplewise", measure.samplewise, tenth, **draws, **share)
+    name = "samplewise with one permutation, for its memory"
+    parts.measure(name, measure.samplewise, sweep, permutations=1, seed=0, counts=False)
+    parts.measure("spectra", measure.spectra, sweep, seed=0)
+
+    code = sweep.instruments[0]
+    one = sweep.take(sweep.instruments == code)
+    share = {"factor": codes, "share": f"1 of {codes} instruments"}
+    parts.measure("global_directions", measure.global_directions, one, **draws, **share)
+    parts.measure("pooled_direction", measure.pooled_direction, one, **boot, **share)
+    parts.measure("direction_points", measure.direction_points, one, instrument=code)
+    parts.measure("direction_vectors", measure.direction_vectors, one, **share)
+    parts.measure("projected", measure.projected, one, seed=0, **share)
+    parts.measure("method_cosines", measure.method_cosines, one, seed=0, **share)
+    share = {
+        "factor": codes * (strengths + 2) / (few + 2),
+        "share": f"1 of {codes} instruments, {few + 2} of {strengths + 2} training conditions",
+    }
+    parts.measure("classification, training and scoring", _train, sweep, code, few, threads=CORES, **share)
+    parts.total += scoring
+    parts.add("classification, metrics and bootstrap, projected from the part above", scoring, "s")
+    parts.add(f"one pair of {strengths} strengths, projected", parts.total, "s")
+    return parts
+
+
+def whole(table: Table, quick: bool, scoring: float) -> None:
+    """(c) Every measure of a study at its scale, from parts of one pair of each width."""
+    found = {d: _pair(table, d, quick, scoring) for d in sorted(set(FEATURES.values()))}
+    pairs = len(STRENGTHS) * len(FEATURES)
+    hours = sum(found[d].total for d in FEATURES.values()) * sum(STRENGTHS) / STRENGTHS[0] / 3600
+    held = sum(STRENGTHS) * 4834 * sum(FEATURES.values()) * 4e-9
+    table.add(
+        "whole analysis",
+        f"{pairs} pairs of model and effect, projected (one BLAS thread, {CORES} classification threads)",
+        hours,
+        "h",
+    )
+    peak = max(parts.peak for parts in found.values())
+    table.add("whole analysis", "peak memory, the embeddings of one pair included", peak, "GB")
+    table.add(
+        "whole analysis", f"embeddings of all {pairs} pairs, where a run holds them all at once", held, "GB"
+    )
+
+
+def _verdicts(kind, seed, options, which):
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sweep = synthetic_sweep(kind, seed=seed, model="panns", **options)
+        return judge(sweep, which, seed=seed).set_index("claim")["verdict"].to_dict()
+
+
+def truth(table: Table, quick: bool) -> pd.DataFrame:
+    """(d) Verdicts on embeddings of known geometry, over seeds."""
+    seeds, border_seeds = (1, 2) if quick else (40, 200)
+    jobs = [(kind, seed, {}, tuple(TRUTH[kind])) for kind in KINDS for seed in range(seeds)]
+    jobs += [
+        (kind, seed, options, (claim,))
+        for claim, (kind, options) in BORDER.items()
+        for seed in range(border_seeds)
+    ]
+    found, took = seconds(lambda: joblib.Parallel(CORES)(joblib.delayed(_verdicts)(*job) for job in jobs))
+    rows = []
+    for kind in KINDS:
+        for claim, expected in TRUTH[kind].items():
+            if expected is None:
+                continue
+            got = [
+                verdict[claim]
+                for job, verdict in zip(jobs, found, strict=True)
+                if job[0] == kind and not job[2]
+            ]
+            wrong = {"supported": "not supported", "not supported": "supported"}.get(expected)
+            errors = np.mean([v == wrong if wrong else v != expected for v in got])
+            rows.append((kind, claim, expected, seeds, got.count(expected), errors))
+    for claim, (kind, options) in BORDER.items():
+        got = [
+            v[claim] for job, v in zip(jobs, found, strict=True) if job[2] == options and job[3] == (claim,)
+        ]
+        label = f"{kind}, {', '.join(f'{name} {value:g}' for name, value in options.items())}"
+        false = got.count("supported")
+        rows.append((label, claim, "any but supported", border_seeds, len(got) - false, false / len(got)))
+    result = pd.DataFrame(rows, columns=["kind", "claim", "expected", "seeds", "correct", "error_rate"])
+    print(result.to_string(index=False), flush=True)
+    inside = result[result["expected"] != "any but supported"]
+    table.add(
+        "synthetic truth", f"cells (kind x claim) with a known verdict, {seeds} seeds each", len(inside), ""
+    )
+    table.add(
+        "synthetic truth",
+        "share of verdicts as expected",
+        inside["correct"].sum() / inside["seeds"].sum(),
+        "",
+    )
+    table.add(
+        "synthetic truth",
+        "largest error rate of a cell (the opposite verdict)",
+        inside["error_rate"].max(),
+        "",
+    )
+    nulls = inside[inside["expected"] == "not supported"]
+    table.add("synthetic truth", "largest rate of a null claim supported", nulls["error_rate"].max(), "")
+    for row in result[result["expected"] == "any but supported"].itertuples():
+        name = f"{row.claim} supported where the truth lies at its threshold ({row.kind}), {row.seeds} seeds"
+        table.add("synthetic truth", name, row.error_rate, "")
+    table.add("synthetic truth", f"time on {CORES} processes", took, "s")
+    return result
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes, under a minute, to see that all runs"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder of the results; benchmarks/results, or nothing with --quick"
+    )
+    options = parser.parse_args(arguments)
+    out = options.out or (None if options.quick else Path(__file__).parent / "results")
+    table = Table()
+    table.add("machine", "cores", CORES, "")
+    directions(table, options.quick)
+    scoring = classification(table, options.quick)
+    whole(table, options.quick, scoring)
+    verdicts = truth(table, options.quick)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        table.save(out / "analysis.csv")
+        verdicts.to_csv(out / "synthetic_truth.csv", index=False)
+
+
+if __name__ == "__main__":
+    main()

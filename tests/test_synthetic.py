@@ -1,0 +1,302 @@
+"""Embeddings of known geometry: the generator is what it says, and estimators and verdicts find it."""
+
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from threadpoolctl import threadpool_limits
+
+from aesens import claims, measure, sensitivity, trajectories
+from aesens.synthetic import BORDER, KINDS, TRUTH, judge, synthetic_sweep
+
+CLAIMS = ("C1", "C2", "C3", "C4", "C5", "C6")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    with threadpool_limits(1):
+        yield
+
+
+# ---- the generator ---------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_repeats_with_its_seed_and_keeps_songs_on_one_side():
+    one, same, other = (synthetic_sweep("curve", seed=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one.trajectories, same.trajectories)
+    assert not np.array_equal(one.clean, other.clean)
+    assert one.trajectories.dtype == one.clean.dtype == np.float32
+    assert not set(one.songs[one.train]) & set(one.songs[one.test])
+    assert one.clips.groupby("song")["instrument"].nunique().eq(1).all()
+    assert one.clips.groupby(["instrument", "split"])["song"].nunique().unstack()["test"].eq(8).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "circle"}, "circle"),
+        ({"instruments": 1}, "instruments=1"),
+        ({"songs": 4, "test_songs": 4}, "test_songs=4"),
+        ({"features": 5}, "features=5"),
+        ({"strengths": 1}, "strengths=1"),
+        ({"share": 1.5}, "share=1.5"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        synthetic_sweep(**{"kind": "line"} | options)
+
+
+def test_noise_size_and_signal_have_the_lengths_asked_for():
+    nothing = synthetic_sweep("nothing", noise=0.3, songs=60)
+    assert np.sqrt(np.square(nothing.displacements).sum(axis=-1).mean()) == pytest.approx(0.3, rel=0.02)
+    centres = pd.DataFrame(nothing.clean).groupby(nothing.instruments).mean().to_numpy()
+    apart = np.linalg.norm(centres[:, None] - centres, axis=-1)[np.triu_indices(3, 1)]
+    assert apart == pytest.approx(5.0, rel=0.15)
+    within = nothing.clean - centres[pd.factorize(nothing.instruments)[0]]
+    assert within.std() == pytest.approx(1.0, rel=0.05)
+    half = synthetic_sweep("line", noise=0.0, share=0.5, songs=60)
+    still = (half.displacements == 0).all(axis=(0, 2))
+    assert 0.4 < still.mean() < 0.6
+    assert half.clips[still]["song"].nunique() * 2 == still.sum()
+
+
+# ---- the estimators --------------------------------------------------------------------------------------------------
+
+
+def test_a_line_is_straight_and_of_one_dimension():
+    sweep = synthetic_sweep("line", noise=0.0)
+    np.testing.assert_allclose(trajectories.path_over_chord(sweep.trajectories), 1, rtol=1e-5)
+    row = measure.geometry(sweep, resamples=20, seed=0).iloc[0]
+    assert row["participation_ratio"] == pytest.approx(1, abs=1e-4)
+    assert row["components_90"] == 1
+    assert row["energy_1"] == pytest.approx(1, abs=1e-4)
+    removed = measure.projected(sweep, seed=0).set_index(["projection", "instrument"])["effect_removed"]
+    for method in ("average", "pca", "npca"):
+        np.testing.assert_allclose(removed[method], 1, atol=1e-4)
+    # These fit even the rounding of the embeddings, since they can.
+    np.testing.assert_allclose(removed["svd-0.5"], 1, atol=0.05)
+    assert removed["random"].max() < 0.3
+
+
+def test_a_curve_is_half_a_circle():
+    sweep = synthetic_sweep("curve", noise=0.0, strengths=10)
+    path = 9 * 2 * 5 * np.sin(np.pi / 20)
+    chord = 2 * 5 * np.sin(np.pi * 9 / 20)
+    np.testing.assert_allclose(trajectories.path_over_chord(sweep.trajectories), path / chord, rtol=1e-4)
+    assert trajectories.components_for(sweep.displacements, 0.999) == 2
+    assert len(trajectories.leading_directions(sweep.displacements.astype(float).round(5))) >= 2
+
+
+@pytest.mark.parametrize("dimension", [2, 4, 7])
+def test_a_subspace_has_its_dimension(dimension):
+    sweep = synthetic_sweep("subspace", noise=0.0, dimension=dimension, songs=60)
+    moved = sweep.displacements
+    assert trajectories.participation_ratio(moved) == pytest.approx(dimension, rel=0.1)
+    share = trajectories.held_out_energy(
+        moved[:, sweep.train], moved[:, sweep.test], [dimension - 1, dimension]
+    )
+    assert share[0] < 0.95
+    assert share[1] == pytest.approx(1, abs=1e-5)
+
+
+def test_scattered_paths_are_straight_and_fill_the_space():
+    sweep = synthetic_sweep("scattered", noise=0.0, songs=100)
+    np.testing.assert_allclose(trajectories.path_over_chord(sweep.trajectories), 1, rtol=1e-5)
+    assert trajectories.participation_ratio(sweep.displacements) > 0.8 * 48
+    assert measure.geometry(sweep, resamples=20, seed=0)["energy"].item() == pytest.approx(5 / 48, abs=0.05)
+
+
+def test_a_jump_and_an_onset_are_found_where_they_are():
+    jump = synthetic_sweep("jump")
+    steps = sensitivity.discontinuity(jump.trajectories, jump.clean)
+    assert (steps["position"] == 2).all()
+    assert (steps["largest_over_median"] > 10).all()
+    onset = synthetic_sweep("onset")
+    steps = sensitivity.discontinuity(onset.trajectories, onset.clean)
+    assert (steps["onset_over_median"] > 10).all()
+    assert (steps["largest_over_median"] < 5).all()
+
+
+def test_steps_that_grow_smoothly_are_no_jump():
+    # The longest of five steps is four times the median, of eleven 32 times; but twice its neighbour.
+    for strengths in (6, 12):
+        row = measure.response(
+            synthetic_sweep("growing", strengths=strengths, noise=0.0), permutations=5, resamples=20, seed=0
+        ).iloc[0]
+        assert row["largest_step"] == pytest.approx(2.0 ** ((strengths - 2) // 2), rel=0.01)
+        assert row["jump"] == pytest.approx(2, rel=0.01)
+    # Nothing else moves: as large as it can be, and finite in a table.
+    row = measure.response(synthetic_sweep("jump", noise=0.0), permutations=5, resamples=20, seed=0).iloc[0]
+    assert row["jump"] == row["jump_low"] == 1e6
+
+
+def test_clips_that_never_move_count_as_not_growing():
+    sweep = synthetic_sweep("line", share=0.5, noise=0.0)
+    moving = (sweep.displacements != 0).any(axis=(0, 2)).mean()
+    assert 0.2 < moving < 0.8
+    row = measure.response(sweep, permutations=5, resamples=50, seed=0).iloc[0]
+    assert row["spearman"] == pytest.approx(moving)
+
+
+def test_noise_fits_in_sample_and_not_on_strengths_left_out():
+    kinds = {
+        kind: synthetic_sweep(kind, features=200, noise=0.5) for kind in ("nothing", "line", "scattered")
+    }
+    found = {
+        kind: measure.samplewise(sweep, permutations=20, seed=0).groupby("kind")["value"].median()
+        for kind, sweep in kinds.items()
+    }
+    for medians in found.values():
+        assert medians["in-sample"] == pytest.approx(1)
+        assert medians["noise in-sample"] == pytest.approx(1)
+        assert abs(medians["noise held-out"]) < 0.1
+        assert medians["null"] < 0.1
+    assert abs(found["nothing"]["held-out"]) < 0.1
+    # Each clip's own direction exists where clips share none, too.
+    assert found["line"]["held-out"] > 0.8
+    assert found["scattered"]["held-out"] > 0.8
+
+
+def test_a_direction_that_exists_is_found_with_more_features_than_clips():
+    for kind in ("line", "curve", "jump"):
+        row = measure.pooled_direction(
+            synthetic_sweep(kind, songs=12, features=200, size=20), resamples=50, seed=0
+        )
+        assert row["low"].item() > 0.5
+    # Without a penalty the same embeddings say the opposite.
+    assert row["cca_r2"].item() < -1
+    for kind in ("nothing", "onset", "scattered", "subspace"):
+        row = measure.pooled_direction(
+            synthetic_sweep(kind, songs=12, features=200, size=20), resamples=50, seed=0
+        )
+        assert row["high"].item() < 0.1
+
+
+def test_the_null_of_the_global_direction_holds_what_is_nothing():
+    table = pd.concat(
+        measure.global_directions(synthetic_sweep("nothing", seed=seed), permutations=99, seed=seed)
+        for seed in range(10)
+    )
+    assert (table["p"] < 0.05).mean() <= 0.15
+    line = measure.global_directions(synthetic_sweep("line"), permutations=99, seed=0)
+    assert line["significant"].all()
+    assert line["held_out"].min() > 0.5
+
+
+def test_every_measure_takes_embeddings_that_do_not_move():
+    sweep = synthetic_sweep("still")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        distances = measure.distances(sweep, resamples=20, seed=0)
+        response = measure.response(sweep, permutations=5, resamples=20, seed=0)
+        geometry = measure.geometry(sweep, resamples=20, seed=0)
+        removed = measure.projected(sweep, seed=0)
+        cosines = measure.method_cosines(sweep, seed=0)
+    assert distances.query("measure != 'frechet'")["value"].eq(0).all()
+    assert response["spearman"].item() == 0
+    assert response["jump"].item() == 1
+    assert np.isnan(geometry["energy"].item())
+    assert removed["effect_removed"].isna().all()
+    assert len(cosines) == 36
+    assert cosines.query("first == 'random' and second == 'random'")["cosine"].item() == pytest.approx(1)
+
+
+def test_instruments_are_told_apart_and_the_carrier_carries_them():
+    for kind in ("line", "carrier"):
+        sweep = synthetic_sweep(kind)
+        table = measure.classification(sweep, resamples=50, seed=0)
+        curves = table[table["kind"] == "curve"].set_index(["condition", "projection"])["roc_auc"]
+        clean, without = (curves["clean-clean", name].item() for name in ("none", "average"))
+        if kind == "line":
+            assert clean > 0.98
+            assert without == pytest.approx(clean, abs=0.01)
+        else:
+            # Of three instruments on a line two have a side of their own.
+            assert clean > 0.75
+            assert without == pytest.approx(0.5, abs=0.15)
+
+
+# ---- the verdicts ----------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_truth_is_complete():
+    assert set(TRUTH) == set(KINDS)
+    assert all(tuple(row) == CLAIMS for row in TRUTH.values())
+    # Each claim is true of something and false of something.
+    for claim in CLAIMS:
+        assert {"supported", "not supported"} <= {row[claim] for row in TRUTH.values()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_verdicts_are_right(kind):
+    verdicts = judge(synthetic_sweep(kind, model="panns"), seed=0).set_index("claim")["verdict"]
+    expected = pd.Series(TRUTH[kind]).dropna()
+    pd.testing.assert_series_equal(verdicts[expected.index], expected, check_names=False, check_dtype=False)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_null_claim_is_hardly_ever_supported(claim):
+    seeds = range(8 if claim in ("C5", "C6") else 20)
+    for kind in (kind for kind in KINDS if TRUTH[kind][claim] == "not supported"):
+        verdicts = [
+            judge(synthetic_sweep(kind, seed=seed, model="panns"), [claim], resamples=200, seed=seed)[
+                "verdict"
+            ].item()
+            for seed in seeds
+        ]
+        assert verdicts.count("supported") <= 0.05 * len(seeds), kind
+        assert verdicts.count("not supported") >= 0.75 * len(seeds), kind
+
+
+@pytest.mark.parametrize("claim", BORDER)
+def test_a_claim_at_its_threshold_is_supported_in_one_seed_of_twenty_at_most(claim):
+    kind, options = BORDER[claim]
+    verdicts = [
+        judge(synthetic_sweep(kind, seed=seed, **options), [claim], resamples=300, seed=seed)[
+            "verdict"
+        ].item()
+        for seed in range(60)
+    ]
+    assert verdicts.count("supported") <= 3
+
+
+def test_untrained_weights_and_other_models_earn_no_verdict():
+    sweep = synthetic_sweep("line")
+    assert set(judge(replace(sweep, pretrained=False), ["C1", "C2", "C4"])["verdict"]) == {claims.CONTROL}
+    assert judge(sweep, ["C6"]).empty
+
+
+def test_an_interval_without_end_decides_and_an_undefined_one_does_not():
+    assert claims.decide(np.inf, np.inf, "above", 5) == "supported"
+    assert claims.decide(2.0, np.inf, "above", 5) == "inconclusive"
+    assert claims.decide(np.nan, np.nan, "above", 5) == "inconclusive"
+
+
+# ---- the benchmark ---------------------------------------------------------------------------------------------------
+
+
+def test_the_benchmark_runs(tmp_path):
+    script = Path(__file__).parents[1] / "benchmarks" / "analysis.py"
+    subprocess.run(
+        [sys.executable, script, "--quick", "--out", tmp_path], check=True, capture_output=True, timeout=400
+    )
+    speed = pd.read_csv(tmp_path / "analysis.csv")
+    assert list(speed.columns) == ["benchmark", "metric", "value", "unit"]
+    assert set(speed["benchmark"]) == {
+        "machine",
+        "directions",
+        "classification",
+        "whole analysis",
+        "synthetic truth",
+    }
+    values = speed.set_index("metric")["value"]
+    assert values[values.index.str.contains("smallest |cosine|", regex=False)].min() >= 0.999999
+    assert values["largest difference of ROC-AUC over the sampled cells"] <= 0.005
+    truth = pd.read_csv(tmp_path / "synthetic_truth.csv")
+    assert list(truth.columns) == ["kind", "claim", "expected", "seeds", "correct", "error_rate"]
