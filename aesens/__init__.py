@@ -6,7 +6,7 @@ The package behind the notebooks. Data flow one way::
                                    |
         sensitivity  trajectories  directions  projections  classify   (pure functions on arrays)
                                    |
-              measure (tidy tables) -> claims, plots -> study -> run, cli
+              measure (tidy tables) -> claims, plots -> study -> run, report, cli
 
 Start at `aesens.study.Study`, which joins the parts.
 

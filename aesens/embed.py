@@ -18,6 +18,7 @@ import numpy as np
 import soxr
 import torch
 
+from aesens import __version__
 from aesens.data import Dataset
 from aesens.effects import Effect
 from aesens.models import Embedder
@@ -76,7 +77,12 @@ class Sweep:
             "data": self.clips.fingerprint,
             "clips": list(self.clips.table.index),
             "split": list(self.clips.table["split"]),
-            "versions": {"extraction": _EXTRACTION, "soxr": soxr.__version__, "torch": torch.__version__},
+            "versions": {
+                "aesens": __version__,
+                "extraction": _EXTRACTION,
+                "soxr": soxr.__version__,
+                "torch": torch.__version__,
+            },
         }
 
     def store(self) -> Store:

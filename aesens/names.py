@@ -36,14 +36,17 @@ INSTRUMENTS = {
     "voi": "Voice",
 }
 
+#: Embedding models, in the order of their colours.
 MODELS = {
     "openl3": "OpenL3",
     "panns": "PANNs",
     "clap": "CLAP",
     "yamnet": "YAMNet",
     "musicnn": "musicnn",
+    "msclap": "CLAP (Microsoft)",
 }
 
+#: Projections, controls last.
 PROJECTIONS = {
     "none": "None",
     "lda": "LDA",
@@ -60,6 +63,7 @@ PROJECTIONS = {
     "random-svd-0.5": "Random subspace (0.5)",
 }
 
+#: Metrics of a classifier.
 METRICS = {
     "roc_auc": "ROC-AUC",
     "average_precision": "Average precision",
@@ -98,12 +102,16 @@ def instrument_title(code: str) -> str:
 def model_title(name: str, pretrained: bool | None = None) -> str:
     """Model name for legends; untrained weights are named as such.
 
+    A module of the HEAR API goes by its own name.
+
     Examples
     --------
+    >>> model_title("hear-my_module")
+    'my_module'
     >>> model_title("panns", pretrained=False)
     'PANNs (untrained)'
     """
-    title = MODELS.get(name, name)
+    title = MODELS.get(name, name.removeprefix("hear-"))
     return f"{title} (untrained)" if pretrained is False else title
 
 
@@ -120,7 +128,8 @@ def colour(name: str) -> str:
         if name in family:
             place = list(family).index(name)
             return _PALETTE[place] if place < len(_PALETTE) else ["#A50026", "#1B1B1B"][place - len(_PALETTE)]
-    return _PALETTE[sum(map(ord, name)) % len(_PALETTE)]
+    free = _PALETTE[len(MODELS) :]
+    return free[sum(map(ord, name)) % len(free)]
 
 
 def strength_colours(n: int) -> np.ndarray:

@@ -99,9 +99,9 @@ PROFILES: dict[str, Profile] = {
             "demo",
             "embedded: rendered clips, no download needed; about 15 minutes on 2 cores, 3 when repeated",
             data_options={"songs": 8, "excerpts": 2},
-            model_options={"openl3": {"hop": 1.5}},
-            scale=Scale(strengths=7),
-            scales={name: Scale(strengths=4, excerpts=1, songs=(2, 1)) for name in _LARGE},
+            model_options={"openl3": {"hop": 2.0, "center": False}},
+            scale=Scale(strengths=6),
+            scales={name: Scale(strengths=4, excerpts=1, songs=(2, 2)) for name in _LARGE},
         ),
         Profile(
             "paper",

@@ -20,6 +20,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from aesens.directions import GlobalCCA, LeastSquares, samplewise_directions, stack_centred
+from aesens.sources import source_of
 from aesens.statistics import check_trajectories, quantile_rank
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "RandomSubspace",
     "SampleWiseSubspace",
     "TrainingParts",
+    "added_sources",
     "fit_all",
     "make_projection",
     "register_projection",
@@ -97,6 +99,7 @@ class TrainingParts:
 
     @property
     def displacements(self) -> np.ndarray:
+        """Effected minus clean embeddings, shape (strength * clip, feature), float64."""
         clean = self.clean.astype(np.float64)
         return (self.trajectories - clean).reshape(-1, self.n_features)
 
@@ -457,7 +460,9 @@ class RandomSubspace(Projection):
         return np.random.default_rng(self.seed).standard_normal((k, parts.n_features))
 
 
+#: The registry: name of each projection and what makes it unfitted.
 PROJECTIONS: dict[str, Callable[[], Projection]] = {}
+_SHIPPED: frozenset[str] = frozenset()
 
 
 def register_projection(name: str, factory: Callable[[], Projection]) -> None:
@@ -466,18 +471,23 @@ def register_projection(name: str, factory: Callable[[], Projection]) -> None:
     Parameters
     ----------
     name : str
-        A new name.
+        A new name, or that of an own projection to replace.
     factory : callable
         Returns an unfitted `Projection`: a class, or a function of no arguments.
 
     Raises
     ------
     ValueError
-        If the name is taken.
+        If the name is that of one of the package's projections.
     """
-    if name in PROJECTIONS:
+    if name in _SHIPPED:
         raise ValueError(f"a projection named {name!r} exists already; choose another name")
     PROJECTIONS[name] = factory
+
+
+def added_sources() -> dict[str, str]:
+    """Source of the projections registered from outside the package, by name."""
+    return {name: source_of(factory) for name, factory in PROJECTIONS.items() if name not in _SHIPPED}
 
 
 def make_projection(name: str, seed: int = 0) -> Projection:
@@ -554,3 +564,4 @@ for _threshold in (0.3, 0.4, 0.5):
 register_projection("random", RandomDirection)
 for _threshold in (0.3, 0.4, 0.5):
     register_projection(f"random-svd-{_threshold}", lambda t=_threshold: RandomSubspace(t))
+_SHIPPED = frozenset(PROJECTIONS)

@@ -61,7 +61,7 @@ class _Outcome:
 
 
 def run(
-    parameters: dict, *, only: str | None = None, keep: bool = False, fresh: bool = False
+    parameters: dict, *, only: str | None = None, keep: bool = False, fresh: bool = False, report: bool = True
 ) -> list[_Outcome]:
     """Execute notebooks.
 
@@ -69,13 +69,16 @@ def run(
     ----------
     parameters : dict
         For the parameters cells: ``profile`` and, where they differ from it, ``models``, ``effects``,
-        ``instruments``, ``weights``, ``data``, ``seed``, ``jobs``, ``device``, ``out``.
+        ``instruments``, ``weights``, ``data``, ``seed``, ``jobs``, ``device``, ``out``, ``backend``, ``pooling``,
+        ``weights_file``.
     only : str, optional
         See `notebooks`.
     keep : bool
         Whether to put the executed copies in the place of the notebooks, outputs included, for a commit.
     fresh : bool
         Whether to forget stored embeddings and results first. Downloads and rendered clips are kept.
+    report : bool
+        Whether to build the report (`aesens.report`) from the notebooks executed so far.
 
     Returns
     -------
@@ -85,7 +88,7 @@ def run(
     Raises
     ------
     RunError
-        If a notebook fails; names it and the cell.
+        If a notebook fails; names it and the cell. If the report cannot be built; the results are kept.
     """
     root = repository()
     if root is None:
@@ -95,8 +98,12 @@ def run(
     profile = parameters["profile"]
     out = Path(parameters.get("out") or root / "figures" / profile).resolve()
     parameters["out"] = os.path.relpath(out, root)
-    if parameters.get("data") and Path(parameters["data"]).exists():
-        parameters["data"] = os.path.relpath(Path(parameters["data"]).resolve(), root)
+    # Notebooks run from the top of the clone, wherever the command was given.
+    if parameters.get("data"):
+        parameters["data"] = _seen_from(root, parameters["data"])
+    for name, mark in (("models", ":"), ("weights_file", "=")):
+        if parameters.get(name):
+            parameters[name] = ",".join(_seen_from(root, part, mark) for part in parameters[name].split(","))
     if fresh:
         for name in ("store", "results"):
             shutil.rmtree(cache_dir(name))
@@ -119,7 +126,30 @@ def run(
     print(
         f"{len(outcomes)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {parameters['out']}"
     )
+    if report:
+        _report(out, copies, parameters["out"])
     return outcomes
+
+
+def _seen_from(root: Path, text: str, mark: str = "") -> str:
+    """A path as it is written from `root`, with what stands before `mark` kept; what is no path stays as it is."""
+    before, _, path = text.strip().rpartition(mark) if mark and not Path(text).exists() else ("", "", text)
+    if not path or not Path(path).exists() or (mark == ":" and not before):
+        return text
+    return (before and before + mark) + os.path.relpath(Path(path).resolve(), root)
+
+
+def _report(out: Path, copies: Path, shown: str) -> None:
+    from aesens.report import build_report
+
+    try:
+        build_report(out, sorted(copies.glob("[0-9][0-9]_*.ipynb")))
+    except Exception as error:
+        raise RunError(
+            f"figures, tables and notebooks are complete, but the report was not built: "
+            f"{type(error).__name__}: {error}\nTo try again: aesens report --out {shown}"
+        ) from error
+    print(f"to read: {shown}/report/index.html")
 
 
 def _prepare(parameters: dict) -> None:
@@ -128,7 +158,11 @@ def _prepare(parameters: dict) -> None:
 
     study = Study(**parameters)
     for name in study.models:
-        if not study.model(name).weights.pretrained and study.weights == "auto":
+        if name.startswith("hear-") and not study.model(name).weights.pretrained:
+            print(
+                f"{name}: untrained, since no weights file was given and the module does not say it brings its own"
+            )
+        elif not study.model(name).weights.pretrained and study.weights == "auto":
             print(
                 f"{name}: untrained control; its official weights are neither cached nor reachable (see README.md)"
             )

@@ -23,15 +23,17 @@ import pandas as pd
 from IPython.display import Image
 
 import aesens
-from aesens import claims, measure, names, outputs, profiles
+from aesens import claims, measure, names, outputs, profiles, projections
 from aesens.cache import atomic_path, cache_dir
 from aesens.data import Dataset, SplitError, load_dataset, split_clips
 from aesens.effects import Effect, effect
 from aesens.embed import Sweep, extract
-from aesens.models import Embedder, load_model
+from aesens.models import Embedder, canonical_name, load_model
+from aesens.models.base import POOLINGS, NoUntrainedWeights
 from aesens.paths import from_root
 from aesens.profiles import Profile, Scale
 from aesens.progress import tqdm
+from aesens.sources import source_of
 from aesens.store import address_hash
 from aesens.trajectories import pca_layout
 from aesens.weights import UntrainedWarning
@@ -147,6 +149,12 @@ class Study:
         Threads; the number of cores by default.
     device : str, optional
         Torch device.
+    backend : {"aesens", "reference"}, optional
+        Whether models are computed by aesens's own networks or by the packages they come from.
+    pooling : {"mean", "max"}, optional
+        How the embeddings of a clip's frames become the clip's; the mean, as in the study, by default.
+    weights_file : path-like, optional
+        Weights of the user's own for the one model of the study, or ``"model=path"``, comma-separated for several.
 
     Raises
     ------
@@ -167,9 +175,12 @@ class Study:
         out: str | os.PathLike | None = None,
         jobs: int | None = None,
         device: str | None = None,
+        backend: str | None = None,
+        pooling: str | None = None,
+        weights_file: str | os.PathLike | None = None,
     ):
         self.profile = profile if isinstance(profile, Profile) else profiles.profile(profile)
-        self.models = list(_listed(models) or self.profile.models)
+        self.models = [canonical_name(name) for name in _listed(models) or self.profile.models]
         self.effects = list(_listed(effects) or self.profile.effects)
         self.instruments = _listed(instruments)
         self.weights = weights or self.profile.weights
@@ -180,6 +191,11 @@ class Study:
         self.out = from_root(out or Path("figures") / self.profile.name)
         self.jobs = int(jobs or _cores())
         self.device = device
+        self.backend = backend or "aesens"
+        self.pooling = pooling or "mean"
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling={pooling!r} is not one of {', '.join(POOLINGS)}")
+        self.weights_files = _weights_files(weights_file, self.models)
         for name in self.effects:
             effect(name)
         self._models: dict[tuple[str, str], Embedder] = {}
@@ -251,12 +267,22 @@ class Study:
         """A model, built once."""
         policy = weights or self.weights
         if (name, policy) not in self._models:
-            options = self.profile.model_options.get(name, {})
+            options = dict(self.profile.model_options.get(name, {}))
+            # Only where it differs: a model of the user's own may know nothing of it.
+            if self.pooling != "mean":
+                options["pooling"] = self.pooling
+            if name in self.weights_files and policy != "untrained":
+                options["weights_file"] = self.weights_files[name]
             with warnings.catch_warnings():
                 # The study says itself, in its summary and in every table and legend, which weights are untrained.
                 warnings.simplefilter("ignore", UntrainedWarning)
                 self._models[name, policy] = load_model(
-                    name, weights=policy, seed=self.seed, device=self.device, **options
+                    name,
+                    weights=policy,
+                    seed=self.seed,
+                    device=self.device,
+                    backend=self.backend,
+                    **options,
                 )
         return self._models[name, policy]
 
@@ -371,8 +397,10 @@ class Study:
                 "clips": list(sweep.clips["split"]),
                 "options": options,
                 "source": _source_hash(),
-                "measure": inspect.getsource(measure),
+                "measure": source_of(measure),
             }
+            if own := projections.added_sources():
+                address["projections"] = own
             path = place / f"{sweep.model}-{sweep.effect.name}-{address_hash(address)}.csv"
             if not path.exists():
                 with atomic_path(path) as temporary:
@@ -445,8 +473,11 @@ class Study:
         rows = []
         for name in self.models:
             for policy in dict.fromkeys([self.weights, "untrained"]):
-                model = self.model(name, policy)
                 if policy != self.weights and not self.model(name).weights.pretrained:
+                    continue
+                try:
+                    model = self.model(name, policy)
+                except NoUntrainedWeights:
                     continue
                 clean, clips = self.clean(name, policy)
                 scores = measure.clean_classification(
@@ -599,9 +630,32 @@ def _listed(value) -> list[str] | None:
     )
 
 
+def _weights_files(given, models: list[str]) -> dict[str, Path]:
+    """Weights files by model, from ``"path"`` where there is one model, or from ``"model=path"``."""
+    if not given:
+        return {}
+    named = {}
+    for part in os.fspath(given).split(","):
+        # Official names hold signs of equality too, so only what begins with a model is taken as one.
+        model, _, path = part.strip().partition("=")
+        if path and canonical_name(model) in models:
+            named[canonical_name(model)] = from_root(path)
+    if named:
+        return named
+    if len(models) != 1:
+        raise ValueError(
+            f"the weights file {given} could be that of any of {', '.join(models)}: choose one with --models, or say "
+            f"--weights-file {models[0]}={given}"
+        )
+    return {models[0]: from_root(given)}
+
+
 def _cores() -> int:
     """Cores this process may use, which on a shared machine are fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_OUTER = {"plots", "report", "names", "run", "cli", "explore", "compare", "new"}
 
 
 @lru_cache(maxsize=1)
@@ -611,6 +665,6 @@ def _source_hash() -> str:
     digest = hashlib.sha256(json.dumps(outputs.package_versions()).encode())
     for path in sorted(folder.rglob("*.py")):
         # How things look or are started does not change a number.
-        if path.stem not in {"plots", "names", "run", "cli"}:
+        if not _OUTER & {*path.relative_to(folder).with_suffix("").parts}:
             digest.update(path.read_bytes())
     return digest.hexdigest()

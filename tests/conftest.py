@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +68,33 @@ def write_clips(folder: Path, classes=("aaa", "bbb"), songs=4, seconds=0.5, rate
 @pytest.fixture
 def clip_folder(tmp_path):
     return write_clips(tmp_path / "clips")
+
+
+def aesens(*arguments, cwd=ROOT, home=None, cache=None, check=True):
+    """Run the command line in a process of its own, as run_all.sh does."""
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "JUPYTER", "IPYTHON", "MPL", "HF_"))
+    }
+    environment |= {"AESENS_CACHE": str(cache)} if cache else {}
+    environment |= {"HOME": str(home)} if home else {}
+    command = [sys.executable, "-m", "aesens", "run", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """A whole run of the tiny profile: its folder of figures, executed copies, home and cache."""
+    base = tmp_path_factory.mktemp("tiny")
+    (base / "home").mkdir()
+    name = f"tiny-{base.name}"
+    done = aesens("tiny", "--out", base / name, home=base / "home", cache=base / "cache")
+    yield {
+        "out": base / name,
+        "copies": ROOT / "runs" / name,
+        "home": base / "home",
+        "cache": base / "cache",
+        "log": done,
+    }
+    shutil.rmtree(ROOT / "runs" / name, ignore_errors=True)

@@ -475,7 +475,7 @@ def test_register(irmas_folder, monkeypatch):
     assert data.load_dataset("mine", instruments=["gac"]).instruments == ["gac"]
     data.register("mine", loader)
     with pytest.raises(ValueError, match="registered already"):
-        data.register("mine", lambda: None)
+        data.register("rendered", loader)
 
 
 @pytest.mark.recordings

@@ -127,3 +127,8 @@ def test_registry():
         assert register(flip) is effect("flip")
     finally:
         del EFFECTS["flip"]
+
+
+def test_an_effect_is_shown_as_a_table():
+    shown = EFFECTS["lowpass"]._repr_html_()
+    assert "<th>Cutoff (kHz)</th><td>18.33, " in shown and shown.count("<tr>") == 3

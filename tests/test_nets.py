@@ -440,9 +440,11 @@ def test_options_hold_what_changes_an_embedding(untrained):
         "embedding_size": 512,
         "hop": 0.5,
         "center": True,
+        "content_type": "music",
+        "frontend": "kapre",
     }
     assert untrained["panns"].options() == {"pooling": "mean"}
-    assert untrained["clap"].options() == {"pooling": "mean", "int16": True}
+    assert untrained["clap"].options() == {"pooling": "mean", "int16": True, "checkpoint": "unfused"}
 
 
 def test_clip_lengths_are_checked(untrained):

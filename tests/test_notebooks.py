@@ -1,53 +1,21 @@
 """The notebooks: in step with their percent scripts, and executed end to end as a user would."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pandas as pd
 import pytest
-from conftest import ROOT, write_clips
+from conftest import ROOT, aesens, write_clips
 
 from aesens.run import RunError, notebooks
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STUDY = [path for path in NOTEBOOKS if path.name < "90"]
-
-
-def aesens(*arguments, cwd=ROOT, home=None, cache=None, check=True):
-    """Run the command line in a process of its own, as run_all.sh does."""
-    environment = {
-        k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "JUPYTER", "IPYTHON", "MPL", "HF_"))
-    }
-    environment |= {"AESENS_CACHE": str(cache)} if cache else {}
-    environment |= {"HOME": str(home)} if home else {}
-    command = [sys.executable, "-m", "aesens", "run", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """A whole run of the tiny profile: its folder of figures, executed copies, home and cache."""
-    base = tmp_path_factory.mktemp("tiny")
-    (base / "home").mkdir()
-    name = f"tiny-{base.name}"
-    done = aesens("tiny", "--out", base / name, home=base / "home", cache=base / "cache")
-    yield {
-        "out": base / name,
-        "copies": ROOT / "runs" / name,
-        "home": base / "home",
-        "cache": base / "cache",
-        "log": done,
-    }
-    shutil.rmtree(ROOT / "runs" / name, ignore_errors=True)
 
 
 def test_there_are_eight_chapters():

@@ -202,7 +202,8 @@ def test_registering_and_wrong_use(monkeypatch):
     assert fitted["twice"].shape == (1, 64)
     assert cosine(fitted["twice"], fitted["average"]) == pytest.approx(1)
     with pytest.raises(ValueError, match="exists already"):
-        register_projection("twice", TwoTimesTheSame)
+        register_projection("lda", TwoTimesTheSame)
+    register_projection("twice", TwoTimesTheSame)
     with pytest.raises(ValueError, match="no projection is named"):
         make_projection("thrice")
     with pytest.raises(ValueError, match="clean"):

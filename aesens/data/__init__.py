@@ -32,6 +32,7 @@ DATASETS: dict[str, str | Callable[..., Dataset]] = {
     "rendered": "aesens.data.rendered:render_dataset",
     "irmas": "aesens.data.irmas:load_irmas",
 }
+_SHIPPED = frozenset(DATASETS)
 
 
 def register(name: str, loader: str | Callable[..., Dataset]) -> None:
@@ -40,16 +41,16 @@ def register(name: str, loader: str | Callable[..., Dataset]) -> None:
     Parameters
     ----------
     name : str
-        Registry name.
+        Registry name; an own entry of that name is replaced.
     loader : callable or str
         Function that returns a `Dataset`, or its place as ``"module:function"``.
 
     Raises
     ------
     ValueError
-        If `name` is taken by another loader.
+        If `name` is that of one of the package's datasets.
     """
-    if DATASETS.get(name, loader) != loader:
+    if name in _SHIPPED:
         raise ValueError(f"a dataset named {name!r} is registered already: {DATASETS[name]}")
     DATASETS[name] = loader
 

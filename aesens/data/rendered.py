@@ -46,8 +46,11 @@ __all__ = [
     "render_song",
 ]
 
+#: Rate of the rendered clips in Hz, as in IRMAS.
 SAMPLE_RATE = 44_100
+#: Clips that a song has room for.
 MAX_EXCERPTS = 4
+#: Songs an instrument, at most.
 MAX_SONGS = 800
 
 #: Instruments that have one ``lat_sou`` song beyond those asked for, for the study's rule that drops the genre.

@@ -58,6 +58,7 @@ class Lead:
 
 
 _LINE = {"line": 1.0}
+#: How each instrument plays the lead.
 LEADS: dict[str, Lead] = {
     "cel": Lead((42,), 36, 67, _LINE, (0.5, 1, 1, 2, 2), (0.9, 1.02), (8, 30), 6, (247, 0, 23, 118)),
     "cla": Lead((71,), 50, 86, _LINE, (0.25, 0.5, 0.5, 1, 2), (0.75, 1.0), (0, 8), 5, (218, 0, 143, 139)),

@@ -10,7 +10,19 @@ from importlib import import_module
 
 from aesens.models.base import Embedder, ModelError, WeightsInfo, choose_device
 
-__all__ = ["MODELS", "Embedder", "ModelError", "WeightsInfo", "choose_device", "load_model", "register"]
+__all__ = [
+    "BACKENDS",
+    "MODELS",
+    "Embedder",
+    "ModelError",
+    "WeightsInfo",
+    "choose_device",
+    "load_model",
+    "register",
+]
+
+#: Who computes a model: aesens's own network, or the package it comes from (`aesens.models.reference`).
+BACKENDS = ("aesens", "reference")
 
 #: Name of each model and the place of its class. Classes are imported when asked for: some bring slow packages.
 MODELS: dict[str, str | type[Embedder]] = {
@@ -19,7 +31,9 @@ MODELS: dict[str, str | type[Embedder]] = {
     "openl3": "aesens.models.openl3:OpenL3",
     "panns": "aesens.models.panns:PANNs",
     "clap": "aesens.models.clap:CLAP",
+    "msclap": "aesens.models.msclap:MSCLAP",
 }
+_SHIPPED = frozenset(MODELS)
 
 
 def register(name: str, model: str | type[Embedder]) -> None:
@@ -28,22 +42,41 @@ def register(name: str, model: str | type[Embedder]) -> None:
     Parameters
     ----------
     name : str
-        Registry name.
+        Registry name; an own entry of that name is replaced.
     model : type or str
         The `Embedder` subclass, or its place as ``"module:Class"``.
 
     Raises
     ------
     ValueError
-        If `name` is taken by another class.
+        If `name` is that of one of the package's models.
     """
-    if MODELS.get(name, model) != model:
+    if name in _SHIPPED:
         raise ValueError(f"a model named {name!r} is registered already: {MODELS[name]}")
     MODELS[name] = model
 
 
+def canonical_name(name: str) -> str:
+    """The registry name of a model, registering it first if it is given as ``hear:module`` or ``hear:path``.
+
+    Examples
+    --------
+    >>> canonical_name("yamnet")
+    'yamnet'
+    """
+    if name.startswith("hear:"):
+        from aesens.models.hear import register_module
+
+        return register_module(name.removeprefix("hear:"))
+    return name
+
+
 def model_class(name: str) -> type[Embedder]:
-    """Return the class registered under `name`; `ValueError` names the known ones otherwise."""
+    """Return the class registered under `name`; `ValueError` names the known ones otherwise.
+
+    A name that begins with ``hear:`` is registered first, see `aesens.models.hear`.
+    """
+    name = canonical_name(name)
     if name not in MODELS:
         raise ValueError(f"no model named {name!r}; there are {', '.join(MODELS)}")
     entry = MODELS[name]
@@ -53,13 +86,15 @@ def model_class(name: str) -> type[Embedder]:
     return entry
 
 
-def load_model(name: str, *, weights: str = "auto", seed: int = 0, device=None, **options) -> Embedder:
+def load_model(
+    name: str, *, weights: str = "auto", seed: int = 0, device=None, backend: str = "aesens", **options
+) -> Embedder:
     """Build a model with its weights.
 
     Parameters
     ----------
     name : str
-        A key of `MODELS`.
+        A key of `MODELS`, or ``hear:`` and a module of the HEAR API by dotted name or path.
     weights : {"auto", "pretrained", "untrained"}
         ``auto`` takes the official weights if they are cached or can be fetched, else seeded untrained ones;
         ``pretrained`` insists; ``untrained`` is the control on purpose.
@@ -67,8 +102,10 @@ def load_model(name: str, *, weights: str = "auto", seed: int = 0, device=None, 
         Of untrained weights.
     device : str or torch.device, optional
         See `choose_device`.
+    backend : {"aesens", "reference"}
+        See `BACKENDS`.
     **options
-        Settings of the model's class, e.g. ``hop`` in seconds for OpenL3.
+        Settings of the model's class, e.g. ``hop`` in seconds for OpenL3; ``pooling`` and ``weights_file`` for most.
 
     Returns
     -------
@@ -81,7 +118,13 @@ def load_model(name: str, *, weights: str = "auto", seed: int = 0, device=None, 
     aesens.weights.WeightsError
         If ``weights="pretrained"`` and the file cannot be had or is not what it should be.
     """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend={backend!r} is not one of {', '.join(BACKENDS)}")
     model = model_class(name)
+    if backend == "reference":
+        from aesens.models.reference import reference_class
+
+        model = reference_class(canonical_name(name))
     try:
         return model.load(weights=weights, seed=seed, device=device, **options)
     except TypeError as error:

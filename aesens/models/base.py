@@ -17,7 +17,15 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-__all__ = ["POOLINGS", "Embedder", "ModelError", "WeightsInfo", "choose_device", "seeded"]
+__all__ = [
+    "POOLINGS",
+    "Embedder",
+    "ModelError",
+    "NoUntrainedWeights",
+    "WeightsInfo",
+    "choose_device",
+    "seeded",
+]
 
 #: Ways to pool the frame embeddings of a clip, ``(batch, frame, feature) -> (batch, feature)``.
 POOLINGS = {
@@ -28,6 +36,10 @@ POOLINGS = {
 
 class ModelError(RuntimeError):
     """A model cannot be built or gave something that is not an embedding."""
+
+
+class NoUntrainedWeights(ModelError):
+    """There is no untrained counterpart of a model that brings its own weights."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,8 @@ class Embedder(ABC):
         self._source = network
         self.weights = weights
         self.pooling = pooling
-        self.batch_size = int(batch_size or self.default_batch_size)
+        # On a CPU small activations are faster: below 32 MiB the C library reuses their memory.
+        self.batch_size = int(batch_size or (4 if self.device.type == "cpu" else self.default_batch_size))
 
     @cached_property
     def network(self) -> torch.nn.Module:

@@ -1,4 +1,4 @@
-"""CLAP (LAION): the audio half of a network trained on pairs of audio and text, HTSAT-tiny without fusion.
+"""CLAP (LAION): the audio half of a network trained on pairs of audio and text, HTSAT without fusion.
 
 Conventions: mono float32 at 48 kHz, clips of 10 s at most; a shorter clip is repeated as often as it fits into 10 s
 and the rest is zeros. Log-mel spectrogram of 64 bands from 50 to 14 000 Hz (Slaney's scale and normalisation, as for
@@ -6,60 +6,45 @@ all checkpoints without fusion), frames of 1 024 samples every 480 with a period
 reflection, ``10 log10`` of the power with a floor of 1e-10. The embedding is the output of the audio projection, 512
 features, one vector a clip, *before* it is scaled to unit length.
 
-The network is ``transformers.ClapAudioModelWithProjection``; its configuration stands here, nothing is asked of a
-hub. Weights are the tensors ``audio_model.*`` and ``audio_projection.*`` of the checkpoint; its text half is left
-alone.
+The network is ``transformers.ClapAudioModelWithProjection`` (see `aesens.models.htsat`). Weights are the tensors
+``audio_model.*`` and ``audio_projection.*`` of the hub's checkpoint, or ``audio_branch.*`` and
+``audio_projection.*`` of an original one, renamed; the text half of either is left alone.
 """
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import librosa
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from aesens import weights as weight_files
+from aesens.models import htsat
 from aesens.models.base import Embedder, ModelError, choose_device, seeded
 
-__all__ = ["CLAP", "ClapNetwork", "read_checkpoint"]
+__all__ = ["CHECKPOINTS", "CLAP", "ClapNetwork", "read_checkpoint"]
 
 _RATE = 48_000
 _SAMPLES = 10 * _RATE
 _N_FFT = 1024
 _HOP = 480
 
-#: Configuration of the audio tower of laion/clap-htsat-unfused.
-CONFIG = {
-    "spec_size": 256,
-    "num_mel_bins": 64,
-    "window_size": 8,
-    "patch_size": 4,
-    "patch_stride": [4, 4],
-    "patch_embed_input_channels": 1,
-    "patch_embeds_hidden_size": 96,
-    "enable_patch_layer_norm": True,
-    "flatten_patch_embeds": True,
-    "depths": [2, 2, 6, 2],
-    "num_attention_heads": [4, 8, 16, 32],
-    "num_hidden_layers": 4,
-    "hidden_size": 768,
-    "mlp_ratio": 4.0,
-    "qkv_bias": True,
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-5,
-    "num_classes": 527,
-    "enable_fusion": False,
-    "fusion_type": None,
-    "projection_dim": 512,
-    "projection_hidden_act": "relu",
+#: The checkpoints that can be chosen: the key of their weights and the size of their HTSAT.
+CHECKPOINTS = {
+    "unfused": ("clap", "tiny"),
+    "630k-audioset": ("clap-630k", "tiny"),
+    "music": ("clap-music", "base"),
 }
 # Made from the configuration, so a checkpoint may leave them out.
 _DERIVED = ("relative_position_index", "num_batches_tracked")
+_ENCODER = "audio_model.audio_encoder."
+#: Parts of names of the projection: the authors' and transformers'.
+_PROJECTION = {
+    "audio_projection.0": "audio_projection.linear1",
+    "audio_projection.2": "audio_projection.linear2",
+}
 
 
 class ClapNetwork(nn.Module):
@@ -69,6 +54,8 @@ class ClapNetwork(nn.Module):
     ----------
     int16 : bool
         Clip to [-1, 1] and round towards zero to 16 bits first, as the original preprocessing does.
+    size : {"tiny", "base"}
+        Of the transformer.
 
     Notes
     -----
@@ -82,29 +69,20 @@ class ClapNetwork(nn.Module):
     Augmentation", ICASSP 2023. K. Chen et al., "HTS-AT", ICASSP 2022.
     """
 
-    def __init__(self, int16: bool = True):
+    def __init__(self, int16: bool = True, size: str = "tiny"):
         super().__init__()
-        # Imported here: it takes seconds, and only this model needs it.
-        from transformers import ClapAudioConfig, ClapAudioModelWithProjection
+        # Imported here: it takes seconds, and only these models need it.
+        from transformers import ClapAudioModelWithProjection
 
         self.int16 = int16
         self.register_buffer("window", torch.hann_window(_N_FFT), persistent=False)
         filters = librosa.filters.mel(sr=_RATE, n_fft=_N_FFT, n_mels=64, fmin=50, fmax=14_000)
         self.register_buffer("mel", torch.from_numpy(filters), persistent=False)
-        self.tower = ClapAudioModelWithProjection(ClapAudioConfig(**CONFIG))
+        self.tower = ClapAudioModelWithProjection(htsat.configuration(size))
 
     def draw(self) -> None:
-        """Draw new weights from torch's generator; what transformers drew may differ between its versions."""
-        for module in self.tower.audio_model.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, (nn.Conv2d, nn.LayerNorm, nn.BatchNorm2d)):
-                module.reset_parameters()
-        for name, table in self.tower.named_parameters():
-            if name.endswith("relative_position_bias_table"):
-                nn.init.trunc_normal_(table, std=0.02)
+        """Draw new weights from torch's generator."""
+        htsat.draw(self.tower.audio_model)
         for module in self.tower.audio_projection.modules():
             if isinstance(module, nn.Linear):
                 module.reset_parameters()
@@ -143,33 +121,54 @@ def read_checkpoint(path: Path, network: ClapNetwork) -> None:
     Parameters
     ----------
     path : path-like
-        The state dictionary of transformers' ``ClapModel``: a safetensors file if it is named so, else a file of
-        ``torch.save``.
+        The state dictionary of transformers' ``ClapModel``, or a checkpoint of ``laion_clap`` (without fusion), which
+        is translated; see `aesens.models.htsat.read_tensors` for the kinds of files.
     network : ClapNetwork
 
     Raises
     ------
     ModelError
-        If the file holds anything but tensors, or not the network's parameters.
+        If the file holds anything but tensors and numbers, or not the network's parameters.
     """
-    path = Path(path)
+    state = htsat.read_tensors(path)
+    mel = state.get("audio_branch.logmel_extractor.melW")
+    if any(name.startswith("audio_branch.") for name in state):
+        state = _from_laion(state)
+    state = {name: x for name, x in state.items() if name.startswith(("audio_model.", "audio_projection."))}
     try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        state = {
-            name: x for name, x in state.items() if name.startswith(("audio_model.", "audio_projection."))
-        }
         missing, unexpected = network.tower.load_state_dict(state, strict=False)
-    except (SafetensorError, pickle.UnpicklingError, AttributeError, RuntimeError) as error:
-        raise ModelError(f"{path} is not a CLAP checkpoint: {error}") from error
+        if mel is not None:
+            network.mel.copy_(mel.T)
+    except RuntimeError as error:
+        raise ModelError(f"{path} is not a checkpoint of this CLAP network: {error}") from error
     missing = [name for name in missing if not name.endswith(_DERIVED)]
     if missing or unexpected:
         raise ModelError(
             f"{path} does not fit the CLAP network of the installed transformers: "
             f"missing {missing[:3]}, unexpected {unexpected[:3]}"
         )
+
+
+def _from_laion(state: dict) -> dict:
+    """The audio tensors of a ``laion_clap`` checkpoint by transformers' names."""
+    if any(".fusion_model." in name or ".mel_conv2d." in name for name in state):
+        raise ModelError("this CLAP checkpoint is one with feature fusion; take one without")
+    found = {_ENCODER + name: x for name, x in htsat.to_transformers(state, "audio_branch.").items()}
+    for old, new in _PROJECTION.items():
+        for kind in ("weight", "bias"):
+            if (name := f"{old}.{kind}") in state:
+                found[f"{new}.{kind}"] = state[name]
+    return found
+
+
+def to_laion(network: ClapNetwork) -> dict:
+    """The tensors of a network by the names of ``laion_clap``'s checkpoints."""
+    state = network.tower.state_dict()
+    encoder = {name.removeprefix(_ENCODER): x for name, x in state.items() if name.startswith(_ENCODER)}
+    found = htsat.to_original(encoder, "audio_branch.")
+    for old, new in _PROJECTION.items():
+        found |= {f"{old}.{kind}": state[f"{new}.{kind}"] for kind in ("weight", "bias")}
+    return found
 
 
 class CLAP(Embedder):
@@ -180,13 +179,23 @@ class CLAP(Embedder):
     dimension = 512
     default_batch_size = 64
 
-    def __init__(self, network, weights, *, int16=True, **settings):
+    def __init__(self, network, weights, *, int16=True, checkpoint="unfused", **settings):
         super().__init__(network, weights, **settings)
         self.int16 = int16
+        self.checkpoint = checkpoint
 
     @classmethod
     def load(
-        cls, weights="auto", seed=0, device=None, pooling="mean", batch_size=None, *, int16=True
+        cls,
+        weights="auto",
+        seed=0,
+        device=None,
+        pooling="mean",
+        batch_size=None,
+        *,
+        int16=True,
+        checkpoint="unfused",
+        weights_file=None,
     ) -> CLAP:
         """Build CLAP's audio tower with its weights.
 
@@ -200,6 +209,11 @@ class CLAP(Embedder):
             See `Embedder`. There is one frame a clip, so `pooling` changes nothing.
         int16 : bool
             See `ClapNetwork`.
+        checkpoint : {"unfused", "630k-audioset", "music"}
+            Which of LAION's: the hub's conversion of the first release, or the original files
+            ``630k-audioset-best.pt`` and ``music_audioset_epoch_15_esc_90.14.pt`` (a larger HTSAT).
+        weights_file : path-like, optional
+            A checkpoint of the same network instead of the official one.
 
         Returns
         -------
@@ -212,10 +226,13 @@ class CLAP(Embedder):
         """
         if not isinstance(int16, bool):
             raise ValueError(f"int16={int16!r} is neither True nor False")
-        files, info = weight_files.resolve("clap", weights, seed)
+        if checkpoint not in CHECKPOINTS:
+            raise ValueError(f"checkpoint={checkpoint!r} is not one of {', '.join(CHECKPOINTS)}")
+        key, size = CHECKPOINTS[checkpoint]
+        files, info = weight_files.resolve(key, weights, seed, file=weights_file)
 
         def build():
-            network = seeded(lambda: ClapNetwork(int16), seed)
+            network = seeded(lambda: ClapNetwork(int16, size), seed)
             if files is None:
                 seeded(network.draw, seed)
             else:
@@ -226,11 +243,19 @@ class CLAP(Embedder):
         if batch_size is None and choose_device(device).type == "cpu":
             # Keeps every activation below 32 MiB, the size from which the C library maps fresh memory each time.
             batch_size = 4
-        return cls(build, info, int16=int16, device=device, pooling=pooling, batch_size=batch_size)
+        return cls(
+            build,
+            info,
+            int16=int16,
+            checkpoint=checkpoint,
+            device=device,
+            pooling=pooling,
+            batch_size=batch_size,
+        )
 
     def options(self) -> dict:
         """Settings beyond the weights that change an embedding."""
-        return super().options() | {"int16": self.int16}
+        return super().options() | {"int16": self.int16, "checkpoint": self.checkpoint}
 
     def frames(self, waves: torch.Tensor) -> torch.Tensor:
         """Embed clips ``(batch, samples)`` as ``(batch, 1, 512)``."""

@@ -230,11 +230,11 @@ class _Network(nn.Module):
 
 
 def _untrained() -> _Network:
-    """The network with He initialisation and batch norms that leave their input as it is."""
+    """The network as TensorFlow's layers, which the original is made of, begin: Glorot uniform, batch norms neutral."""
     network = _Network()
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
     return network
 

@@ -1,11 +1,12 @@
-"""OpenL3 (music): the audio network of look, listen and learn more, without TensorFlow.
+"""OpenL3: the audio network of look, listen and learn more, without TensorFlow.
 
 Conventions: mono float32 at 48 kHz, cut into windows of 1 s. Each window becomes a mel spectrogram in decibels
 below its own maximum, an image ``(1, mel, frame)``; eight convolutions and one max-pooling over patches of the last,
 linear one give its embedding. The front end is the one of openl3 0.4.2 with kapre: magnitudes (not powers) of
 frames of 2 048 samples every 242, the end padded with zeros; Slaney mel filters; ``10 log10`` with a floor of
-1e-10; 80 dB below the window's maximum. Since the maximum is taken off, a gain leaves an embedding as it is, up to
-the rounding of float32.
+1e-10; 80 dB below the window's maximum. With librosa instead of kapre, openl3's other front end, frames are centred:
+1 024 zeros stand before the window, the rest behind it. The study used kapre, the default. Since the maximum is taken
+off, a gain leaves an embedding as it is, up to the rounding of float32.
 
 The official weights are one Keras HDF5 file, read here with h5py.
 """
@@ -28,10 +29,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from aesens import weights as weight_files
 from aesens.models.base import Embedder, ModelError, seeded
 
-__all__ = ["OpenL3", "OpenL3Network", "read_keras"]
+__all__ = ["OpenL3", "OpenL3Network", "read_keras", "write_keras"]
 
 #: Mel bands of each input representation.
 INPUT_REPRS = {"mel128": 128, "mel256": 256}
+#: What the official weights were trained on.
+CONTENT_TYPES = ("music", "env")
+#: Zeros before a window in the front end with kapre and in the one with librosa; the rest of them stands behind it.
+FRONTENDS = {"kapre": 0, "librosa": 1024}
 #: Time pooling of the last map (frequency pooling leaves one or four bands), by embedding size.
 EMBEDDING_SIZES = {512: (1, 24), 6144: (4, 8)}
 
@@ -53,6 +58,8 @@ class OpenL3Network(nn.Module):
         Number of mel bands.
     embedding_size : {512, 6144}
         How finely the last map is pooled.
+    frontend : {"kapre", "librosa"}
+        Which of the original's two spectrograms; they differ in where the frames lie.
 
     Notes
     -----
@@ -65,9 +72,10 @@ class OpenL3Network(nn.Module):
     Embeddings", ICASSP 2019, section 3.
     """
 
-    def __init__(self, input_repr: str = "mel128", embedding_size: int = 512):
+    def __init__(self, input_repr: str = "mel128", embedding_size: int = 512, frontend: str = "kapre"):
         super().__init__()
         mels = INPUT_REPRS[input_repr]
+        self.before = FRONTENDS[frontend]
         bands, self.pool_time = EMBEDDING_SIZES[embedding_size]
         self.pool_mel = mels // 8 // bands
         self.register_buffer("window", torch.hann_window(_N_FFT), persistent=False)
@@ -106,7 +114,8 @@ class OpenL3Network(nn.Module):
         torch.Tensor, shape (window, mel, 199), float32
             Values in [-80, 0].
         """
-        padded = F.pad(windows, (0, (_FRAMES - 1) * _HOP + _N_FFT - windows.shape[-1]))
+        padding = (_FRAMES - 1) * _HOP + _N_FFT - windows.shape[-1]
+        padded = F.pad(windows, (self.before, padding - self.before))
         stft = torch.stft(padded, _N_FFT, _HOP, window=self.window, center=False, return_complex=True)
         decibels = 10 * torch.log10((self.mel @ stft.abs()).clamp(min=1e-10))
         return (decibels - decibels.amax(dim=(1, 2), keepdim=True)).clamp(min=-80)
@@ -126,6 +135,40 @@ class OpenL3Network(nn.Module):
                 layers[i - 1] = fuse_conv_bn_eval(layers[i - 1], layer)
         self.layers = nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.BatchNorm2d)))
         return self.to(memory_format=torch.channels_last)
+
+
+#: Keras' names of a layer's arrays and torch's.
+_KERAS = {
+    nn.Conv2d: {"kernel": "weight", "bias": "bias"},
+    nn.BatchNorm2d: {
+        "gamma": "weight",
+        "beta": "bias",
+        "moving_mean": "running_mean",
+        "moving_variance": "running_var",
+    },
+}
+
+
+def write_keras(path: Path, network: OpenL3Network) -> None:
+    """Write a network's weights as Keras' ``save_weights`` did: the inverse of `read_keras`.
+
+    Parameters
+    ----------
+    path : path-like
+        The HDF5 file.
+    network : OpenL3Network
+        Not yet folded.
+    """
+    layers = [module for module in network.modules() if type(module) in _KERAS]
+    with h5py.File(path, "w") as file:
+        for place, layer in enumerate(layers):
+            group = file.create_group(f"layer_{place}")
+            wanted = _KERAS[type(layer)]
+            group.attrs["weight_names"] = [f"layer_{place}/{name}:0".encode() for name in wanted]
+            for name, attribute in wanted.items():
+                array = getattr(layer, attribute).detach().cpu().numpy()
+                group[f"layer_{place}/{name}:0"] = array.transpose(2, 3, 1, 0) if name == "kernel" else array
+        file.attrs["layer_names"] = [f"layer_{place}".encode() for place in range(len(layers))]
 
 
 def read_keras(path: Path, network: OpenL3Network) -> None:
@@ -149,15 +192,7 @@ def read_keras(path: Path, network: OpenL3Network) -> None:
     content = Path(path).read_bytes()
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)
-    names = {
-        nn.Conv2d: {"kernel": "weight", "bias": "bias"},
-        nn.BatchNorm2d: {
-            "gamma": "weight",
-            "beta": "bias",
-            "moving_mean": "running_mean",
-            "moving_variance": "running_var",
-        },
-    }
+    names = _KERAS
     targets = [module for module in network.modules() if type(module) in names]
     with h5py.File(io.BytesIO(content), "r") as file, torch.no_grad():
         layers = [file[name] for name in file.attrs["layer_names"]]
@@ -185,7 +220,7 @@ def read_keras(path: Path, network: OpenL3Network) -> None:
 
 
 class OpenL3(Embedder):
-    """OpenL3, music content, one embedding a window of 1 s.
+    """OpenL3, one embedding a window of 1 s.
 
     Parameters
     ----------
@@ -201,6 +236,10 @@ class OpenL3(Embedder):
         Seconds from one window to the next.
     center : bool
         Put half a window of silence before the clip, so that the first window is centred on its first sample.
+    content_type : {"music", "env"}
+        What the weights were trained on; the network is the same.
+    frontend : {"kapre", "librosa"}
+        The network's spectrogram.
     **settings
         `device`, `pooling`, `batch_size` of `Embedder`.
     """
@@ -210,9 +249,21 @@ class OpenL3(Embedder):
     default_batch_size = 8
 
     def __init__(
-        self, network, weights, *, input_repr="mel128", embedding_size=512, hop=0.1, center=True, **settings
+        self,
+        network,
+        weights,
+        *,
+        input_repr="mel128",
+        embedding_size=512,
+        hop=0.1,
+        center=True,
+        content_type="music",
+        frontend="kapre",
+        **settings,
     ):
         super().__init__(network, weights, **settings)
+        self.content_type = content_type
+        self.frontend = frontend
         self.input_repr = input_repr
         self.dimension = embedding_size
         self.hop = float(hop)
@@ -231,6 +282,9 @@ class OpenL3(Embedder):
         embedding_size=512,
         hop=0.1,
         center=True,
+        content_type="music",
+        frontend="kapre",
+        weights_file=None,
     ) -> OpenL3:
         """Build OpenL3 with its weights.
 
@@ -242,8 +296,10 @@ class OpenL3(Embedder):
             Of untrained weights.
         device, pooling, batch_size
             See `Embedder`; a batch counts clips, not windows.
-        input_repr, embedding_size, hop, center
+        input_repr, embedding_size, hop, center, content_type, frontend
             See the class. The study uses the default values.
+        weights_file : path-like, optional
+            Keras weights of the same network, gzipped or not, instead of the official ones.
 
         Returns
         -------
@@ -262,10 +318,16 @@ class OpenL3(Embedder):
             raise ValueError(f"hop={hop!r} is not a time in seconds of one sample (1/48000 s) or more")
         if not isinstance(center, bool):
             raise ValueError(f"center={center!r} is neither True nor False")
-        files, info = weight_files.resolve(f"openl3-{input_repr}-music", weights, seed)
+        if content_type not in CONTENT_TYPES:
+            raise ValueError(f"content_type={content_type!r} is not one of {sorted(CONTENT_TYPES)}")
+        if frontend not in FRONTENDS:
+            raise ValueError(f"frontend={frontend!r} is not one of {sorted(FRONTENDS)}")
+        files, info = weight_files.resolve(
+            f"openl3-{input_repr}-{content_type}", weights, seed, file=weights_file
+        )
 
         def build():
-            network = seeded(lambda: OpenL3Network(input_repr, embedding_size), seed)
+            network = seeded(lambda: OpenL3Network(input_repr, embedding_size, frontend), seed)
             if files is not None:
                 (path,) = files.values()
                 read_keras(path, network)
@@ -278,6 +340,8 @@ class OpenL3(Embedder):
             embedding_size=embedding_size,
             hop=hop,
             center=center,
+            content_type=content_type,
+            frontend=frontend,
             device=device,
             pooling=pooling,
             batch_size=batch_size,
@@ -290,6 +354,8 @@ class OpenL3(Embedder):
             "embedding_size": self.dimension,
             "hop": self.hop,
             "center": self.center,
+            "content_type": self.content_type,
+            "frontend": self.frontend,
         }
 
     def windows(self, waves: torch.Tensor) -> torch.Tensor:

@@ -160,7 +160,9 @@ class PANNs(Embedder):
     default_batch_size = 64
 
     @classmethod
-    def load(cls, weights="auto", seed=0, device=None, pooling="mean", batch_size=None) -> PANNs:
+    def load(
+        cls, weights="auto", seed=0, device=None, pooling="mean", batch_size=None, *, weights_file=None
+    ) -> PANNs:
         """Build CNN14 with its weights.
 
         Parameters
@@ -171,12 +173,14 @@ class PANNs(Embedder):
             Of untrained weights.
         device, pooling, batch_size
             See `Embedder`. There is one frame a clip, so `pooling` changes nothing.
+        weights_file : path-like, optional
+            A checkpoint of the same network instead of the official one.
 
         Returns
         -------
         PANNs
         """
-        files, info = weight_files.resolve("panns", weights, seed)
+        files, info = weight_files.resolve("panns", weights, seed, file=weights_file)
 
         def build():
             network = seeded(Cnn14, seed)

@@ -172,7 +172,7 @@ class YAMNet(Embedder):
     default_batch_size = 8
 
     @classmethod
-    def load(cls, weights="auto", seed=0, device=None, **options):
+    def load(cls, weights="auto", seed=0, device=None, *, weights_file=None, **options):
         """Build the model.
 
         Parameters
@@ -182,6 +182,8 @@ class YAMNet(Embedder):
         seed : int
             Of untrained weights.
         device : str or torch.device, optional
+        weights_file : path-like, optional
+            A TensorFlow Lite file of the same graph instead of the official one.
         **options
             ``pooling``, ``batch_size``: see `Embedder`.
 
@@ -194,7 +196,7 @@ class YAMNet(Embedder):
         aesens.weights.WeightsError
             If ``weights="pretrained"`` and the file cannot be had.
         """
-        paths, info = resolve("yamnet", weights, seed)
+        paths, info = resolve("yamnet", weights, seed, file=weights_file)
 
         def build():
             return seeded(_untrained, seed) if paths is None else _read_tflite(*paths.values())

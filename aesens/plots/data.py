@@ -5,8 +5,10 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from aesens import names
+from aesens.data import sort_instruments
 from aesens.plots.style import WIDTH, present
 
 __all__ = ["clean_classification", "clean_map", "clips_per_instrument"]
@@ -22,8 +24,8 @@ def clips_per_instrument(table: pd.DataFrame) -> plt.Figure:
     table : pandas.DataFrame
         Columns ``instrument``, ``split``, ``clips``, ``songs``.
     """
-    instruments = present(table, "instrument")
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.8), sharey=True)
+    instruments = sort_instruments(table["instrument"])
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 0.18 * len(instruments) + 0.9), sharey=True)
     for ax, unit in zip(axes, ("clips", "songs"), strict=True):
         left = np.zeros(len(instruments))
         for side in present(table, "split"):
@@ -33,6 +35,7 @@ def clips_per_instrument(table: pd.DataFrame) -> plt.Figure:
             ax.barh(range(len(instruments)), count, left=left, color=colour, label=label)
             left += count
         ax.set_xlabel(unit.capitalize())
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_yticks(range(len(instruments)), map(names.instrument_title, instruments))
     axes[0].invert_yaxis()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)

@@ -108,7 +108,7 @@ def grid(table, *, height: float = 1.45, sharex="col", sharey=False, width: floa
         row[0].annotate(
             title if pretrained else f"{title}\n(untrained)",
             (0, 0.5),
-            xytext=(-46, 0),
+            xytext=(-60, 0),
             xycoords="axes fraction",
             textcoords="offset points",
             rotation=90,

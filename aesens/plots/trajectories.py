@@ -133,12 +133,23 @@ def correlation_violins(table: pd.DataFrame) -> plt.Figure:
         boxes = ax.boxplot(
             values, widths=0.65, patch_artist=True, showfliers=False, medianprops={"color": "black"}
         )
-        for box, kind in zip(boxes["boxes"], kinds, strict=True):
+        for place, (box, kind, value) in enumerate(zip(boxes["boxes"], kinds, values, strict=True), 1):
             box.set(facecolor=looks[kind][1], linewidth=0.6)
+            # Where all values are alike the box is a line; a dot shows whose it is.
+            ax.plot(
+                place,
+                np.nanmedian(value),
+                "o",
+                color=looks[kind][1],
+                markersize=4,
+                zorder=3,
+                markeredgewidth=0.4,
+                markeredgecolor="black",
+            )
         ax.axhline(0, color="black", linewidth=0.6, linestyle=":")
         ax.set(xticks=[], ylim=(-1.05, 1.08))
     for ax, _, _ in panels[:: len(present(table, "effect"))]:
-        ax.set_ylabel("$R^2$")
+        ax.set_ylabel("$R^2$, at least −1")
     patches = [
         plt.Rectangle((0, 0), 1, 1, facecolor=looks[k][1], edgecolor="black", linewidth=0.5) for k in kinds
     ]

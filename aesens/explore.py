@@ -1,0 +1,203 @@
+"""Choose a clip and an effect, hear it and see its trajectory.
+
+In a live notebook `explore` shows menus; under papermill, on a page or in print the same view stands still.
+"""
+
+from __future__ import annotations
+
+import os
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Image, display
+
+from aesens import names
+from aesens.effects import effect
+from aesens.listen import player
+from aesens.plots.style import WIDTH, parameter_axis
+from aesens.sensitivity import cosine_distance
+from aesens.trajectories import pca_layout
+
+__all__ = ["Explorer", "explore", "live"]
+
+
+def live() -> bool:
+    """Whether a reader sits at this notebook, so that menus make sense."""
+    if os.environ.get("AESENS_PLAIN_PROGRESS"):
+        return False
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return get_ipython() is not None
+
+
+class Explorer:
+    """What the menus offer and what a choice shows; knows nothing of widgets.
+
+    Parameters
+    ----------
+    study : aesens.study.Study
+
+    Attributes
+    ----------
+    models, effects, instruments : list of str
+        What can be chosen.
+    """
+
+    def __init__(self, study):
+        self.study = study
+        self.models, self.effects = list(study.models), list(study.effects)
+        self.instruments = list(study.dataset.instruments)
+
+    def clips(self, model: str, instrument: str) -> list[str]:
+        """Clips of an instrument that a model has embedded."""
+        table = self.study.clips(model).table
+        return list(table.index[table["instrument"] == instrument])
+
+    def strengths(self, model: str, effect_name: str) -> list[str]:
+        """Titles of the strengths, the clean clip first."""
+        kind = effect(effect_name)
+        unit = f" {kind.unit}" if kind.unit else ""
+        values = kind.parameters(self.study.scale(model).strengths)
+        return ["Clean", *(f"{value * kind.display:.3g}{unit}" for value in values)]
+
+    def figure(self, model: str, effect_name: str, clip: str, strength: int) -> plt.Figure:
+        """The clip's trajectory among those of the others, and its distance from the clean clip.
+
+        Parameters
+        ----------
+        model, effect_name, clip : str
+        strength : int
+            0 for the clean clip, 1 for the first strength.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ValueError
+            If the model has not embedded the clip or there is no such strength.
+        """
+        sweep = self.study.sweep(model, effect_name)
+        if clip not in sweep.clips.index:
+            raise ValueError(f"{model} has no embedding of {clip!r} in this profile")
+        if not 0 <= strength <= len(sweep.parameters):
+            raise ValueError(f"strength {strength} is not between 0 and {len(sweep.parameters)}")
+        mine = sweep.clips.index.get_loc(clip)
+        points = pca_layout(np.concatenate([sweep.clean[None], sweep.trajectories]))
+        distance = cosine_distance(sweep.clean, sweep.trajectories)[:, mine]
+        figure, (plane, curve) = plt.subplots(1, 2, figsize=(WIDTH, 2.9), width_ratios=(3, 2))
+        for other in range(points.shape[1]):
+            plane.plot(*points[:, other].T, color="#DDDDDD", linewidth=0.6, zorder=1)
+        path = points[:, mine]
+        plane.plot(*path.T, color="#555555", linewidth=1, zorder=2)
+        colours = names.strength_colours(len(sweep.parameters))
+        plane.scatter(*path[1:].T, color=colours, s=22, zorder=3)
+        plane.scatter(*path[0], marker="*", color="#D55E00", s=90, zorder=4, label="Clean clip")
+        plane.scatter(*path[strength], s=130, facecolors="none", edgecolors="black", zorder=5, label="Heard")
+        plane.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
+        plane.legend(loc="best")
+        kind = sweep.effect
+        shown = sweep.parameters * kind.display
+        curve.plot(shown, distance, color=names.colour(model), marker="o", markersize=3)
+        if strength:
+            curve.axvline(shown[strength - 1], color="black", linewidth=0.8, linestyle=":")
+        curve.set(ylabel="Cosine distance", ylim=(0, None))
+        parameter_axis(curve, kind, sweep.parameters)
+        figure.suptitle(
+            f"{sweep.title}: {names.instrument_title(sweep.clips.loc[clip, 'instrument'])}, {clip}"
+        )
+        return figure
+
+    def sound(self, model: str, effect_name: str, clip: str, strength: int):
+        """A player of the clip at a strength; the clean clip at 0."""
+        audio, rate = self.study.source.load(clip)
+        if strength:
+            kind = effect(effect_name)
+            audio = kind(audio, rate, kind.parameters(self.study.scale(model).strengths)[strength - 1])
+        return player(audio, rate, title=self.strengths(model, effect_name)[strength])
+
+    def show(self, model: str, effect_name: str, clip: str, strength: int) -> None:
+        """Display the figure and the player of a choice."""
+        figure = self.figure(model, effect_name, clip, strength)
+        caption = (
+            f"Trajectory of {clip} in {names.model_title(model)} under {effect(effect_name).title.lower()}."
+        )
+        display(self.study.figure(figure, "05_explorer", caption))
+        display(self.sound(model, effect_name, clip, strength))
+
+
+def explore(study):
+    """Explore a study's clips: menus where a reader sits at the notebook, one view that stands still elsewhere.
+
+    Parameters
+    ----------
+    study : aesens.study.Study
+
+    Returns
+    -------
+    ipywidgets.VBox or None
+        The menus in a live notebook; None where the view was displayed.
+    """
+    explorer = Explorer(study)
+    if not live():
+        model, name = explorer.models[-1], explorer.effects[0]
+        clip = explorer.clips(model, explorer.instruments[0])[0]
+        explorer.show(model, name, clip, len(explorer.strengths(model, name)) - 1)
+        return None
+    return _menus(explorer)
+
+
+def _menus(explorer: Explorer):
+    import ipywidgets as widgets
+
+    def menu(title, entries, label):
+        return widgets.Dropdown(description=title, options=[(label(name), name) for name in entries])
+
+    model = menu("Model", explorer.models, names.model_title)
+    kind = menu("Effect", explorer.effects, lambda name: effect(name).title)
+    instrument = menu("Instrument", explorer.instruments, names.instrument_title)
+    clip = widgets.Dropdown(description="Clip")
+    strength = widgets.SelectionSlider(
+        description="Strength", options=[("Clean", 0)], continuous_update=False
+    )
+    view = widgets.Output()
+
+    def refill(_=None):
+        entries = explorer.clips(model.value, instrument.value)
+        if list(clip.options) != entries or clip.value is None:
+            clip.options = entries
+            clip.value = entries[0] if entries else None
+        titles = explorer.strengths(model.value, kind.value)
+        at = min(strength.value or 0, len(titles) - 1)
+        strength.options = [(title, place) for place, title in enumerate(titles)]
+        strength.value = at
+
+    def redraw(_=None):
+        if clip.value is None or strength.value >= len(explorer.strengths(model.value, kind.value)):
+            return
+        view.clear_output(wait=True)
+        with view:
+            figure = explorer.figure(model.value, kind.value, clip.value, strength.value)
+            display(_picture(figure), explorer.sound(model.value, kind.value, clip.value, strength.value))
+
+    refill()
+    for control in (model, kind, instrument):
+        control.observe(refill, names="value")
+    for control in (model, kind, clip, strength):
+        control.observe(redraw, names="value")
+    redraw()
+    controls = widgets.VBox([model, kind, instrument, clip, strength])
+    return widgets.VBox([controls, view])
+
+
+def _picture(figure: plt.Figure) -> Image:
+    """A figure as a picture, closed so that the notebook does not show it again."""
+    import io
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    return Image(buffer.getvalue(), alt="Trajectory of the chosen clip")

@@ -1,0 +1,194 @@
+"""HTSAT, the audio transformer inside both CLAPs: its network, and checkpoints of every origin that hold it.
+
+Conventions: the network is ``transformers.ClapAudioModel``; its configurations stand here, nothing is asked of a hub.
+Its parameters go by transformers' names. The authors' own checkpoints (LAION, Microsoft) name the same tensors
+otherwise and keep query, key and value of an attention layer in one matrix: `to_transformers` and `to_original`
+translate, by the table `RENAMED`. Tensors of the classifier that HTSAT was first trained with, of spectrograms and of
+text are not part of an embedding and are left alone; the mel filters of a checkpoint are not, since they decide what
+the network sees.
+
+References
+----------
+K. Chen et al., "HTS-AT: A Hierarchical Token-Semantic Audio Transformer for Sound Classification and Detection",
+ICASSP 2022.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from aesens.models.base import ModelError
+
+__all__ = ["RENAMED", "SIZES", "configuration", "draw", "read_tensors", "to_original", "to_transformers"]
+
+#: What the authors' "tiny" and "base" differ in.
+SIZES = {
+    "tiny": {"patch_embeds_hidden_size": 96, "depths": [2, 2, 6, 2], "hidden_size": 768},
+    "base": {"patch_embeds_hidden_size": 128, "depths": [2, 2, 12, 2], "hidden_size": 1024},
+}
+
+_CONFIG = {
+    "spec_size": 256,
+    "num_mel_bins": 64,
+    "window_size": 8,
+    "patch_size": 4,
+    "patch_stride": [4, 4],
+    "patch_embed_input_channels": 1,
+    "enable_patch_layer_norm": True,
+    "flatten_patch_embeds": True,
+    "num_attention_heads": [4, 8, 16, 32],
+    "num_hidden_layers": 4,
+    "mlp_ratio": 4.0,
+    "qkv_bias": True,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-5,
+    "num_classes": 527,
+    "enable_fusion": False,
+    "fusion_type": None,
+    "projection_dim": 512,
+    "projection_hidden_act": "relu",
+}
+
+#: Parts of names: the authors' and transformers'.
+RENAMED = (
+    ("bn0", "batch_norm"),
+    ("norm1", "layernorm_before"),
+    ("norm2", "layernorm_after"),
+    ("attn.relative_position_bias_table", "attention.self.relative_position_bias_table"),
+    ("attn.proj", "attention.output.dense"),
+    ("mlp.fc1", "intermediate.dense"),
+    ("mlp.fc2", "output.dense"),
+)
+_ATTENTION = ("query", "key", "value")
+#: Tensors of the authors' network that its embedding needs; the rest is of other uses or made from the configuration.
+_KEPT = re.compile(r"(patch_embed|layers|norm|bn0)\.(?!.*(relative_position_index|attn_mask))")
+
+# Numbers of training that the authors' files hold beside the tensors: read by torch as data, run as nothing.
+_SCALAR = np.float64(0).__reduce__()[0]
+_NUMBERS = [
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
+]
+
+
+def configuration(size: str = "tiny"):
+    """The ``transformers.ClapAudioConfig`` of a size, ``"tiny"`` or ``"base"``."""
+    # Imported here: it takes seconds, and only these models need it.
+    from transformers import ClapAudioConfig
+
+    return ClapAudioConfig(**_CONFIG, **SIZES[size])
+
+
+def draw(tower: nn.Module) -> None:
+    """Draw new weights from torch's generator; what transformers drew may differ between its versions.
+
+    Linear layers and position biases from a normal distribution of standard deviation 0.02 cut at two units, zero
+    biases, normalisations at identity; the patch embedding as torch draws it.
+    """
+    for module in tower.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, (nn.Conv2d, nn.LayerNorm, nn.BatchNorm2d)):
+            module.reset_parameters()
+    for name, table in tower.named_parameters():
+        if name.endswith("relative_position_bias_table"):
+            nn.init.trunc_normal_(table, std=0.02)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a checkpoint as a flat dictionary, whatever it is wrapped in.
+
+    Parameters
+    ----------
+    path : path-like
+        A safetensors file if it is named so, else a file of ``torch.save``: a state dictionary, or one under
+        ``"state_dict"`` or ``"model"``. A prefix ``module.``, which training on several devices leaves, is dropped.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+
+    Raises
+    ------
+    ModelError
+        If the file holds anything but tensors and numbers.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals(_NUMBERS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        for wrapping in ("state_dict", "model"):
+            state = state.get(wrapping, state)
+        return {name.removeprefix("module."): x for name, x in state.items() if isinstance(x, torch.Tensor)}
+    except (SafetensorError, pickle.UnpicklingError, AttributeError, RuntimeError) as error:
+        raise ModelError(f"{path} is not a CLAP checkpoint: {error}") from error
+
+
+def to_transformers(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Translate the authors' names of HTSAT's tensors.
+
+    Parameters
+    ----------
+    state : dict of str to torch.Tensor
+    prefix : str
+        What stands before HTSAT's names in it, e.g. ``"audio_branch."``; other tensors are left out.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        By the names of ``ClapAudioModel.audio_encoder``.
+
+    Examples
+    --------
+    >>> qkv = {"htsat.layers.0.blocks.1.attn.qkv.bias": torch.arange(6), "text.x": torch.zeros(1)}
+    >>> for name, part in to_transformers(qkv, "htsat.").items():
+    ...     print(name, part.tolist())
+    layers.0.blocks.1.attention.self.query.bias [0, 1]
+    layers.0.blocks.1.attention.self.key.bias [2, 3]
+    layers.0.blocks.1.attention.self.value.bias [4, 5]
+    """
+    found = {}
+    for name, tensor in state.items():
+        if not name.startswith(prefix) or not _KEPT.match(name := name.removeprefix(prefix)):
+            continue
+        for old, new in RENAMED:
+            name = re.sub(rf"(^|\.){re.escape(old)}(?=\.|$)", rf"\1{new}", name)
+        if ".attn.qkv." in name:
+            for part, piece in zip(_ATTENTION, tensor.chunk(3), strict=True):
+                found[name.replace("attn.qkv", f"attention.self.{part}")] = piece
+        else:
+            found[name] = tensor
+    return found
+
+
+def to_original(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Translate transformers' names of HTSAT's tensors into the authors': the inverse of `to_transformers`."""
+    found = {}
+    for name, tensor in state.items():
+        if name.endswith("relative_position_index"):
+            continue
+        for old, new in RENAMED:
+            # From the start of a part or of the name; "output.dense" alone is not that of the attention.
+            name = re.sub(rf"(^|(?<!attention)\.){re.escape(new)}(?=\.|$)", rf"\1{old}", name)
+        if ".attention.self.query." in name:
+            parts = [state[name.replace("query", part)] for part in _ATTENTION]
+            found[prefix + name.replace("attention.self.query", "attn.qkv")] = torch.cat(parts)
+        elif ".attention.self." not in name:
+            found[prefix + name] = tensor
+    return found

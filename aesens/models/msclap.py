@@ -1,0 +1,176 @@
+"""CLAP 2023 (Microsoft): the audio half of the study's own CLAP, HTSAT with a projection of 1 024 features.
+
+Conventions: mono float32 at 44.1 kHz, clips of 7 s at most; a shorter clip is repeated and cut at 7 s. Log-mel
+spectrogram of 64 bands, frames of 1 024 samples every 320 with a periodic Hann window, centred with reflection,
+``10 log10`` of the power with a floor of 1e-10. The embedding is the output of the projection, one vector a clip, as
+the package ``msclap`` returns it.
+
+The mel filters are those of the checkpoint. They were made for 32 kHz and up to 14 kHz, whatever the configuration of
+the package says, so on audio at 44.1 kHz they lie at 1.378 times the frequencies they are named after; an untrained
+network gets the same.
+
+References
+----------
+B. Elizalde, S. Deshmukh, H. Wang, "Natural Language Supervision for General-Purpose Audio Representations",
+ICASSP 2024 (arXiv 2309.05767).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import librosa
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from aesens import weights as weight_files
+from aesens.models import htsat
+from aesens.models.base import Embedder, ModelError, choose_device, seeded
+
+__all__ = ["MSCLAP", "MsclapNetwork", "read_checkpoint"]
+
+_RATE = 44_100
+_SAMPLES = 7 * _RATE
+_N_FFT = 1024
+_HOP = 320
+_FEATURES = 1024
+_HTSAT, _PROJECTION = "audio_encoder.base.htsat.", "audio_encoder.projection."
+
+
+class _Projection(nn.Module):
+    """A linear layer, a second one after GELU added to it, and a normalisation over features."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.linear1 = nn.Linear(width, _FEATURES, bias=False)
+        self.linear2 = nn.Linear(_FEATURES, _FEATURES, bias=False)
+        self.layer_norm = nn.LayerNorm(_FEATURES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.linear1(x)
+        return self.layer_norm(x + self.linear2(F.gelu(x)))
+
+
+class MsclapNetwork(nn.Module):
+    """Waveforms in, embeddings out."""
+
+    def __init__(self):
+        super().__init__()
+        # Imported here: it takes seconds, and only these models need it.
+        from transformers import ClapAudioModel
+
+        self.register_buffer("window", torch.hann_window(_N_FFT), persistent=False)
+        filters = librosa.filters.mel(sr=32_000, n_fft=_N_FFT, n_mels=64, fmin=50, fmax=14_000)
+        self.register_buffer("mel", torch.from_numpy(filters), persistent=False)
+        configuration = htsat.configuration("tiny")
+        self.tower = ClapAudioModel(configuration)
+        self.projection = _Projection(configuration.hidden_size)
+
+    def draw(self) -> None:
+        """Draw new weights from torch's generator."""
+        htsat.draw(self.tower)
+        for module in self.projection.children():
+            module.reset_parameters()
+
+    def logmel(self, waves: torch.Tensor) -> torch.Tensor:
+        """Log-mel spectrograms ``(batch, 965, 64)`` of clips ``(batch, samples)`` repeated to 7 s."""
+        waves = waves.repeat(1, -(-_SAMPLES // waves.shape[1]))[:, :_SAMPLES]
+        stft = torch.stft(
+            waves, _N_FFT, _HOP, window=self.window, center=True, pad_mode="reflect", return_complex=True
+        )
+        power = torch.view_as_real(stft).square().sum(-1)
+        return 10 * torch.log10((self.mel @ power).clamp(min=1e-10)).transpose(1, 2)
+
+    def forward(self, waves: torch.Tensor) -> torch.Tensor:
+        """Embed waveforms ``(batch, samples)`` as ``(batch, 1024)``."""
+        return self.projection(self.tower(input_features=self.logmel(waves)[:, None]).pooler_output)
+
+
+def read_checkpoint(path: Path, network: MsclapNetwork) -> None:
+    """Copy the audio tensors of ``CLAP_weights_2023.pth`` into a network, in place.
+
+    Parameters
+    ----------
+    path : path-like
+    network : MsclapNetwork
+
+    Raises
+    ------
+    ModelError
+        If the file holds anything but tensors and numbers, or not the network's parameters.
+    """
+    state = htsat.read_tensors(path)
+    encoder = htsat.to_transformers(state, _HTSAT)
+    tensors = {f"tower.audio_encoder.{name}": x for name, x in encoder.items()}
+    for name, x in state.items():
+        if name.startswith(_PROJECTION):
+            tensors[f"projection.{name.removeprefix(_PROJECTION)}"] = x
+    try:
+        missing, unexpected = network.load_state_dict(tensors, strict=False)
+        network.mel.copy_(state[f"{_HTSAT}logmel_extractor.melW"].T)
+    except (KeyError, RuntimeError) as error:
+        raise ModelError(f"{path} is not a checkpoint of Microsoft's CLAP 2023: {error}") from error
+    missing = [
+        name for name in missing if not name.endswith(("relative_position_index", "num_batches_tracked"))
+    ]
+    if missing or unexpected:
+        raise ModelError(
+            f"{path} does not fit the network of Microsoft's CLAP 2023: "
+            f"missing {missing[:3]}, unexpected {unexpected[:3]}"
+        )
+
+
+class MSCLAP(Embedder):
+    """Microsoft's CLAP 2023, one embedding a clip."""
+
+    name = "msclap"
+    sample_rate = _RATE
+    dimension = _FEATURES
+    default_batch_size = 64
+
+    @classmethod
+    def load(
+        cls, weights="auto", seed=0, device=None, pooling="mean", batch_size=None, *, weights_file=None
+    ) -> MSCLAP:
+        """Build the audio half of CLAP 2023 with its weights.
+
+        Parameters
+        ----------
+        weights : {"auto", "pretrained", "untrained"}
+            See `aesens.models.load_model`.
+        seed : int
+            Of untrained weights.
+        device, pooling, batch_size
+            See `Embedder`. There is one frame a clip, so `pooling` changes nothing.
+        weights_file : path-like, optional
+            A checkpoint of the same network instead of the official one.
+
+        Returns
+        -------
+        MSCLAP
+        """
+        files, info = weight_files.resolve("msclap", weights, seed, file=weights_file)
+
+        def build():
+            network = seeded(MsclapNetwork, seed)
+            if files is None:
+                seeded(network.draw, seed)
+            else:
+                (path,) = files.values()
+                read_checkpoint(path, network)
+            return network
+
+        if batch_size is None and choose_device(device).type == "cpu":
+            # Keeps every activation below 32 MiB, the size from which the C library maps fresh memory each time.
+            batch_size = 4
+        return cls(build, info, device=device, pooling=pooling, batch_size=batch_size)
+
+    def frames(self, waves: torch.Tensor) -> torch.Tensor:
+        """Embed clips ``(batch, samples)`` as ``(batch, 1, 1024)``."""
+        if waves.shape[1] > _SAMPLES:
+            raise ValueError(
+                f"msclap takes clips of 7 s ({_SAMPLES} samples) at most, got {waves.shape[1]}: the original crops "
+                "longer ones at random; cut them first"
+            )
+        return self.network(waves)[:, None]

@@ -1,0 +1,120 @@
+"""Notebook cells and Markdown as HTML, with formulas as MathML."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+
+import nbformat
+
+__all__ = ["markdown_html", "notebook_html", "opening"]
+
+
+@lru_cache(maxsize=1)
+def _renderer():
+    # Slow to import, and wanted only when a report is built.
+    from latex2mathml.converter import convert
+    from nbconvert.filters.markdown_mistune import IPythonRenderer
+
+    class Renderer(IPythonRenderer):
+        """nbconvert's Markdown with formulas converted here instead of by a script in the browser."""
+
+        def inline_math(self, body: str) -> str:
+            return convert(body.strip())
+
+        def block_math(self, body: str) -> str:
+            return convert(body.strip(), display="block")
+
+        def multiline_math(self, text: str) -> str:
+            return convert(text.strip("$ \n"), display="block")
+
+        def latex_environment(self, name: str, body: str) -> str:
+            return convert(f"\\begin{{{name}}}{body}\\end{{{name}}}", display="block")
+
+    return Renderer
+
+
+def markdown_html(source: str) -> str:
+    """Render Markdown as Jupyter does, formulas as MathML.
+
+    Parameters
+    ----------
+    source : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> "<math" in markdown_html("A direction $u$.") and "$" not in markdown_html("A direction $u$.")
+    True
+    """
+    from nbconvert.filters.markdown_mistune import MarkdownWithMath
+
+    return MarkdownWithMath(renderer=_renderer()(escape=False)).render(source)
+
+
+@lru_cache(maxsize=1)
+def _exporter():
+    from nbconvert import HTMLExporter
+
+    return HTMLExporter(
+        extra_template_basedirs=[str(Path(__file__).parent / "templates")],
+        template_name="notebook",
+        filters={"markdown2html": markdown_html},
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
+
+
+def notebook_html(notebook: nbformat.NotebookNode, pages: set[str]) -> str:
+    """Render the cells of an executed notebook.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+    pages : set of str
+        Names of the notebooks that have a page; links to others become plain text.
+
+    Returns
+    -------
+    str
+        A fragment without head and scripts.
+    """
+    body, _ = _exporter().from_notebook_node(notebook)
+
+    def link(found: re.Match) -> str:
+        name, anchor = found["name"], found["anchor"] or ""
+        return f'href="{escape(name)}.html{anchor}"' if name in pages else f'title="{escape(name)}"'
+
+    return re.sub(r'href="(?:\./)?(?P<name>[\w-]+)\.ipynb(?P<anchor>#[^"]*)?"', link, body)
+
+
+def opening(notebook: nbformat.NotebookNode) -> tuple[str, str]:
+    """Title and first paragraph of a notebook.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+
+    Returns
+    -------
+    title : str
+        Its first heading, without Markdown.
+    story : str
+        The first paragraph that is neither a heading nor a line of links, as HTML; empty if there is none.
+
+    Examples
+    --------
+    >>> book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Jumps\\n\\nDo *models* jump?")])
+    >>> opening(book)
+    ('Jumps', '<p>Do <em>models</em> jump?</p>')
+    """
+    text = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
+    blocks = [block.strip() for block in re.split(r"\n\s*\n", text) if block.strip()]
+    title = next((block.lstrip("# ") for block in blocks if block.startswith("# ")), "Untitled")
+    story = next((block for block in blocks if not block.startswith(("#", "*Before", "*Next"))), "")
+    return title, markdown_html(story).strip() if story else ""

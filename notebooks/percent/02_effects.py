@@ -1,0 +1,118 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: notebooks///ipynb,notebooks/percent///py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 2. The effects: what is done to a clip, and how strongly
+#
+# *Before: [1. The data](01_data.ipynb). Next: [3. The embeddings](03_embeddings.ipynb)*
+#
+# Four effects that any recording may meet on its way to a listener, each with one parameter: *gain*, *low-pass
+# filtering*, *reverberation* and *bitcrushing* (fewer bits a sample). Sweeping the parameter takes a clip from nearly
+# clean to strongly changed. The position in the sweep is the *strength*.
+
+# %% tags=["parameters"]
+# Set by ./run_all.sh; None takes the profile's own value.
+profile = "demo"
+models = None
+effects = None
+instruments = None
+weights = None
+data = None
+seed = None
+jobs = None
+device = None
+backend = None
+pooling = None
+weights_file = None
+out = None
+
+# %%
+import pandas as pd
+from IPython.display import display
+
+from aesens import plots
+from aesens.effects import effect
+from aesens.listen import effect_levels, player, sweep_versions
+from aesens.names import model_title
+from aesens.study import Study
+
+plots.use_style()
+study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
+              data=data, seed=seed, jobs=jobs, device=device, out=out,
+              backend=backend, pooling=pooling, weights_file=weights_file)
+study
+
+# %% [markdown]
+# ## Definitions
+#
+# With $x[n]$ the clip at its own sample rate and channel count:
+#
+# | effect | definition | grid of the study |
+# | --- | --- | --- |
+# | gain | $y = 10^{g/20} x$ | $g = -40, -38.5, \dots, 5$ dB (31 values) |
+# | low-pass | Chebyshev type II: at most 3 dB lost up to $f/1.1$, at least 80 dB from $1.1 f$ on | $f$ from 18.3 to 1.6 kHz, geometric (31) |
+# | reverberation | pedalboard's `Reverb`, `room_size` $r$, other settings as they come | $r = 0.01, 0.04, \dots, 1$ (34) |
+# | bitcrushing | samples rounded to $b$ bits | $b = 15, 14, \dots, 4$ (12) |
+#
+# Two things to keep in mind. Gain has two strong ends, so its sweep is ordered by decibels, and where a distance from
+# the clean clip matters it is $|g|$ that orders it. Reverberation has no setting that leaves the clip alone: its
+# default mix of dry and wet sound changes every clip even in the smallest room. Models may answer with a jump at the
+# very start of the sweep; [chapter 4](04_sensitivity.ipynb) looks for it.
+#
+# **[fix]** Every clip starts from a reset effect, so no reverberation tail leaks from one clip into the next.
+#
+# The grids of this run:
+
+# %%
+pd.DataFrame({"effect": kind.title, "parameter": kind.label,
+              "values, in order of strength": ", ".join(f"{p * kind.display:.4g}" for p in kind.parameters(scale.strengths)),
+              "for": ", ".join(model_title(m) for m in study.models if study.scale(m) == scale)}
+             for scale in dict.fromkeys(map(study.scale, study.models)) for kind in map(effect, study.effects))
+
+# %% [markdown]
+# ## Seen and heard
+#
+# One clip, clean and at three strengths of each effect. The waveforms of a column and its spectrogram belong
+# together; levels are relative to the loudest point of the clean clip.
+
+# %%
+clip = study.source.clips[0]
+audio, sample_rate = study.source.load(clip)
+print(f"{clip}: {audio.shape[0]} channels, {sample_rate} Hz")
+display(player(audio, sample_rate, title="Clean"))
+
+# %%
+for kind in map(effect, study.effects):
+    versions = sweep_versions(kind, audio, sample_rate, n=3)
+    shown = [(title, version.mean(axis=0)) for title, version in versions]
+    display(study.figure(plots.effect_strip(kind, shown, sample_rate), f"02_{kind.name}",
+                         f"{kind.title}: waveform and spectrogram of one clip, clean and at three strengths."))
+    for title, version in versions[1:]:
+        display(player(version, sample_rate, title=f"{kind.title}, {title}"))
+
+# %% [markdown]
+# ## How much signal is left
+#
+# A plain reading of each sweep, before any network: the level of the result, and the level of what was changed,
+# $20 \log_{10} (\lVert y - x\rVert / \lVert x\rVert)$.
+
+# %%
+levels = pd.concat(effect_levels(kind, audio, sample_rate) for kind in map(effect, study.effects))
+study.table(levels, "02_levels", "Level of the result and of the change of one clip, for each effect and parameter.")
+levels.groupby("effect", sort=False).agg(["min", "max"]).round(1)
+
+# %% [markdown]
+# The strengths of different effects cannot be compared with one another: a step of 1.5 dB and a step of one bit have
+# no common unit. What can be compared, and is from here on, is how *models* answer to the same sweep.
+#
+# *Next: [3. The embeddings](03_embeddings.ipynb)*

@@ -1,0 +1,178 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: notebooks///ipynb,notebooks/percent///py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 5. Trajectories: is there a direction?
+#
+# *Before: [4. Sensitivity](04_sensitivity.ipynb). Next: [6. Projections](06_projections.ipynb)*
+#
+# The embeddings of one clip over all strengths of an effect form a *trajectory*. If the trajectories of all clips ran
+# along one common direction, that direction could be removed. This chapter looks at the trajectories, measures their
+# shape, and searches for the direction. It also shows a trap on the way: a measure of fit that reaches 1 on noise.
+
+# %% tags=["parameters"]
+# Set by ./run_all.sh; None takes the profile's own value.
+profile = "demo"
+models = None
+effects = None
+instruments = None
+weights = None
+data = None
+seed = None
+jobs = None
+device = None
+backend = None
+pooling = None
+weights_file = None
+out = None
+
+# %%
+from aesens import measure, plots
+from aesens.names import instrument_title
+from aesens.study import Study
+
+plots.use_style()
+study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
+              data=data, seed=seed, jobs=jobs, device=device, out=out,
+              backend=backend, pooling=pooling, weights_file=weights_file)
+study
+
+# %% [markdown]
+# ## What they look like
+#
+# One clip an instrument, each panel laid out on its own, first by UMAP (McInnes et al., 2018; `n_neighbors=3` as in the
+# study), which keeps neighbourhoods and gives up distances, then by PCA **[beyond]**, which keeps distances and hides
+# what does not fit a plane. Colour is strength, the star the clean clip.
+
+# %%
+umap = study.collect(measure.layout, method="umap", clips=study.profile.picture_clips, seed=study.seed)
+study.figure(plots.trajectory_grid(umap, ("UMAP 1", "UMAP 2")), "05_umap",
+             "UMAP of the trajectories of one clip an instrument, models down and effects across.")
+
+# %%
+pca = study.collect(measure.layout, method="pca", clips=study.profile.picture_clips, seed=study.seed)
+study.figure(plots.trajectory_grid(pca, ("PC 1", "PC 2")), "05_pca",
+             "The same trajectories on their first two principal components.")
+
+# %% [markdown]
+# One clip at a time, with its sound: in JupyterLab the cell below has menus for model, effect, instrument, clip and
+# strength; on a page it shows one choice.
+
+# %%
+from aesens.explore import explore
+
+explore(study)
+
+# %% [markdown]
+# ## Their shape, measured [beyond]
+#
+# With displacements $d_s = e_s - c$: the **path over chord** of a trajectory (1 if straight); the **participation
+# ratio** $(\sum\lambda_i)^2/\sum\lambda_i^2$ of the displacements' covariance, an effective number of dimensions; the
+# number of **components that hold 90 %** of their variance; and the share of the displacement energy of *test songs*
+# that the best $k$ dimensions of the training songs capture.
+
+# %%
+geometry = study.collect(measure.geometry, resamples=study.profile.resamples, seed=study.seed)
+study.table(geometry, "05_geometry", "Shape of the trajectories: straightness and dimension of the displacements.")
+geometry[["model", "pretrained", "effect", "path_over_chord", "participation_ratio", "components_90",
+          *geometry.filter(regex=r"energy_\d+").columns]].style.format(precision=2).hide(axis="index")
+
+# %% [markdown]
+# ## One clip at a time: the trap
+#
+# *Sample-wise CCA* looks for the direction $u$ that best orders one clip's trajectory by strength. With one target,
+# canonical correlation analysis is least squares: $u \propto X^+ y$, with $X$ the centred trajectory, $y$ the
+# strength's quantile rank and $X^+$ the pseudo-inverse (of minimum norm).
+#
+# **[fix]** With fewer strengths than features this fits *any* trajectory perfectly, white noise included, so the
+# in-sample correlation says nothing. What says something is prediction: leave one strength out, fit $u$ on the others,
+# predict the one left out; $R^2 = 1 - \mathrm{SSE}/\mathrm{SST}$ against the mean of the others. The same statistic on
+# trajectories with shuffled strengths is the null, and on white noise of equal shape the proof.
+
+# %%
+samplewise = study.collect(measure.samplewise, permutations=study.profile.permutations, seed=study.seed)
+medians = samplewise.groupby(["model", "pretrained", "effect", "kind"], sort=False)["value"].median().unstack()
+study.table(medians.reset_index(), "05_samplewise", "Median over clips of the sample-wise squared correlation.")
+medians.style.format(precision=2)
+
+# %%
+study.figure(plots.correlation_violins(samplewise), "05_samplewise",
+             "Sample-wise fit of strength: in-sample it is 1 for data and noise alike, on held-out strengths it is not. "
+             "Boxes over clips; values below -1 are drawn at -1.")
+
+# %% [markdown]
+# ## Do the clips share their directions?
+#
+# The unit directions of all training clips, stacked, and their singular values $s_i / s_1$. If all clips agreed, the
+# second value would be near 0; random directions in as many dimensions fall off as the dotted line does. Beside them,
+# the spectrum of the centred clean embeddings. The grey lines are the thresholds of the subspace method of
+# [chapter 6](06_projections.ipynb).
+
+# %%
+spectra = study.collect(measure.spectra, seed=study.seed)
+study.table(spectra, "05_spectra", "Normalised singular values of sample-wise directions and of clean embeddings.")
+study.figure(plots.spectra(spectra), "05_spectra", "Normalised singular value spectra, models down and effects across.")
+
+# %% [markdown]
+# ## One direction for an instrument
+#
+# *Global CCA* stacks the trajectories of all training clips of an instrument and fits one direction. The study reports
+# the squared Spearman correlation between the projections on $u$ and the parameter on the clips it was fitted to.
+# **[fix]** Beside it stand the same number on *held-out songs* and the 95 % quantile of its permutation null. Where a
+# class has fewer training points than features, as here in the demo, the in-sample fit is perfect by construction (its
+# correlation stays a little below 1 only because equal parameters tie and projections do not).
+
+# %%
+study.require_split()
+directions = study.collect(measure.global_directions, permutations=study.profile.permutations, seed=study.seed)
+study.table(directions, "05_global_cca", "Global CCA an instrument: in-sample and held-out correlations, null, p-value.")
+summary = directions.groupby(["model", "pretrained", "effect"], sort=False).mean(numeric_only=True).reset_index()
+summary.style.format(precision=2).hide(axis="index")
+
+# %%
+study.figure(plots.heatmap(directions, "held_out", rows=["model", "pretrained", "effect"], column="instrument", limits=(0, 1),
+                           mark="significant", label="Squared Spearman correlation, held-out songs", height=0.2,
+                           row_title=plots.model_effect_row, column_title=instrument_title),
+             "05_global_cca", "Squared correlation of projection and parameter on held-out songs; "
+             "an asterisk marks p < 0.05 after Holm's correction.")
+
+# %% [markdown]
+# What such a direction does, for one instrument: each line a clip, training songs grey, test songs blue.
+
+# %%
+instrument = directions["instrument"].iloc[0]
+points = study.collect(measure.direction_points, instrument=instrument)
+study.figure(plots.correlation_grid(points, directions[directions["instrument"] == instrument]), "05_direction_points",
+             f"Projection on the global CCA direction against the parameter: {instrument_title(instrument)}.")
+
+# %% [markdown]
+# ## Do directions agree across instruments and effects? [beyond]
+#
+# The mean absolute cosine between the directions of two instruments, within and across effects. Two random directions
+# in $D$ dimensions have about $\sqrt{2 / (\pi D)}$.
+
+# %%
+agreement = study.agreement()
+study.table(agreement, "05_agreement", "Mean absolute cosine between global CCA directions, within and across effects.")
+agreement.style.format(precision=3).hide(axis="index")
+
+# %% [markdown]
+# ## What this shows and what it does not
+#
+# A high held-out correlation says that strength can be *read* from the embedding along one line. It does not say that
+# the effect *moves* the embedding along that line only: the least-squares direction needs to see a fraction of the
+# movement to read the strength from it. The next chapter asks what removing a direction takes away.
+#
+# *Next: [6. Projections](06_projections.ipynb)*

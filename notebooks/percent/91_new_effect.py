@@ -1,0 +1,102 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: notebooks///ipynb,notebooks/percent///py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A new effect: distortion
+#
+# *The study: [2. The effects](02_effects.ipynb). See also [a new projection](92_new_projection.ipynb)*
+#
+# An effect is one entry in a registry: what it does to a clip, and the grid of its parameter from nearly clean to
+# strongest. Here pedalboard's `Distortion`, $y = \tanh(10^{g/20} x)$ with drive $g$ in dB, stands beside reverberation
+# through the study's own measures and figures. Nothing in the package is touched.
+
+# %% tags=["parameters"]
+# Set by ./run_all.sh; None takes the profile's own value.
+profile = "demo"
+models = None
+effects = None
+instruments = None
+weights = None
+data = None
+seed = None
+jobs = None
+device = None
+backend = None
+pooling = None
+weights_file = None
+out = None
+
+# %%
+import numpy as np
+import pandas as pd
+import pedalboard
+from IPython.display import display
+
+from aesens import measure, plots
+from aesens.effects import Effect, register
+from aesens.listen import player, sweep_versions
+from aesens.study import Study
+
+plots.use_style()
+
+# %% [markdown]
+# ## The effect
+
+# %%
+def distort(audio, sample_rate, drive):
+    return pedalboard.Distortion(drive_db=drive)(audio, sample_rate, reset=True)
+
+distortion = register(Effect(
+    "distortion", distort, grid=np.linspace(0.0, 40.0, 21), title="Distortion", parameter="Drive", unit="dB",
+    limits=(-60.0, 80.0), settings={"pedalboard": pedalboard.__version__}))
+
+# %%
+study = Study(profile, models=models, effects=effects or ["reverb", "distortion"], instruments=instruments,
+              weights=weights, data=data, seed=seed, jobs=jobs, device=device, out=out,
+              backend=backend, pooling=pooling, weights_file=weights_file)
+study
+
+# %% [markdown]
+# ## Seen and heard
+
+# %%
+audio, sample_rate = study.source.load(study.source.clips[0])
+versions = sweep_versions(distortion, audio, sample_rate, n=3)
+display(study.figure(plots.effect_strip(distortion, [(title, x.mean(axis=0)) for title, x in versions], sample_rate),
+                     "91_distortion", "Distortion: waveform and spectrogram of one clip, clean and at three strengths."))
+for title, version in versions:
+    display(player(version, sample_rate, title=title))
+
+# %% [markdown]
+# ## Through the study
+#
+# Distances and their growth with strength, as in [chapter 4](04_sensitivity.ipynb). The embeddings of the new effect are
+# stored like all others.
+
+# %%
+settings = {"resamples": study.profile.resamples, "seed": study.seed}
+distances = study.collect(measure.distances, **settings)
+study.table(distances, "91_distances", "Distance from the clean clips under reverberation and distortion.")
+study.figure(plots.sensitivity_curves(distances), "91_distances",
+             "Distance from the clean clips against the parameter, under reverberation and distortion.")
+
+# %%
+response = study.collect(measure.response, permutations=study.profile.permutations, **settings)
+study.table(response, "91_response", "Monotonicity and jumps under reverberation and distortion.")
+response.style.format(precision=2).hide(axis="index")
+
+# %%
+strongest = response.loc[response.groupby("effect", sort=False)["spearman"].idxmax()]
+pd.DataFrame({"effect": strongest["effect"], "most monotone model": strongest["model"], "rank correlation": strongest["spearman"]})

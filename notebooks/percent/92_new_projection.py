@@ -1,0 +1,98 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: notebooks///ipynb,notebooks/percent///py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A new projection: the strongest step
+#
+# *The study: [6. Projections](06_projections.ipynb). See also [a new effect](91_new_effect.ipynb)*
+#
+# A projection is one class with a method `learn` that gets the training clips of one instrument and effect and returns
+# the directions to remove, as rows. Here: the average displacement *at the strongest strength only*,
+# $v \propto \frac{1}{N} \sum_i (e_{S,i} - c_i)$, against the study's average over all strengths. Nothing in the package is
+# touched; once registered it stands in every table and figure of projections.
+
+# %% tags=["parameters"]
+# Set by ./run_all.sh; None takes the profile's own value.
+profile = "demo"
+models = None
+effects = None
+instruments = None
+weights = None
+data = None
+seed = None
+jobs = None
+device = None
+backend = None
+pooling = None
+weights_file = None
+out = None
+
+# %%
+from aesens import measure, plots
+from aesens.names import projection_title
+from aesens.projections import Projection, register_projection
+from aesens.study import Study
+
+plots.use_style()
+study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
+              data=data, seed=seed, jobs=jobs, device=device, out=out,
+              backend=backend, pooling=pooling, weights_file=weights_file)
+study
+
+# %% [markdown]
+# ## The projection
+
+# %%
+class StrongestDisplacement(Projection):
+    """The mean displacement at the strongest strength."""
+
+    def learn(self, parts):
+        return (parts.trajectories[-1] - parts.clean).mean(axis=0)
+
+register_projection("strongest", StrongestDisplacement)
+
+# %% [markdown]
+# ## What it removes
+#
+# Of the effect and of the music, on test songs, as in [chapter 6](06_projections.ipynb).
+
+# %%
+study.require_split()
+removed = study.collect(measure.projected, seed=study.seed)
+shown = ["average", "strongest", "pca", "random"]
+mean = removed[removed["projection"].isin(shown)].groupby(["model", "pretrained", "effect", "projection"], sort=False)[
+    ["dimension", "effect_removed", "clean_removed"]].mean().reset_index()
+study.table(mean, "92_projections", "What the new projection and three of the study's remove, mean over instruments.")
+study.figure(plots.heatmap(mean, "effect_removed", rows=["model", "pretrained", "effect"], column="projection", limits=(0, 1),
+                           label="Share of displacement energy removed", row_title=plots.model_effect_row,
+                           column_title=projection_title),
+             "92_effect_removed", "Share of the displacement energy of test songs that each projection removes.")
+
+# %% [markdown]
+# ## Does it help?
+#
+# The classifiers of [chapter 7](07_classification.ipynb): trained on clean clips, tested on effected ones.
+
+# %%
+results = study.collect(measure.classification, resamples=study.profile.resamples, seed=study.seed)
+curves = results[(results["kind"] == "curve") & (results["condition"] == "clean-effected")]
+study.figure(plots.auc_curves(curves, ["none", "average", "strongest", "random"]), "92_auc",
+             "ROC-AUC against the parameter with the new projection, trained on clean clips and tested on effected ones.")
+
+# %%
+change = results[(results["kind"] == "change") & (results["condition"] == "clean-effected") & results["projection"].isin(shown)]
+change = change[["model", "pretrained", "effect", "projection", "change", "low", "high"]]
+study.table(change, "92_changes", "Change of the ROC-AUC against no projection, with 95 % intervals over songs.")
+change.style.format(precision=3).hide(axis="index")

@@ -1,0 +1,110 @@
+"""Comparing runs: what counts as a difference, and what the exit status says."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import aesens
+
+from aesens.cli import main
+from aesens.compare import Tolerance, compare_runs, compare_tables, tolerance
+
+TABLE = pd.DataFrame(
+    {
+        "model": ["yamnet", "musicnn"],
+        "pretrained": [True, False],
+        "value": [0.5, np.nan],
+        "p": [0.01, 0.2],
+        "components_90": [3, 4],
+        "verdict": ["supported", "control"],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome", "what"),
+    [
+        ({}, "equal", ""),
+        ({"value": [0.505, np.nan]}, "within tolerance", "value"),
+        ({"value": [0.53, np.nan]}, "different", "value"),
+        ({"value": [0.5, 0.0]}, "different", "value"),
+        ({"p": [0.05, 0.2]}, "within tolerance", "p"),
+        ({"p": [0.07, 0.2]}, "different", "p"),
+        ({"components_90": [3, 5]}, "within tolerance", "components_90"),
+        ({"components_90": [3, 6]}, "different", "components_90"),
+        ({"verdict": ["inconclusive", "control"]}, "different", "verdict changed in 1 rows"),
+        ({"model": ["yamnet", "clap"]}, "different", "rows: 2 and 2; e.g. clap, False"),
+        ({"pretrained": [True, True]}, "different", "rows: 2 and 2; e.g. musicnn, False"),
+        ({"extra": 1}, "different", "columns: extra"),
+    ],
+)
+def test_outcome(change, outcome, what):
+    result = compare_tables("t", TABLE, TABLE.assign(**change))
+    assert (result["outcome"], result["what"]) == (outcome, what)
+
+
+def test_largest_difference_is_told_and_row_order_does_not_matter():
+    other = TABLE.assign(value=[0.6, np.nan])[::-1]
+    result = compare_tables("t", TABLE, other)
+    assert result["largest"] == pytest.approx(0.1) and result["cells"] == 1
+    assert result["allowed"] == pytest.approx(0.01 + 0.02 * 0.6)
+
+
+def test_tolerance_is_the_first_that_fits():
+    assert tolerance("06_method_cosines", "cosine") == Tolerance(0.05, 0.0)
+    assert tolerance("04_distances", "value") == Tolerance(0.01, 0.02)
+
+
+def test_infinite_values():
+    infinite = np.array([-np.inf, -np.inf, np.inf])
+    assert list(Tolerance(1.0).excess(infinite, np.array([-np.inf, 0.0, -np.inf])) > 1) == [False, True, True]
+
+
+@pytest.fixture
+def runs(tmp_path):
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+        TABLE.to_csv(folder / "04_a.csv", index=False)
+        TABLE.to_csv(folder / "05_b.csv", index=False)
+    return folders
+
+
+def test_exit_status(runs, capsys):
+    assert main(["compare", *map(str, runs)]) == 0
+    assert "0 of 2 tables differ" in capsys.readouterr().out
+    TABLE.assign(value=[0.9, np.nan]).to_csv(runs[1] / "05_b.csv", index=False)
+    assert main(["compare", *map(str, runs)]) == 1
+    out = capsys.readouterr().out
+    assert "1 of 2 tables differ: 05_b" in out and "0.4" in out
+
+
+def test_a_table_of_one_run_only(runs):
+    (runs[1] / "05_b.csv").unlink()
+    assert list(compare_runs(*runs)["outcome"]) == ["equal", "different"]
+    assert list(compare_runs(*runs, subset=True)["table"]) == ["04_a"]
+    assert list(compare_runs(*runs[::-1], subset=True)["outcome"]) == ["equal", "different"]
+
+
+def test_folders_without_tables_are_explained(tmp_path, capsys):
+    assert main(["compare", str(tmp_path), str(tmp_path)]) == 1
+    assert "holds no tables" in capsys.readouterr().err
+    assert main(["run", "tiny", "--check", str(tmp_path)]) == 1
+    assert "no tables to compare with" in capsys.readouterr().err
+    assert main(["run", "tiny", "--check", str(tmp_path), "--out", "x"]) == 1
+    assert "leave out --out" in capsys.readouterr().err
+
+
+@pytest.mark.notebooks
+def test_check_makes_the_tables_again(tiny, tmp_path):
+    arguments = ["tiny", "--only", "01,04", "--check", tiny["out"]]
+    done = aesens(*arguments, home=tiny["home"], cache=tiny["cache"])
+    assert "0 of 3 tables differ" in done.stdout
+    kept = tmp_path / "kept"
+    shutil.copytree(tiny["out"], kept, ignore=shutil.ignore_patterns("report", "*.p*"))
+    split = pd.read_csv(kept / "01_split.csv")
+    split.assign(clips=split["clips"] + 1).to_csv(kept / "01_split.csv", index=False)
+    arguments = ["tiny", "--only", "01", "--check", kept]
+    done = aesens(*arguments, home=tiny["home"], cache=tiny["cache"], check=False)
+    assert done.returncode == 1 and "1 of 1 tables differ: 01_split" in done.stdout

@@ -1,0 +1,220 @@
+"""Adding things from outside the package: the worked examples, `aesens new`, the explorer."""
+
+import ast
+import shutil
+
+import jupytext
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, ToyModel, aesens
+
+from aesens import data, effects, explore, measure, models, names, plots, projections
+from aesens.cli import main
+from aesens.explore import Explorer
+from aesens.new import new_notebook
+from aesens.profiles import Profile, Scale
+from aesens.sources import source_of
+from aesens.study import Study
+
+EXAMPLES = ("90_template", "91_new_effect", "92_new_projection")
+
+
+@pytest.fixture
+def registries(monkeypatch):
+    """The registries as they are, whatever the test adds."""
+    monkeypatch.setattr(effects, "EFFECTS", dict(effects.EFFECTS))
+    monkeypatch.setattr(projections, "PROJECTIONS", dict(projections.PROJECTIONS))
+    monkeypatch.setattr(models, "MODELS", dict(models.MODELS))
+    monkeypatch.setattr(data, "DATASETS", dict(data.DATASETS))
+
+
+def toy_study(tmp_path, names=("bitcrush", "gain")) -> Study:
+    """A study of the toy model on a few rendered clips."""
+    models.register("toy", ToyModel)
+    profile = Profile(
+        "toy",
+        "for tests",
+        data_options={"songs": 5, "excerpts": 1, "instruments": ("cel", "pia")},
+        models=("toy",),
+        effects=names,
+        scale=Scale(strengths=3),
+        resamples=50,
+        permutations=10,
+    )
+    return Study(profile, out=tmp_path / "figures", jobs=1)
+
+
+@pytest.mark.notebooks
+def test_the_worked_examples_run(tiny, tmp_path):
+    out = tmp_path / f"fork-{tmp_path.name}"
+    chosen = ",".join(name[:2] for name in EXAMPLES)
+    aesens(
+        "tiny", "--only", chosen, "--models", "musicnn", "--out", out, home=tiny["home"], cache=tiny["cache"]
+    )
+    shutil.rmtree(ROOT / "runs" / out.name)
+    assert (out / "90_louder.png").exists() and (out / "90_louder.csv").exists()
+    distances = pd.read_csv(out / "91_distances.csv")
+    assert set(distances["effect"]) == {"reverb", "distortion"}
+    strongest = distances[(distances["effect"] == "distortion") & (distances["measure"] == "cosine")]
+    assert strongest["value"].iloc[-1] > strongest["value"].iloc[0] > 0
+    # Chapter 6 left results without the new projection in the cache; they must not be taken for these.
+    removed = pd.read_csv(out / "92_projections.csv")
+    assert set(removed["projection"]) == {"average", "strongest", "pca", "random"}
+    assert "strongest" in set(pd.read_csv(out / "92_changes.csv")["projection"])
+    for name in EXAMPLES:
+        assert (out / "report" / f"{name}.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "call"), [("91_new_effect", "register"), ("92_new_projection", "register_projection")]
+)
+def test_an_addition_takes_few_lines(name, call):
+    book = jupytext.read(ROOT / "notebooks" / "percent" / f"{name}.py")
+    (cell,) = (c for c in book.cells if c.cell_type == "code" and f"{call}(" in c.source)
+    ast.parse(cell.source)
+    assert len([line for line in cell.source.splitlines() if line.strip()]) < 30
+
+
+def test_an_added_effect_is_a_column_of_every_figure(registries, own_cache, tmp_path):
+    def flip(audio, rate, turns):
+        return audio[:, ::-1] if turns > 1 else audio
+
+    effects.register(effects.Effect("flip", flip, np.arange(4.0), "Flipping", "Turns"))
+    study = toy_study(tmp_path, ("flip", "gain"))
+    table = study.collect(measure.distances, resamples=20, seed=0)
+    figure = plots.sensitivity_curves(table)
+    assert figure.axes[0].get_title() == "Flipping"
+    plt.close(figure)
+    assert study.provenance()["effects"]["flip"]["source"].lstrip().startswith("def flip")
+
+
+def test_a_changed_effect_is_embedded_again(registries, own_cache, tmp_path):
+    def loud(audio, rate, value):
+        return audio * np.float32(1 + value)
+
+    def louder(audio, rate, value):
+        return audio * np.float32(3 + value)
+
+    found = []
+    for process in (loud, louder):
+        effects.register(effects.Effect("own", process, np.arange(3.0), "Own", "Value"))
+        found.append(toy_study(tmp_path, ("own",)).sweep("toy", "own").trajectories)
+    assert not np.allclose(*found)
+
+
+def test_an_added_projection_is_in_every_table(registries, own_cache, tmp_path):
+    study = toy_study(tmp_path, ("gain",))
+    before = study.collect(measure.projected, seed=0)
+
+    class First(projections.Projection):
+        def learn(self, parts):
+            return np.eye(1, parts.n_features)
+
+    projections.register_projection("first", First)
+    after = study.collect(measure.projected, seed=0)
+    assert set(after["projection"]) - set(before["projection"]) == {"first"}
+    results = study.collect(measure.classification, resamples=20, seed=0)
+    figure = plots.auc_curves(
+        results[results["kind"] == "curve"].dropna(subset="parameter"), ["none", "first"]
+    )
+    assert "first" in [text.get_text() for text in figure.legends[0].get_texts()]
+    plt.close(figure)
+
+    class Second(First):
+        def learn(self, parts):
+            return np.eye(2, parts.n_features)
+
+    projections.register_projection("first", Second)
+    changed = study.collect(measure.projected, seed=0)
+    assert set(changed.loc[changed["projection"] == "first", "dimension"]) == {2}
+
+
+def test_added_names_have_titles_and_colours():
+    assert names.model_title("mine") == names.projection_title("mine") == "mine"
+    assert names.colour("mine").startswith("#") and names.colour("mine") == names.colour("mine")
+
+
+def test_source_of_what_has_no_file():
+    space = {}
+    exec("class Made:\n    def learn(self):\n        return 1", space)
+    assert source_of(space["Made"]) == "Made.learn"
+    assert source_of(np.sin) == "sin"
+
+
+def test_new_notebook_starts_a_pair(tmp_path, monkeypatch, capsys):
+    (tmp_path / "notebooks" / "percent").mkdir(parents=True)
+    shutil.copy(ROOT / "notebooks" / "percent" / "90_template.py", tmp_path / "notebooks" / "percent")
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "Louder is closer!"]) == 0
+    assert "--only 93" in capsys.readouterr().out
+    path, script = (
+        tmp_path / "notebooks" / p for p in ("93_louder_is_closer.ipynb", "percent/93_louder_is_closer.py")
+    )
+    book = nbformat.read(path, as_version=4)
+    assert book.cells[0].source.startswith("# Louder is closer\n")
+    assert [c.source for c in book.cells] == [c.source for c in jupytext.read(script).cells]
+    assert '"93_louder"' in script.read_text() and "90_" not in script.read_text()
+    assert new_notebook("second").name == "94_second.ipynb"
+    assert new_notebook("97_mine").name == "97_mine.ipynb"
+    for name, message in (("97_mine", "exists already"), ("...", "no name"), ("98", "no name")):
+        assert main(["new", name]) == 1
+        assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def toy_explorer(registries, own_cache, tmp_path):
+    return Explorer(toy_study(tmp_path))
+
+
+def test_explorer_offers_what_is_stored(toy_explorer):
+    assert toy_explorer.instruments == ["cel", "pia"]
+    clips = toy_explorer.clips("toy", "pia")
+    assert clips and all("[pia]" in clip or "pia" in clip for clip in clips)
+    assert toy_explorer.strengths("toy", "gain") == ["Clean", "-40 dB", "-17.5 dB", "5 dB"]
+
+
+def test_explorer_shows_the_chosen_clip(toy_explorer):
+    (clip, *_) = toy_explorer.clips("toy", "cel")
+    figure = toy_explorer.figure("toy", "gain", clip, 2)
+    plane, curve = figure.axes
+    sweep = toy_explorer.study.sweep("toy", "gain")
+    mine = sweep.clips.index.get_loc(clip)
+    a, b = sweep.clean[mine].astype(float), sweep.trajectories[:, mine].astype(float)
+    cosine = 1 - b @ a / (np.linalg.norm(a) * np.linalg.norm(b, axis=1))
+    assert curve.lines[0].get_ydata() == pytest.approx(cosine, abs=1e-6)
+    assert curve.lines[1].get_xdata()[0] == sweep.parameters[1]
+    assert len(plane.lines) == len(sweep.clips) + 1
+    plt.close(figure)
+    clean, heard = (toy_explorer.sound("toy", "gain", clip, s).data for s in (0, 1))
+    assert "Clean" in clean and "-40 dB" in heard and clean != heard
+    for wrong in (("nothing", 1), (clip, 9)):
+        with pytest.raises(ValueError, match="no embedding|not between"):
+            toy_explorer.figure("toy", "gain", *wrong)
+
+
+def test_menus_follow_one_another(toy_explorer, monkeypatch):
+    monkeypatch.setattr(explore, "display", lambda *shown: drawn.append(len(shown)))
+    drawn = []
+    box = explore._menus(toy_explorer)
+    model, kind, instrument, clip, strength = box.children[0].children
+    assert model.value == "toy" and clip.value in toy_explorer.clips("toy", "cel")
+    before = len(drawn)
+    instrument.value = "pia"
+    assert clip.value in toy_explorer.clips("toy", "pia") and len(drawn) > before
+    strength.value = 3
+    kind.value = "gain"
+    assert [title for title, _ in strength.options] == toy_explorer.strengths("toy", "gain")
+    assert strength.value == 3
+    assert drawn and set(drawn) == {2}
+
+
+def test_on_a_page_the_explorer_stands_still(toy_explorer, monkeypatch):
+    monkeypatch.setenv("AESENS_PLAIN_PROGRESS", "1")
+    shown = []
+    monkeypatch.setattr(explore, "display", shown.append)
+    assert explore.explore(toy_explorer.study) is None
+    assert len(shown) == 2 and "<audio" in shown[1].data
+    assert (toy_explorer.study.out / "05_explorer.png").exists()

@@ -1,0 +1,196 @@
+"""A model of the user's own: a toy module of the HEAR API through everything, and what is said of a wrong one."""
+
+import json
+import re
+import shutil
+import textwrap
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT, aesens
+
+from aesens import names
+from aesens.models import MODELS, ModelError, load_model
+from aesens.models.base import NoUntrainedWeights
+from aesens.study import Study
+from aesens.weights import WeightsError
+
+TOY = textwrap.dedent(
+    '''
+    """Log energies of 12 bands, weighted."""
+    import torch
+
+
+    class Toy(torch.nn.Module):
+        sample_rate = 16000
+        scene_embedding_size = 12
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(1 + 0.1 * torch.randn(12))
+
+
+    def load_model(model_file_path=""):
+        model = Toy()
+        if model_file_path:
+            model.load_state_dict(torch.load(model_file_path, weights_only=True))
+        return model
+
+
+    def get_scene_embeddings(audio, model):
+        bands = torch.fft.rfft(audio).abs()[:, :18000].unflatten(1, (12, -1)).mean(dim=2)
+        return torch.log1p(bands) * model.weight
+    '''
+)
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch):
+    """What a test registers is gone after it."""
+    monkeypatch.setattr("aesens.models.MODELS", dict(MODELS))
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """The toy module and a weights file for it."""
+    (tmp_path / "toy_hear.py").write_text(TOY)
+    torch.save({"weight": torch.linspace(0.5, 1.5, 12)}, tmp_path / "toy.pt")
+    return tmp_path / "toy_hear.py", tmp_path / "toy.pt"
+
+
+def waves(number=3):
+    return np.random.default_rng(0).standard_normal((number, 48_000)).astype(np.float32) * 0.1
+
+
+def test_a_module_by_its_path(toy):
+    module, weights = toy
+    model = load_model(f"hear:{module}", weights_file=weights, device="cpu")
+    assert (model.name, model.sample_rate, model.dimension) == ("hear-toy_hear", 16_000, 12)
+    assert model.weights.pretrained and "toy.pt" in model.weights.source
+    spectrum = np.abs(np.fft.rfft(waves(), axis=1))[:, :18_000].reshape(3, 12, -1).mean(axis=2)
+    np.testing.assert_allclose(
+        model.embed(waves()), np.log1p(spectrum) * np.linspace(0.5, 1.5, 12), rtol=1e-4
+    )
+
+
+def test_a_module_by_its_dotted_name(toy, monkeypatch):
+    monkeypatch.syspath_prepend(toy[0].parent)
+    assert load_model("hear:toy_hear", device="cpu").name == "hear-toy_hear"
+
+
+def test_what_counts_as_pretrained(toy):
+    place = f"hear:{toy[0]}"
+    first, again, other = (load_model(place, seed=seed, device="cpu") for seed in (1, 1, 2))
+    assert not first.weights.pretrained
+    np.testing.assert_array_equal(first.embed(waves()), again.embed(waves()))
+    assert np.abs(first.embed(waves()) - other.embed(waves())).max() > 1e-3
+    assert not load_model(place, weights="untrained", weights_file=toy[1], device="cpu").weights.pretrained
+    with pytest.raises(ModelError, match="--weights-file"):
+        load_model(place, weights="pretrained", device="cpu")
+    toy[0].write_text(TOY + "\npretrained = True\n")
+    place = toy[0].rename(toy[0].with_name("own_hear.py"))
+    assert load_model(f"hear:{place}", weights="pretrained", device="cpu").weights.pretrained
+    with pytest.raises(NoUntrainedWeights):
+        load_model(f"hear:{place}", weights="untrained", device="cpu")
+
+
+def test_what_determines_an_embedding_is_in_its_address(toy):
+    module, weights = toy
+    digests = {load_model(f"hear:{module}", weights_file=weights, device="cpu").weights.digest}
+    torch.save({"weight": torch.ones(12)}, weights)
+    digests.add(load_model(f"hear:{module}", weights_file=weights, device="cpu").weights.digest)
+    changed = module.with_name("changed.py")
+    changed.write_text(TOY.replace("log1p", "sqrt"))
+    digests.add(load_model(f"hear:{changed}", weights_file=weights, device="cpu").weights.digest)
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def load_model(path=''): ...", "no get_scene_embeddings"),
+        ("import a_package_that_is_not_there", "a_package_that_is_not_there"),
+        (
+            "def load_model(path=''): return object()\ndef get_scene_embeddings(a, m): ...",
+            "no attribute sample_rate",
+        ),
+    ],
+)
+def test_a_wrong_module_is_explained(tmp_path, source, message):
+    (tmp_path / "wrong.py").write_text(source)
+    with pytest.raises(ValueError, match=message):
+        load_model(f"hear:{tmp_path / 'wrong.py'}", device="cpu")
+
+
+def test_modules_that_are_not_there():
+    for place in ("nowhere.py", "not_there.at_all"):
+        with pytest.raises(ValueError, match=place):
+            load_model(f"hear:{place}")
+    with pytest.raises(WeightsError, match=r"nowhere\.pth is missing"):
+        load_model("panns", weights_file="nowhere.pth")
+
+
+def test_names_and_colours(toy):
+    assert names.model_title("hear-toy_hear", pretrained=False) == "toy_hear (untrained)"
+    taken = {names.colour(name) for name in names.MODELS}
+    assert len(taken) == len(names.MODELS) and names.colour("hear-toy_hear") not in taken
+
+
+def test_weights_files_of_several_models(toy, own_cache):
+    module, weights = toy
+    study = Study("tiny", models=f"hear:{module},yamnet", weights_file=f"hear-toy_hear={weights}")
+    assert study.weights_files == {"hear-toy_hear": weights}
+    assert Study("tiny", models=["panns"], weights_file="a=b.pth").weights_files["panns"].name == "a=b.pth"
+    with pytest.raises(ValueError, match="--weights-file hear-toy_hear="):
+        Study("tiny", models=f"hear:{module},yamnet", weights_file=weights)
+
+
+def test_settings_of_the_study(toy):
+    assert (
+        Study("tiny", models=["yamnet"], weights="untrained", pooling="max").model("yamnet").pooling == "max"
+    )
+    with pytest.raises(ValueError, match="median"):
+        Study("tiny", pooling="median")
+    with pytest.raises(ValueError, match="openl3, panns, clap"):
+        Study("tiny", models=["yamnet"], weights="untrained", backend="reference").model("yamnet")
+
+
+def test_pooling_is_what_it_says(own_cache):
+    frames = load_model("yamnet", weights="untrained", device="cpu")
+    greatest = load_model("yamnet", weights="untrained", device="cpu", pooling="max")
+    with torch.inference_mode():
+        each = frames.frames(torch.from_numpy(waves())).numpy()
+    np.testing.assert_allclose(frames.embed(waves()), each.mean(axis=1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(greatest.embed(waves()), each.max(axis=1))
+    assert frames.options() != greatest.options()
+
+
+def test_the_readmes_class_is_a_model():
+    (code,) = re.findall(r"```python\n(import torch\n.*?)```", (ROOT / "README.md").read_text(), re.S)
+    namespace = {}
+    exec(code, namespace)
+    model = load_model("bands", device="cpu", pooling="max")
+    assert model.embed(waves()).shape == (3, 40)
+
+
+@pytest.mark.notebooks
+def test_a_hear_module_goes_through_the_whole_tiny_profile(toy, tmp_path):
+    """Every notebook, figure and table, by --models alone."""
+    module, weights = toy
+    out = tmp_path / f"hear-{tmp_path.name}"
+    arguments = ["tiny", "--models", f"hear:{module}", "--weights-file", weights, "--out", out]
+    done = aesens(*arguments, cache=tmp_path / "cache")
+    shutil.rmtree(ROOT / "runs" / out.name)
+    assert "stopped early" not in done.stdout
+    tables = {path.stem: pd.read_csv(path) for path in out.glob("*.csv")}
+    assert {"03_models", "08_claims"} <= set(tables)
+    for name, table in tables.items():
+        if "model" in table:
+            assert set(table["model"]) == {"hear-toy_hear"}, name
+    assert tables["08_claims"]["pretrained"].all()
+    assert len(list(out.glob("*.png"))) >= 12
+    for path in (out / "provenance").glob("*.json"):
+        about = json.loads(path.read_text())
+        assert about["models"]["hear-toy_hear"]["pretrained"] and str(tmp_path) not in path.read_text()

@@ -1,0 +1,209 @@
+"""The report: complete, linked, readable without a network, and never in the way of results."""
+
+import json
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import nbformat
+import pytest
+from browser import Browser, chromium
+from conftest import ROOT, aesens
+
+from aesens.cli import main
+from aesens.report import ReportError, build_report, reference
+from aesens.report.cells import notebook_html
+
+FIXED = {"index", "gallery", "provenance", "architecture", "api"}
+WIDTHS = (1280, 390)
+
+
+class Page(HTMLParser):
+    """Links, pictures, anchors and scripts of a page."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.links, self.images, self.sources, self.anchors, self.scripts = [], [], [], set(), 0
+        self.text = path.read_text(encoding="utf-8")
+        self.feed(self.text)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.anchors |= {values[key] for key in ("id", "name") if values.get(key)}
+        self.scripts += tag == "script"
+        if tag in ("a", "link") and values.get("href"):
+            (self.links if tag == "a" else self.sources).append(values["href"])
+        if tag == "img":
+            self.images.append(values)
+        if values.get("src"):
+            self.sources.append(values["src"])
+
+
+def check_pages(folder: Path) -> None:
+    """Every link and picture of a report leads somewhere, and nothing is fetched."""
+    pages = {path.name: Page(path) for path in folder.glob("*.html")}
+    for name, page in pages.items():
+        assert page.scripts == 0, name
+        for source in page.sources:
+            assert source.startswith("data:") or (folder / unquote(source)).is_file(), (name, source[:80])
+        for image in page.images:
+            assert (image.get("alt") or "").strip(), (name, image.get("src", "")[:80])
+        for link in page.links:
+            if re.match(r"https?://", link):
+                continue
+            target, _, anchor = link.partition("#")
+            target = unquote(target)
+            assert not target or (folder / target).exists(), (name, link)
+            if anchor and (target or name).endswith(".html"):
+                # A browser looks for the fragment as it is written, then for what it decodes to.
+                assert {anchor, unquote(anchor)} & pages[target or name].anchors, (name, link)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A folder of figures without any, and one executed notebook."""
+    book = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell(
+                "# A page\n\nThe direction $u \\propto X^+ y$, and\n\n$$\\sum_i \\lambda_i^2$$\n\n"
+                "[here](01_page.ipynb#A-page), [not there](77_gone.ipynb)"
+            ),
+            nbformat.v4.new_code_cell("1 < 2", metadata={"tags": ["parameters"]}),
+        ]
+    )
+    path = tmp_path / "01_page.ipynb"
+    nbformat.write(book, path)
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out", path
+
+
+def test_formulas_are_rendered_when_the_report_is_built(small):
+    out, path = small
+    build_report(out, [path])
+    check_pages(out / "report")
+    page = (out / "report" / "01_page.html").read_text()
+    assert page.count("<math") == 2 and 'display="block"' in page and "$" not in page
+    assert 'href="01_page.html#A-page"' in page and "77_gone.html" not in page
+    assert "<details" in page and "1 </span><span" not in page.split("<details")[0]
+
+
+def test_alternative_text_and_missing_pages(small):
+    image = nbformat.v4.new_output(
+        "display_data", {"image/png": "iVBORw0KGgo="}, metadata={"image/png": {"alt": 'Two "curves"'}}
+    )
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[image])])
+    assert "alt='Two \"curves\"'" in notebook_html(book, set())
+
+
+def test_what_cannot_be_reported_is_named_and_the_old_report_stays(small):
+    out, path = small
+    with pytest.raises(ReportError, match="no executed notebook"):
+        build_report(out, [])
+    build_report(out, [path])
+    book = nbformat.read(path, as_version=4)
+    book.cells[0].source = "# Another title"
+    nbformat.write(book, path)
+    build_report(out, [path])
+    assert "Another title" in (out / "report" / "index.html").read_text()
+    (out / "provenance").mkdir()
+    (out / "provenance" / "bad.json").write_text("{")
+    with pytest.raises(ReportError, match=r"bad\.json"):
+        build_report(out, [path])
+    assert (out / "report" / "index.html").exists()
+    assert {entry.name for entry in out.iterdir()} == {"report", "provenance"}
+
+
+def test_a_failing_report_keeps_the_results_and_is_told(tmp_path):
+    folder = tmp_path / "notebooks"
+    (folder / "percent").mkdir(parents=True)
+    settings = nbformat.v4.new_code_cell("profile = models = weights = out = None")
+    settings.metadata["tags"] = ["parameters"]
+    write = nbformat.v4.new_code_cell("open(f'{out}/table.csv', 'w').write('a')")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(metadata=kernel, cells=[settings, write]), folder / "01_ok.ipynb")
+    (tmp_path / "mine" / "provenance").mkdir(parents=True)
+    (tmp_path / "mine" / "provenance" / "bad.json").write_text("{")
+    arguments = ["tiny", "--out", "mine", "--models", "musicnn", "--weights", "untrained"]
+    done = aesens(*arguments, cwd=tmp_path, cache=tmp_path / "cache", check=False)
+    assert done.returncode == 1
+    assert "are complete, but the report was not built" in done.stderr and "bad.json" in done.stderr
+    assert (tmp_path / "mine" / "table.csv").exists() and (
+        tmp_path / "runs" / "mine" / "01_ok.ipynb"
+    ).exists()
+
+
+@pytest.mark.notebooks
+def test_a_run_leaves_a_whole_report(tiny):
+    folder = tiny["out"] / "report"
+    copies = {path.stem for path in tiny["copies"].glob("*.ipynb")}
+    assert {path.stem for path in folder.glob("*.html")} == FIXED | copies
+    check_pages(folder)
+    gallery = Page(folder / "gallery.html").text
+    for path in (tiny["out"] / "provenance").glob("*.json"):
+        assert f'-{path.stem}"' in gallery, path.stem
+    provenance = json.loads((tiny["out"] / "provenance" / "04_distances.json").read_text())
+    page = Page(folder / "provenance.html").text
+    assert str(provenance["seed"]) in page and provenance["models"]["yamnet"]["digest"] in page
+    for path in folder.glob("0*.html"):
+        assert not re.search(
+            r"(?<![\w\\])\$[^<>$]{1,80}\$", re.sub(r"<pre.*?</pre>", "", path.read_text(), flags=re.S)
+        )
+
+
+@pytest.mark.notebooks
+def test_rebuilding_gives_the_same_report(tiny, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    before = {path.name: path.read_bytes() for path in (tiny["out"] / "report").iterdir()}
+    assert main(["report", "--out", str(tiny["out"])]) == 0
+    assert "report/index.html" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in (tiny["out"] / "report").iterdir()} == before
+
+
+def test_rebuilding_what_was_never_run_is_explained(tmp_path, capsys):
+    assert main(["report", "--out", str(tmp_path / "nowhere")]) == 1
+    assert "run a profile first" in capsys.readouterr().err
+
+
+def test_the_reference_names_every_public_thing(small):
+    out, path = small
+    build_report(out, [path])
+    anchors = Page(out / "report" / "api.html").anchors
+    for module in reference.modules():
+        assert module.__name__ in anchors
+        for name in getattr(module, "__all__", ()):
+            thing = getattr(module, name)
+            home = getattr(thing, "__module__", None)
+            homes = {module.__name__, home} if home and home.startswith("aesens") else {module.__name__}
+            assert any(f"{place}.{name}" in anchors for place in homes) or hasattr(thing, "__path__"), name
+
+
+@pytest.mark.notebooks
+@pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine")
+def test_every_page_in_a_browser(tiny):
+    browser = Browser()
+    try:
+        for path in sorted((tiny["out"] / "report").glob("*.html")):
+            for width in WIDTHS:
+                browser.open(path.as_uri(), width)
+                wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+                assert browser.evaluate(wide) <= 0, (path.name, width)
+                broken = browser.evaluate(
+                    "Promise.all([...document.images].map(i => { i.loading = 'eager';"
+                    " return i.decode().then(() => null, () => i.src.slice(0, 80)); }))"
+                    ".then(all => all.filter(Boolean))"
+                )
+                assert broken == [], (path.name, width)
+                assert browser.problems == [], (path.name, width)
+                if place := os.environ.get("AESENS_SCREENSHOTS"):
+                    browser.full_screenshot(Path(place) / f"{path.stem}-{width}.png")
+        browser.open((tiny["out"] / "report" / "02_effects.html").as_uri())
+        heard = browser.evaluate(
+            "Promise.all([...document.querySelectorAll('audio')].map(a => new Promise(done => {"
+            " a.onloadedmetadata = () => done(a.duration); a.onerror = () => done(0); a.preload = 'metadata';"
+            " a.load(); })))"
+        )
+        assert len(heard) >= 13 and all(2 < seconds < 4 for seconds in heard)
+    finally:
+        browser.close()
