@@ -35,7 +35,7 @@ setup() {
   rm -f "$venv/.ready"
   # A half-made environment, or one of a Python that is gone, is made anew.
   "$venv/bin/python" -c '' 2>/dev/null || { rm -rf "$venv"; "$python" -m venv "$venv"; }
-  pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "pip $1 failed; see $log"; }; }
+  pip() { "$venv/bin/python" -I -m pip --disable-pip-version-check "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "pip $1 failed; see $log"; }; }
   : >"$log"
   echo "  1/3 torch $torch"
   pip install --constraint "$root/requirements.lock" "torch==$torch"

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import aesens
+from support import aesens
 
 from aesens.cli import main
 from aesens.compare import Tolerance, compare_runs, compare_tables, tolerance

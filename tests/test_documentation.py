@@ -10,7 +10,7 @@ import sys
 import nbformat
 import pytest
 import yaml
-from conftest import ROOT
+from support import ROOT
 
 import aesens
 from aesens.report import reference

@@ -9,7 +9,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, ToyModel, aesens
+from support import ROOT, ToyModel, aesens
 
 from aesens import data, effects, explore, measure, models, names, plots, projections
 from aesens.cli import main

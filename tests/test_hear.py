@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, aesens
+from support import ROOT, aesens
 
 from aesens import names
 from aesens.models import MODELS, ModelError, load_model

@@ -13,7 +13,7 @@ import urllib.request
 import nbformat
 import pytest
 from browser import Browser, chromium
-from conftest import ROOT
+from support import ROOT
 
 pytestmark = [
     pytest.mark.notebooks,

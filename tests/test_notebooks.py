@@ -10,7 +10,7 @@ import jupytext
 import nbformat
 import pandas as pd
 import pytest
-from conftest import ROOT, aesens, write_clips
+from support import ROOT, aesens, write_clips
 
 from aesens.run import RunError, notebooks
 
@@ -176,4 +176,4 @@ def test_help_shows_profiles_and_examples():
 
 def test_recordings_are_not_needed():
     tracked = "".join(path.read_text() for path in Path(ROOT / "aesens").rglob("*.py"))
-    assert "recordings" not in tracked
+    assert "shared/recordings" not in tracked

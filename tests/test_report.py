@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import nbformat
 import pytest
 from browser import Browser, chromium
-from conftest import ROOT, aesens
+from support import ROOT, aesens
 
 from aesens.cli import main
 from aesens.report import ReportError, build_report, reference

@@ -149,7 +149,7 @@ def test_changed_audio_reads_another_store(own_cache, clip_folder, toy_model):
 
 
 def test_an_effect_that_cannot_be_applied_names_the_clip(own_cache, tmp_path, toy_model):
-    from conftest import write_clips
+    from support import write_clips
 
     folder = write_clips(tmp_path / "slow", rate=16000)
     data = load_dataset(folder, seconds=0.5)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ToyModel, write_clips
+from support import ToyModel, write_clips
 
 from aesens import measure, models, outputs
 from aesens.claims import decide

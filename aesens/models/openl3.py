@@ -76,6 +76,9 @@ class OpenL3Network(nn.Module):
         super().__init__()
         mels = INPUT_REPRS[input_repr]
         self.before = FRONTENDS[frontend]
+        # 80 dB of magnitude reach below the rounding of a Fourier transform in single precision, kapre's; librosa's
+        # is computed in double precision.
+        self.precision = torch.float64 if frontend == "librosa" else torch.float32
         bands, self.pool_time = EMBEDDING_SIZES[embedding_size]
         self.pool_mel = mels // 8 // bands
         self.register_buffer("window", torch.hann_window(_N_FFT), persistent=False)
@@ -116,8 +119,11 @@ class OpenL3Network(nn.Module):
         """
         padding = (_FRAMES - 1) * _HOP + _N_FFT - windows.shape[-1]
         padded = F.pad(windows, (self.before, padding - self.before))
-        stft = torch.stft(padded, _N_FFT, _HOP, window=self.window, center=False, return_complex=True)
-        decibels = 10 * torch.log10((self.mel @ stft.abs()).clamp(min=1e-10))
+        window = self.window.to(self.precision)
+        stft = torch.stft(
+            padded.to(self.precision), _N_FFT, _HOP, window=window, center=False, return_complex=True
+        )
+        decibels = 10 * torch.log10((self.mel @ stft.abs().float()).clamp(min=1e-10))
         return (decibels - decibels.amax(dim=(1, 2), keepdim=True)).clamp(min=-80)
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:

@@ -55,9 +55,9 @@ def parameter_axis(ax: plt.Axes, kind: Effect, parameters: np.ndarray, *, label:
     shown = np.asarray(parameters, dtype=float) * kind.display
     if kind.log:
         ax.set_xscale("log")
-        ax.set_xticks(
-            ticks := [t for t in (1, 2, 3, 5, 10, 20) if shown.min() * 0.9 <= t <= shown.max() * 1.1]
-        )
+        decades = 10.0 ** np.arange(np.floor(np.log10(shown.min())), np.log10(shown.max()) + 1)
+        steps = np.ravel([decade * np.array([1, 2, 3, 5]) for decade in decades])
+        ax.set_xticks(ticks := [t for t in steps if shown.min() * 0.9 <= t <= shown.max() * 1.1])
         ax.set_xticklabels([f"{t:g}" for t in ticks])
         ax.minorticks_off()
     margin = 0.04 * (shown.max() - shown.min())

@@ -56,7 +56,10 @@ def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str]) -> plt.Fig
     bar = figure.colorbar(
         scale, ax=figure.axes, location="bottom", fraction=0.02, aspect=50, pad=0.02, ticks=[0, 1]
     )
-    bar.ax.set_xticklabels(["nearly clean\n(gain: −40 dB)", "strongest\n(gain: +5 dB)"])
+    # An effect whose clean setting lies inside its sweep is strong at both ends.
+    inside = [kind.title.lower() for _, _, kind in panels[:effects] if kind.identity_inside]
+    note = [f"\n({', '.join(inside)}: {end} value)" if inside else "" for end in ("lowest", "highest")]
+    bar.ax.set_xticklabels([f"nearly clean{note[0]}", f"strongest{note[1]}"])
     bar.outline.set_visible(False)
     star = plt.Line2D([], [], marker="*", color="#D55E00", linestyle="", markersize=8, label="Clean clip")
     figure.legend(handles=[star], loc="outside upper right")

@@ -51,6 +51,12 @@ study
 
 # %% [markdown]
 # ## The thresholds
+#
+# **[fix]** Two statistics were chosen so that they say the right thing on synthetic embeddings whose geometry is known
+# (`aesens/synthetic.py`, error rates in `benchmarks/results/synthetic_truth.csv`). C3 reads strength along a direction
+# fitted with a ridge penalty: the unpenalised global CCA of [chapter 5](05_trajectories.ipynb), with more features than
+# independent clips, fails on other songs even where a direction exists. C2 compares the longest step with its
+# neighbours too, so that smooth acceleration does not pass for a jump.
 
 # %%
 claims.definitions().style.hide(axis="index").set_properties(**{"text-align": "left"})
