@@ -80,6 +80,8 @@ study.table(study.model_table(), "03_models", "Models of this run: weights, wher
 #
 # Two columns stand apart. They say what a package does *differently on purpose*: its own resampling from the clip's
 # rate instead of the one shared by all models here, and the 8-bit arithmetic of YAMNet's file.
+# (CLAP's large value there is one clip of which librosa makes 48 001 samples, so that CLAP repeats it nine times, not
+# ten.)
 # `./run_all.sh --backend reference --models openl3,panns,clap` makes any figure with the packages themselves.
 
 # %%
