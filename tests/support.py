@@ -24,7 +24,7 @@ class ToyModel(Embedder):
     dimension = 8
 
     def __init__(self, seed=0):
-        super().__init__(torch.nn.Identity(), WeightsInfo.untrained(seed), device="cpu")
+        super().__init__(torch.nn.Identity(), WeightsInfo.untrained(seed), device="cpu", batch_size=32)
         self.calls = 0
 
     @classmethod
