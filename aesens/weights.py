@@ -642,7 +642,9 @@ def _pip_download(requirement: str, folder: Path, title: str, progress: bool) ->
     # Only at this verbosity does pip say that a page could not be fetched, and why.
     command += ["-vv", "-d", str(target), requirement]
     # pip writes what arrives into the temporary folder first: its growth is the sign of life.
-    environment = os.environ | {"TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
+    # pip asks `rustc` for its version, and rustup's stand-in for it would make itself a folder in the home directory.
+    scratched = ("TMPDIR", "TEMP", "TMP", *(() if "RUSTUP_HOME" in os.environ else ("RUSTUP_HOME",)))
+    environment = os.environ | dict.fromkeys(scratched, str(scratch))
     bar = tqdm(unit="B", unit_scale=True, unit_divisor=1024, desc=title, disable=not progress)
     silent = False
     with log.open("wb") as output, bar:
