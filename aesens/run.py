@@ -157,17 +157,19 @@ def _prepare(parameters: dict) -> None:
     from aesens.study import Study
 
     study = Study(**parameters)
-    for name in study.models:
-        if name.startswith("hear-") and not study.model(name).weights.pretrained:
+    untrained = [name for name in study.models if not study.model(name).weights.pretrained]
+    for name in untrained:
+        if name.startswith("hear-"):
             print(
                 f"{name}: untrained, since no weights file was given and the module does not say it brings its own"
             )
-        elif not study.model(name).weights.pretrained and study.weights == "auto":
+        elif study.weights == "auto":
             print(
                 f"{name}: untrained control; its official weights are neither cached nor reachable (see README.md)"
             )
-            # Every notebook would try again otherwise.
-            os.environ["AESENS_OFFLINE"] = "1"
+    if untrained:
+        # What could be fetched is there by now; every notebook would try the others again.
+        os.environ["AESENS_OFFLINE"] = "1"
 
 
 def _quieten_kernels(folder: Path) -> None:

