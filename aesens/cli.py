@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
+from aesens.cache import runtime_environment
 from aesens.profiles import PROFILES
 
 __all__ = ["main"]
@@ -162,6 +164,8 @@ def main(arguments: list[str] | None = None) -> int:
     _weights_parser(commands)
     options = vars(parser.parse_args(arguments))
     command = options.pop("command")
+    # Before anything imports matplotlib, which would make a folder in the home directory.
+    os.environ.update(runtime_environment())
     try:
         if command == "weights":
             return _weights(**options)
