@@ -16,4 +16,12 @@ V. Deng, C. Wang, G. Richard, B. McFee, "Investigating the Sensitivity of Pre-tr
 Effects", ICASSP 2025, arXiv:2501.15900.
 """
 
+import os
+
+from aesens.cache import runtime_environment
+
 __version__ = "0.1.0"
+
+# matplotlib and numba choose their folders when they are imported, and would choose the home directory.
+for _name in ("MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
+    os.environ.setdefault(_name, runtime_environment()[_name])

@@ -38,10 +38,14 @@ def cache_dir(*parts: str) -> Path:
     >>> cache_dir("weights").name
     'weights'
     """
-    root = os.environ.get("AESENS_CACHE") or platformdirs.user_cache_dir("aesens", appauthor=False)
-    folder = Path(root).expanduser().resolve().joinpath(*parts)
+    folder = _root().joinpath(*parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _root() -> Path:
+    root = os.environ.get("AESENS_CACHE") or platformdirs.user_cache_dir("aesens", appauthor=False)
+    return Path(root).expanduser().resolve()
 
 
 @contextmanager
@@ -104,5 +108,6 @@ def runtime_environment() -> dict[str, str]:
         "NUMBA_CACHE_DIR": "numba",
         "HF_HOME": "huggingface",
     }
-    root = cache_dir("runtime")
+    # Only named here: each tool makes its own folder when it has something to put there.
+    root = _root() / "runtime"
     return {name: os.environ.get(name) or str(root / place) for name, place in places.items()}

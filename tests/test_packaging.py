@@ -88,6 +88,6 @@ for module in pkgutil.walk_packages(aesens.__path__, "aesens."):
     environment = {
         k: v for k, v in os.environ.items() if not k.startswith(("XDG", "MPL", "NUMBA", "HF", "AESENS"))
     }
-    environment |= {"HOME": str(home), "MPLCONFIGDIR": str(tmp_path / "mpl")}
+    environment |= {"HOME": str(home), "AESENS_CACHE": str(tmp_path / "cache")}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=tmp_path)
     assert not list(home.iterdir())
