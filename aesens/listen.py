@@ -38,7 +38,8 @@ def player(audio: np.ndarray, sample_rate: int, title: str = "") -> HTML:
     True
     """
     buffer = io.BytesIO()
-    sf.write(buffer, np.clip(audio.T, -1, 1), sample_rate, format="MP3")
+    # A page holds a dozen of these: a bit rate that keeps it small.
+    sf.write(buffer, np.clip(audio.T, -1, 1), sample_rate, format="MP3", compression_level=0.8)
     encoded = base64.b64encode(buffer.getvalue()).decode()
     return HTML(
         f'<figure style="margin:0.3em 0"><figcaption>{escape(title)}</figcaption>'

@@ -123,14 +123,15 @@ def test_the_same_seed_gives_the_same_tables(tiny, tmp_path):
 def test_a_failing_notebook_is_named_and_its_copy_left(tmp_path):
     folder = tmp_path / "notebooks"
     (folder / "percent").mkdir(parents=True)
-    book = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(source) for source in ("a = 1", "1 / 0", "a")]
-    )
+    cells = [nbformat.v4.new_code_cell(source) for source in ("a = 1", "1 / 0", "a")]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(book, folder / "01_broken.ipynb")
     nbformat.write(book, folder / "02_after.ipynb")
-    done = aesens("tiny", cwd=tmp_path, cache=tmp_path / "cache", check=False)
+    done = aesens("tiny", "--weights", "untrained", cwd=tmp_path, cache=tmp_path / "cache", check=False)
     assert done.returncode == 1
-    assert "01_broken.ipynb failed in cell 2: ZeroDivisionError" in done.stderr
+    # The number that the executed copy shows: the parameters are its first cell.
+    assert "01_broken.ipynb failed in cell 3: ZeroDivisionError" in done.stderr
     copy = nbformat.read(tmp_path / "runs" / "tiny" / "01_broken.ipynb", as_version=4)
     assert any(out.output_type == "error" for cell in copy.cells for out in cell.get("outputs", []))
     assert not (tmp_path / "runs" / "tiny" / "02_after.ipynb").exists()

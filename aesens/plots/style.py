@@ -25,7 +25,7 @@ def use_style() -> None:
         style="ticks",
         rc={
             "figure.dpi": 110,
-            "savefig.dpi": 150,
+            "savefig.dpi": 130,
             "savefig.bbox": "tight",
             "font.size": 8,
             "axes.titlesize": 8.5,
