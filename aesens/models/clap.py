@@ -22,7 +22,7 @@ from torch import nn
 
 from aesens import weights as weight_files
 from aesens.models import htsat
-from aesens.models.base import Embedder, ModelError, choose_device, seeded
+from aesens.models.base import Embedder, ModelError, seeded
 
 __all__ = ["CHECKPOINTS", "CLAP", "ClapNetwork", "read_checkpoint"]
 
@@ -240,9 +240,6 @@ class CLAP(Embedder):
                 read_checkpoint(path, network)
             return network
 
-        if batch_size is None and choose_device(device).type == "cpu":
-            # Keeps every activation below 32 MiB, the size from which the C library maps fresh memory each time.
-            batch_size = 4
         return cls(
             build,
             info,

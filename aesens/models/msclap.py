@@ -26,7 +26,7 @@ from torch import nn
 
 from aesens import weights as weight_files
 from aesens.models import htsat
-from aesens.models.base import Embedder, ModelError, choose_device, seeded
+from aesens.models.base import Embedder, ModelError, seeded
 
 __all__ = ["MSCLAP", "MsclapNetwork", "read_checkpoint"]
 
@@ -161,9 +161,6 @@ class MSCLAP(Embedder):
                 read_checkpoint(path, network)
             return network
 
-        if batch_size is None and choose_device(device).type == "cpu":
-            # Keeps every activation below 32 MiB, the size from which the C library maps fresh memory each time.
-            batch_size = 4
         return cls(build, info, device=device, pooling=pooling, batch_size=batch_size)
 
     def frames(self, waves: torch.Tensor) -> torch.Tensor:

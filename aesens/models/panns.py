@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from aesens import weights as weight_files
-from aesens.models.base import Embedder, ModelError, choose_device, seeded
+from aesens.models.base import Embedder, ModelError, seeded
 
 __all__ = ["Cnn14", "PANNs", "read_checkpoint"]
 
@@ -189,9 +189,6 @@ class PANNs(Embedder):
                 read_checkpoint(path, network)
             return network.fold()
 
-        if batch_size is None and choose_device(device).type == "cpu":
-            # Keeps every activation below 32 MiB, the size from which the C library maps fresh memory each time.
-            batch_size = 4
         return cls(build, info, device=device, pooling=pooling, batch_size=batch_size)
 
     def frames(self, waves: torch.Tensor) -> torch.Tensor:
