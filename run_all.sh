@@ -57,6 +57,6 @@ fi
 cd "$root"
 if [ "${1:-}" = test ]; then
   shift
-  exec "$python" -m pytest "$@"
+  exec "$python" -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder "$@"
 fi
 exec "$python" -m aesens run "$@"

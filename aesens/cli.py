@@ -60,10 +60,21 @@ def _run_parser(commands) -> None:
         help="reference: OpenL3, PANNs and CLAP computed by the packages openl3, panns_inference and laion_clap",
     )
     add("--pooling", choices=("mean", "max"), help="of a clip's frames; default: mean, as in the study")
+    add(
+        "--precision",
+        choices=("float32", "tf32", "bf16"),
+        help="of the networks; default: float32. The others are for GPUs, faster and coarser",
+    )
     add("--only", metavar="04,05", help="only these notebooks")
     add("--seed", type=int, help="of the split, the untrained weights and every random draw")
     add("--jobs", type=int, help="threads; default: all cores")
     add("--device", help="torch device, e.g. cuda; default: CUDA where there is one, else the CPU")
+    add(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="spread the extraction over a Dask cluster: tcp://host:port, a scheduler file, or slurm:N for N workers "
+        "through dask-jobqueue",
+    )
     add("--out", metavar="PATH", help="folder of figures and tables; default: figures/PROFILE")
     add("--fresh", action="store_true", help="forget stored embeddings and results first")
     add(
@@ -187,12 +198,15 @@ def main(arguments: list[str] | None = None) -> int:
         print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
         return 130
     except Exception as error:
+        from aesens.cluster import ClusterError
         from aesens.models.base import ModelError
         from aesens.report import ReportError
         from aesens.run import RunError
+        from aesens.store import StoreError
         from aesens.weights import WeightsError
 
-        if not isinstance(error, RunError | ReportError | ModelError | ValueError | WeightsError):
+        known = RunError | ReportError | ModelError | ValueError | WeightsError | StoreError | ClusterError
+        if not isinstance(error, known):
             raise
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,17 +1,25 @@
 """Extraction: every (model, effect, strength, clip) once, in batches, with no audio written to disk.
 
-A clip is decoded once a run; the effect is applied at its native rate and channel count; the mean over channels is
-resampled to each model's rate (libsoxr, high quality). What is finished stands in the store, so a stopped extraction
-goes on where it was.
+A block of clips is decoded once for all strengths; the effect is applied at the clips' native rate and channel count;
+the mean over channels is resampled to each model's rate (libsoxr, high quality). What is finished stands in the store,
+so a stopped extraction goes on where it was, and memory does not grow with the number of clips.
+
+The unit of work is a `_Task`: one block of clips under one effect and parameter, through all models that want it. On a
+CPU each thread takes one task on one core, since many small independent tasks use the cores better than one network
+spread over them. On a GPU one network runs at a time while the other threads decode, apply effects and resample. With
+a scheduler, tasks travel in shards to the workers of a Dask cluster (`aesens.cluster`), which write into the same
+stores.
 """
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -23,7 +31,7 @@ from aesens.data import Dataset
 from aesens.effects import Effect
 from aesens.models import Embedder
 from aesens.progress import tqdm
-from aesens.store import BLOCK, Store
+from aesens.store import BLOCK, Store, StoreError
 
 __all__ = ["CLEAN", "Sweep", "extract", "mono_at_rate"]
 
@@ -32,6 +40,16 @@ CLEAN = "clean"
 
 # Raised when the code below changes what an embedding is; part of every address.
 _EXTRACTION = 1
+
+
+def _versions() -> dict:
+    """Versions that may change an embedding."""
+    return {
+        "aesens": __version__,
+        "extraction": _EXTRACTION,
+        "soxr": soxr.__version__,
+        "torch": torch.__version__,
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +84,9 @@ class Sweep:
 
     def address(self) -> dict:
         """Everything that determines the embeddings."""
-        return {
+        # Named only where it is not float32, so that stores made before there was a choice keep their address.
+        coarse = {} if self.model.precision == "float32" else {"precision": self.model.precision}
+        return coarse | {
             "model": self.model.name,
             "effect": self.effect_name,
             "process": self.effect.describe() if self.effect else {},
@@ -77,12 +97,7 @@ class Sweep:
             "data": self.clips.fingerprint,
             "clips": list(self.clips.table.index),
             "split": list(self.clips.table["split"]),
-            "versions": {
-                "aesens": __version__,
-                "extraction": _EXTRACTION,
-                "soxr": soxr.__version__,
-                "torch": torch.__version__,
-            },
+            "versions": _versions(),
         }
 
     def store(self) -> Store:
@@ -118,7 +133,9 @@ def mono_at_rate(audio: np.ndarray, sample_rate: int, target: int) -> np.ndarray
     return np.pad(resampled, (0, max(0, length - len(resampled))))[:length].astype(np.float32, copy=False)
 
 
-def extract(sweeps: Sequence[Sweep], *, jobs: int = 2, progress: bool = True) -> list[Store]:
+def extract(
+    sweeps: Sequence[Sweep], *, jobs: int = 2, progress: bool = True, scheduler: str | None = None
+) -> list[Store]:
     """Embed whatever the stores of these sweeps lack.
 
     Parameters
@@ -126,10 +143,12 @@ def extract(sweeps: Sequence[Sweep], *, jobs: int = 2, progress: bool = True) ->
     sweeps : sequence of Sweep
         Those that share their clips and an effect share its computation.
     jobs : int
-        Threads. Each takes one block of clips under one effect and parameter through all models that want it, on one
-        core: many small independent jobs use the cores better than one network spread over them.
+        Threads, of which each takes one block of clips under one effect and parameter. With a scheduler the workers'
+        own numbers count instead.
     progress : bool
         Whether to show a bar.
+    scheduler : str, optional
+        Spread the work over a Dask cluster, see `aesens.cluster.connect`.
 
     Returns
     -------
@@ -141,44 +160,184 @@ def extract(sweeps: Sequence[Sweep], *, jobs: int = 2, progress: bool = True) ->
     ValueError
         If a clip cannot be read or an effect cannot be applied to it; the message names the clip. What was finished
         before stays in the stores.
+    aesens.store.StoreError
+        If another run is extracting one of the stores, or they cannot be written.
+    aesens.cluster.ClusterError
+        If the scheduler cannot be reached or its workers are lost.
     """
     stores = [sweep.store() for sweep in sweeps]
-    # The clean clips have no parameter; a number that equals itself lets their tasks be sorted and grouped.
-    parameters = [np.nan_to_num(sweep.parameters) for sweep in sweeps]
-    tasks = sorted(
-        (
-            _Task(sweep.clips.fingerprint, int(block), sweep.effect_name, float(parameters[i][s]), int(s), i)
-            for i, (sweep, store) in enumerate(zip(sweeps, stores, strict=True))
-            for s, block in zip(*np.nonzero(store.missing()), strict=True)
-        ),
-        key=_Task.order,
-    )
-    if not tasks:
+    lacking = [store for store in stores if store.missing().any()]
+    if not lacking:
         return stores
-    for task in tasks:
+    with ExitStack() as stack:
+        # In one order, so that two runs cannot each hold what the other waits for. Two sweeps may be one store.
+        for store in sorted(set(lacking), key=lambda store: store.path):
+            stack.enter_context(store.held())
+        tasks = _tasks(sweeps, stores)
+        total = sum(len(task.clips) * len(task.chunks) for task in tasks)
+        bar = stack.enter_context(
+            tqdm(total=total, desc="Embedding", unit="clip", disable=not progress, mininterval=0.5)
+        )
+
+        def tell(clips: int, note: str) -> None:
+            bar.set_postfix_str(note, refresh=False)
+            bar.update(clips)
+
+        if scheduler:
+            from aesens import cluster
+
+            cluster.spread(compute_shard, _shards(tasks), scheduler, tell)
+        else:
+            _compute(tasks, jobs, tell)
+    return stores
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Where the embeddings of a task's clips by one model belong."""
+
+    model: Embedder
+    store: Store
+    strength: int
+    block: int
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One block of clips under one effect and parameter, and the chunks that are made of its audio."""
+
+    clips: Dataset
+    block: tuple[str, int]
+    effect: Effect | None
+    parameter: float
+    chunks: tuple[_Chunk, ...]
+
+    @property
+    def effect_name(self) -> str:
+        return self.effect.name if self.effect else CLEAN
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Work for one worker: the missing tasks of one block of clips under one effect, whose audio it decodes once."""
+
+    tasks: tuple[_Task, ...]
+    versions: dict
+
+    def __len__(self) -> int:
+        return sum(len(task.clips) * len(task.chunks) for task in self.tasks)
+
+    def __repr__(self) -> str:
+        first = self.tasks[0]
+        return f"{first.effect_name}, clips {first.clips.clips[0]} to {first.clips.clips[-1]}"
+
+
+def _tasks(sweeps: Sequence[Sweep], stores: Sequence[Store]) -> list[_Task]:
+    """What is missing, in the order of blocks."""
+    chunks, places = defaultdict(list), {}
+    for sweep, store in zip(sweeps, stores, strict=True):
+        # The clean clips have no parameter; a number that equals itself lets their tasks be sorted and found.
+        parameters = np.nan_to_num(sweep.parameters)
+        for strength, block in zip(*np.nonzero(store.missing()), strict=True):
+            key = (sweep.clips.fingerprint, int(block), sweep.effect_name, float(parameters[strength]))
+            chunk = _Chunk(sweep.model, store, int(strength), int(block))
+            if all(chunk.store != other.store or strength != other.strength for other in chunks[key]):
+                chunks[key].append(chunk)
+            places[key] = sweep
+    blocks: dict[tuple[str, int], Dataset] = {}
+    for key, sweep in places.items():
+        if key[:2] not in blocks:
+            blocks[key[:2]] = _block(sweep.clips, key[1])
+    return [
+        _Task(blocks[key[:2]], key[:2], places[key].effect, key[3], tuple(chunks[key]))
+        for key in sorted(chunks)
+    ]
+
+
+def _block(clips: Dataset, block: int) -> Dataset:
+    return replace(clips, table=clips.table.iloc[block * BLOCK : (block + 1) * BLOCK])
+
+
+def _shards(tasks: list[_Task]) -> list[Shard]:
+    """Tasks by block and effect, in which order they come."""
+    groups = groupby(tasks, key=lambda task: (task.block, task.effect_name))
+    return [Shard(tuple(group), _versions()) for _, group in groups]
+
+
+def compute_shard(shard: Shard) -> int:
+    """Compute a shard in a worker process, without what was written before the worker took it over.
+
+    Parameters
+    ----------
+    shard : Shard
+
+    Returns
+    -------
+    int
+        Embeddings of which the shard consists.
+
+    Raises
+    ------
+    aesens.store.StoreError
+        If the worker's packages are not those of the run, so that its embeddings would differ, or it does not see the
+        stores.
+    """
+    if shard.versions != _versions():
+        raise StoreError(
+            f"this worker has {_versions()}, the run has {shard.versions}; use one environment for both"
+        )
+    tasks = []
+    for task in shard.tasks:
+        missing = [
+            replace(chunk, model=_resident(chunk.model))
+            for chunk in task.chunks
+            if not chunk.store.has(chunk.strength, chunk.block)
+        ]
+        if missing:
+            tasks.append(replace(task, chunks=tuple(missing)))
+    devices = {chunk.model.device.type for task in tasks for chunk in task.chunks}
+    # A worker on a CPU is one thread among the workers' threads; on a GPU its other cores prepare the audio.
+    _compute(
+        tasks, jobs=1 if devices == {"cpu"} else min(8, os.cpu_count() or 1), tell=lambda clips, note: None
+    )
+    return len(shard)
+
+
+# Of a process: the models of a worker, and what its threads must do one at a time.
+_RESIDENT: dict[str, Embedder] = {}
+_BUILDING, _ON_DEVICE = threading.Lock(), threading.Lock()
+
+
+def _resident(model: Embedder) -> Embedder:
+    """The same model with its network, built once in a worker process."""
+    recipe = repr((model.name, model.weights.digest, model.options(), str(model.device), model.precision))
+    return _RESIDENT.setdefault(recipe, model)
+
+
+def _compute(tasks: list[_Task], jobs: int, tell: Callable[[int, str], None]) -> None:
+    """Compute tasks on this machine, calling ``tell(clips, note)`` after each chunk."""
+    for model in {id(chunk.model): chunk.model for task in tasks for chunk in task.chunks}.values():
         # Built here, once: a network is made on first use, and threads would race for it.
-        _ = sweeps[task.sweep].model.network
-
+        with _BUILDING:
+            _ = model.network
     decoded = _Decoded()
-    total = sum(len(_block(sweeps[task.sweep].clips, task.block)) for task in tasks)
-    bar = tqdm(total=total, desc="Embedding", unit="clip", disable=not progress, mininterval=0.5)
 
-    def run(group: list[_Task]) -> None:
-        first = sweeps[group[0].sweep]
-        names = _block(first.clips, group[0].block)
-        rates = {sweeps[task.sweep].model.sample_rate for task in group}
-        clips = zip(names, decoded.block(first.clips, group[0].block), strict=True)
-        waves = [_waves(name, *clip, first.effect, group[0].parameter, rates) for name, clip in clips]
+    def run(task: _Task) -> None:
+        rates = {chunk.model.sample_rate for chunk in task.chunks}
+        clips = zip(task.clips.clips, decoded.clips(task), strict=True)
+        waves = [_waves(name, *clip, task.effect, task.parameter, rates) for name, clip in clips]
         batches = {rate: np.stack([wave[rate] for wave in waves]) for rate in rates}
-        for task in group:
-            model = sweeps[task.sweep].model
-            stores[task.sweep].write(task.strength, task.block, model.embed(batches[model.sample_rate]))
-            bar.set_postfix_str(f"{model.name}, {task.effect}", refresh=False)
-            bar.update(len(names))
+        del waves
+        for chunk in task.chunks:
+            model = chunk.model
+            # Two networks on one device would only wait for each other and need the memory of both.
+            with nullcontext() if model.device.type == "cpu" else _ON_DEVICE:
+                embeddings = model.embed(batches[model.sample_rate])
+            chunk.store.write(chunk.strength, chunk.block, embeddings)
+            tell(len(task.clips), f"{model.name}, {task.effect_name}")
 
-    groups = [list(group) for _, group in groupby(tasks, key=_Task.audio)]
-    with bar, _one_thread_each(), ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        running = [pool.submit(run, group) for group in groups]
+    with _one_thread_each(), ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+        running = [pool.submit(run, task) for task in tasks]
         try:
             for future in as_completed(running):
                 future.result()
@@ -186,7 +345,6 @@ def extract(sweeps: Sequence[Sweep], *, jobs: int = 2, progress: bool = True) ->
             # An error or an interruption ends the run at the next chunk; what is written stays.
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return stores
 
 
 @contextmanager
@@ -200,44 +358,20 @@ def _one_thread_each() -> Iterator[None]:
 
 
 class _Decoded:
-    """The clips of the blocks at work: decoded once a run, dropped when later blocks have begun."""
+    """The clips of the blocks at work: decoded once, dropped when later blocks have begun."""
 
     def __init__(self):
         self._lock = threading.Lock()
         self._blocks: dict[tuple[str, int], list[tuple[np.ndarray, int]]] = {}
 
-    def block(self, clips: Dataset, block: int) -> list[tuple[np.ndarray, int]]:
-        place = (clips.fingerprint, block)
+    def clips(self, task: _Task) -> list[tuple[np.ndarray, int]]:
         with self._lock:
-            if place not in self._blocks:
+            if task.block not in self._blocks:
                 # Tasks come in the order of blocks: two are at work where one ends and the next begins.
                 while len(self._blocks) > 1:
                     del self._blocks[next(iter(self._blocks))]
-                self._blocks[place] = [clips.load(name) for name in _block(clips, block)]
-            return self._blocks[place]
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One missing chunk."""
-
-    data: str
-    block: int
-    effect: str
-    parameter: float
-    strength: int
-    sweep: int
-
-    def order(self):
-        return (*self.audio(), self.sweep)
-
-    def audio(self):
-        """Chunks of equal audio share its computation."""
-        return (self.data, self.block, self.effect, self.parameter)
-
-
-def _block(clips: Dataset, block: int) -> list[str]:
-    return list(clips.table.index[block * BLOCK : (block + 1) * BLOCK])
+                self._blocks[task.block] = [task.clips.load(name) for name in task.clips.clips]
+            return self._blocks[task.block]
 
 
 def _waves(clip, audio, sample_rate, effect, parameter, rates):

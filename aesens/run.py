@@ -70,7 +70,7 @@ def run(
     parameters : dict
         For the parameters cells: ``profile`` and, where they differ from it, ``models``, ``effects``,
         ``instruments``, ``weights``, ``data``, ``seed``, ``jobs``, ``device``, ``out``, ``backend``, ``pooling``,
-        ``weights_file``.
+        ``precision``, ``weights_file``, ``scheduler``.
     only : str, optional
         See `notebooks`.
     keep : bool
@@ -95,6 +95,7 @@ def run(
         raise RunError(f"no notebooks/ in {Path.cwd()} or above; run from within a clone of the compendium")
     chosen = notebooks(root, only)
     parameters = {key: value for key, value in parameters.items() if value is not None}
+    scheduler = parameters.pop("scheduler", None)
     profile = parameters["profile"]
     out = Path(parameters.get("out") or root / "figures" / profile).resolve()
     parameters["out"] = os.path.relpath(out, root)
@@ -113,7 +114,7 @@ def run(
     # The kernel inherits these: nothing is written outside the cache, and bars are text that reaches this terminal.
     os.environ.update(runtime_environment(), AESENS_PLAIN_PROGRESS="1")
     _quieten_kernels(Path(os.environ["IPYTHONDIR"]))
-    _prepare(parameters)
+    _prepare(parameters, scheduler)
     started = time.monotonic()
     outcomes = []
     for number, path in enumerate(chosen, 1):
@@ -152,8 +153,11 @@ def _report(out: Path, copies: Path, shown: str) -> None:
     print(f"to read: {shown}/report/index.html")
 
 
-def _prepare(parameters: dict) -> None:
-    """Check the settings and fetch weights here, where bars are seen and an error is one line."""
+def _prepare(parameters: dict, scheduler: str | None) -> None:
+    """Check the settings and fetch weights here, where bars are seen and an error is one line.
+
+    With a scheduler all embeddings are made here too: one connection, and the notebooks find them.
+    """
     from aesens.study import Study
 
     study = Study(**parameters)
@@ -170,6 +174,9 @@ def _prepare(parameters: dict) -> None:
     if untrained:
         # What could be fetched is there by now; every notebook would try the others again.
         os.environ["AESENS_OFFLINE"] = "1"
+    if scheduler:
+        study.scheduler = scheduler
+        study.extract_all()
 
 
 def _quieten_kernels(folder: Path) -> None:

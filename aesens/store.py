@@ -14,14 +14,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 import zarr
+from filelock import FileLock, Timeout
 
 from aesens.cache import atomic_path, cache_dir
 
@@ -104,13 +110,37 @@ class Store:
         -------
         Store
         """
+        path = cls.path_of(address, root)
+        if not path.exists():
+            try:
+                _create(path, address, np.asarray(parameters, dtype=float), clips, dimension)
+            except OSError as error:
+                raise _cannot_write(path, error) from error
+        return cls(path)
+
+    @staticmethod
+    def path_of(address: dict, root=None) -> Path:
+        """Where the store of an address is or would be.
+
+        Parameters
+        ----------
+        address : dict
+        root : path-like, optional
+            Folder of all stores; by default ``store`` in the cache.
+
+        Returns
+        -------
+        pathlib.Path
+
+        Examples
+        --------
+        >>> Store.path_of({"model": "toy", "effect": "gain"}, root="stores").name
+        'toy-gain-054d7685ece35714.zarr'
+        """
         parts = (str(address[key]) for key in ("model", "effect") if isinstance(address.get(key), str))
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))
         root = Path(root) if root is not None else cache_dir("store")
-        path = root / f"{stem}-{address_hash(address)}.zarr"
-        if not path.exists():
-            _create(path, address, np.asarray(parameters, dtype=float), clips, dimension)
-        return cls(path)
+        return root / f"{stem}-{address_hash(address)}.zarr"
 
     def missing(self) -> np.ndarray:
         """Which chunks are not there yet.
@@ -124,6 +154,15 @@ class Store:
         there = {entry.name for entry in (self.path / "embedding").iterdir()}
         return np.array([[f"{s}.{b}.0" not in there for b in range(blocks)] for s in range(strengths)])
 
+    def has(self, strength: int, block: int) -> bool:
+        """Whether one chunk is there.
+
+        Parameters
+        ----------
+        strength, block : int
+        """
+        return (self.path / "embedding" / f"{strength}.{block}.0").exists()
+
     def write(self, strength: int, block: int, embeddings: np.ndarray) -> None:
         """Write one chunk.
 
@@ -136,18 +175,68 @@ class Store:
         Raises
         ------
         StoreError
-            If a value is not finite, which would look like a missing one.
+            If a value is not finite, which would look like a missing one; if the shape is not that of the chunk; or
+            if the file system takes no more, in which case the chunk is as if it had never been begun.
         """
         if not np.isfinite(embeddings).all():
             raise StoreError(
                 f"{self.path.name}: embeddings of strength {strength}, block {block} are not finite"
             )
-        array = zarr.open_array(str(self.path / "embedding"), mode="r+")
+        try:
+            array = zarr.open_array(str(self.path / "embedding"), mode="r+")
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{self.path} is not there: workers must see the same cache folder as the run that sends them "
+                "work; set AESENS_CACHE to a folder that all machines share"
+            ) from error
         start = block * BLOCK
         expected = (min(BLOCK, array.shape[1] - start), array.shape[2])
         if embeddings.shape != expected:
             raise StoreError(f"{self.path.name}: chunk of shape {embeddings.shape}, expected {expected}")
-        array[strength, start : start + expected[0]] = embeddings
+        try:
+            array[strength, start : start + expected[0]] = embeddings
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the store for writing, against a second run on it; the lock ends with the process at the latest.
+
+        Raises
+        ------
+        StoreError
+            If another run holds it; names its process, machine and since when.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> clips = pd.DataFrame({"song": ["a"], "instrument": ["cel"], "split": ["train"]}, index=["a1"])
+        >>> store = Store.at({"model": "toy"}, [0.5], clips, 2, root=tempfile.mkdtemp())
+        >>> with store.held():
+        ...     store.write(0, 0, np.ones((1, 2), np.float32))
+        """
+        lock = FileLock(self.path.with_suffix(".lock"), timeout=0)
+        holder = self.path.with_suffix(".holder")
+        try:
+            lock.acquire()
+        except Timeout:
+            raise StoreError(
+                f"another run is extracting {self.path.name} ({_read(holder)}): wait until it ends, or stop it; this "
+                "run then goes on with what is missing"
+            ) from None
+        try:
+            since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+            try:
+                holder.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {since}")
+            except OSError as error:
+                raise _cannot_write(holder, error) from error
+            # Nobody else writes now: what is unfinished was left by a run that was killed.
+            for unfinished in (self.path / "embedding").glob("*.partial"):
+                unfinished.unlink(missing_ok=True)
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
 
     def read(self) -> xr.DataArray:
         """Load all embeddings.
@@ -172,6 +261,20 @@ class Store:
 
     def _repr_html_(self) -> str:
         return self.open()._repr_html_()
+
+
+def _cannot_write(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot write to {path}: {error.strerror or error}. What is finished is kept: make room, or move the cache "
+        "(AESENS_CACHE), and run again"
+    )
+
+
+def _read(holder: Path) -> str:
+    try:
+        return holder.read_text() or "unknown"
+    except OSError:
+        return "unknown"
 
 
 def _create(path, address, parameters, clips, dimension):

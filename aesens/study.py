@@ -30,11 +30,12 @@ from aesens.effects import Effect, effect
 from aesens.embed import Sweep, extract
 from aesens.models import Embedder, canonical_name, load_model
 from aesens.models.base import POOLINGS, NoUntrainedWeights
+from aesens.models.precision import PRECISIONS
 from aesens.paths import from_root
 from aesens.profiles import Profile, Scale
 from aesens.progress import tqdm
 from aesens.sources import source_of
-from aesens.store import address_hash
+from aesens.store import Store, address_hash
 from aesens.trajectories import pca_layout
 from aesens.weights import UntrainedWarning
 
@@ -153,8 +154,12 @@ class Study:
         Whether models are computed by aesens's own networks or by the packages they come from.
     pooling : {"mean", "max"}, optional
         How the embeddings of a clip's frames become the clip's; the mean, as in the study, by default.
+    precision : {"float32", "tf32", "bf16"}, optional
+        Arithmetic of the networks, see `aesens.models.precision`.
     weights_file : path-like, optional
         Weights of the user's own for the one model of the study, or ``"model=path"``, comma-separated for several.
+    scheduler : str, optional
+        Spread the extraction over a Dask cluster, see `aesens.cluster`.
 
     Raises
     ------
@@ -177,7 +182,9 @@ class Study:
         device: str | None = None,
         backend: str | None = None,
         pooling: str | None = None,
+        precision: str | None = None,
         weights_file: str | os.PathLike | None = None,
+        scheduler: str | None = None,
     ):
         self.profile = profile if isinstance(profile, Profile) else profiles.profile(profile)
         self.models = [canonical_name(name) for name in _listed(models) or self.profile.models]
@@ -195,6 +202,12 @@ class Study:
         self.pooling = pooling or "mean"
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling={pooling!r} is not one of {', '.join(POOLINGS)}")
+        self.precision = precision or "float32"
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision={precision!r} is not one of {', '.join(PRECISIONS)}")
+        if self.backend == "reference" and self.precision != "float32":
+            raise ValueError("backend='reference' computes in float32 alone; leave the precision out")
+        self.scheduler = scheduler
         self.weights_files = _weights_files(weights_file, self.models)
         for name in self.effects:
             effect(name)
@@ -284,6 +297,7 @@ class Study:
                     backend=self.backend,
                     **options,
                 )
+            self._models[name, policy].precision = self.precision
         return self._models[name, policy]
 
     def _plan(self, model: str, effects: Iterable[str]) -> list[Sweep]:
@@ -294,6 +308,27 @@ class Study:
         ]
         return [Sweep.clean(embedder, clips), *sweeps]
 
+    def _extract(self, sweeps: list[Sweep]) -> list[Store]:
+        return extract(sweeps, jobs=self.jobs, scheduler=self.scheduler)
+
+    def _policies(self, name: str) -> list[str]:
+        """The study's weights of a model, and untrained ones if those are pretrained and it can do without."""
+        if not self.model(name).weights.pretrained:
+            return [self.weights]
+        try:
+            self.model(name, "untrained")
+        except NoUntrainedWeights:
+            return [self.weights]
+        return [self.weights, "untrained"]
+
+    def extract_all(self) -> None:
+        """Embed all that the notebooks ask for and the stores lack: every sweep, and the controls' clean clips."""
+        plans = [sweep for model in self.models for sweep in self._plan(model, self.effects)]
+        controls = [(name, policy) for name in self.models for policy in self._policies(name)[1:]]
+        self._extract(
+            [*plans, *(Sweep.clean(self.model(name, policy), self.clips(name)) for name, policy in controls)]
+        )
+
     def extract(self) -> pd.DataFrame:
         """Embed everything the study needs and the stores lack.
 
@@ -303,7 +338,7 @@ class Study:
             One row a model and effect: strengths, clips, features, megabytes.
         """
         plans = [sweep for model in self.models for sweep in self._plan(model, self.effects)]
-        stores = extract(plans, jobs=self.jobs)
+        stores = self._extract(plans)
         return pd.DataFrame(
             {
                 "model": sweep.model.name,
@@ -333,7 +368,7 @@ class Study:
         clips : pandas.DataFrame
         """
         dataset = self.clips(model)
-        (store,) = extract([Sweep.clean(self.model(model, weights), dataset)], jobs=self.jobs)
+        (store,) = self._extract([Sweep.clean(self.model(model, weights), dataset)])
         return store.read().values[0], dataset.table
 
     def sweep(self, model: str, effect_name: str) -> EffectSweep:
@@ -349,7 +384,7 @@ class Study:
         """
         if (model, effect_name) not in self._sweeps:
             plan = self._plan(model, [effect_name])
-            clean, effected = extract(plan, jobs=self.jobs)
+            clean, effected = self._extract(plan)
             self._sweeps[model, effect_name] = EffectSweep(
                 model=model,
                 pretrained=plan[0].model.weights.pretrained,
@@ -472,13 +507,8 @@ class Study:
         """
         rows = []
         for name in self.models:
-            for policy in dict.fromkeys([self.weights, "untrained"]):
-                if policy != self.weights and not self.model(name).weights.pretrained:
-                    continue
-                try:
-                    model = self.model(name, policy)
-                except NoUntrainedWeights:
-                    continue
+            for policy in self._policies(name):
+                model = self.model(name, policy)
                 clean, clips = self.clean(name, policy)
                 scores = measure.clean_classification(
                     clean, clips, resamples=self.profile.resamples, seed=self.seed, jobs=self.jobs
@@ -567,6 +597,7 @@ class Study:
                     "digest": model.weights.digest,
                     "options": model.options(),
                     "device": model.device.type,
+                    "precision": model.precision,
                 }
                 for name, model in ((name, self.model(name)) for name in self.models)
             },

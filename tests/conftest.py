@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+
+# Workers side by side take one core each; torch and BLAS would take all of them.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from support import ROOT, ToyModel, aesens, write_clips
+
+
+def pytest_collection_modifyitems(config, items):
+    """Share tests out by file, those of the whole run together; what takes longest begins first."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        whole = "tiny" in getattr(item, "fixturenames", ())
+        alone = not whole and item.get_closest_marker("notebooks")
+        group = "tiny" if whole else item.nodeid if alone else item.nodeid.split("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group.replace("@", "-")))
+        item.stash[_ORDER] = 0 if whole else 1 if alone else 2
+    items.sort(key=lambda item: item.stash[_ORDER])
+
+
+_ORDER = pytest.StashKey[int]()
 
 
 @pytest.fixture

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
 import torch
 
+from aesens.data import load_dataset
+from aesens.effects import EFFECTS
+from aesens.embed import Sweep
 from aesens.models import Embedder, WeightsInfo
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +40,32 @@ class ToyModel(Embedder):
         spectrum = torch.fft.rfft(waves).abs()
         bands = torch.stack([band.mean(dim=1) for band in spectrum.chunk(self.dimension, dim=1)], dim=1)
         return torch.log1p(bands)[:, None]
+
+
+class SlowModel(ToyModel):
+    """The toy, taking its time, so that a test can interrupt it."""
+
+    seconds = 0.0
+
+    def frames(self, waves):
+        time.sleep(self.seconds)
+        return super().frames(waves)
+
+
+def slow_sweeps(folder: Path, seconds: float = 0.0, strengths: int = 5) -> list[Sweep]:
+    """Sweeps of a slow model over the clips of a folder: clean and three effects."""
+    data = load_dataset(folder, seconds=0.1)
+    object.__setattr__(data, "table", data.table.assign(split="train"))
+    model = SlowModel()
+    model.seconds = seconds
+    kinds = [EFFECTS[name] for name in ("gain", "reverb", "bitcrush")]
+    return [Sweep.clean(model, data), *(Sweep(model, k, k.parameters(strengths), data) for k in kinds)]
+
+
+def store_bytes(root: Path) -> dict[str, bytes]:
+    """Content of every file of the stores below a cache folder, without locks."""
+    files = (path for path in sorted((root / "store").rglob("*")) if path.is_file())
+    return {str(path.relative_to(root)): path.read_bytes() for path in files if path.suffix != ".lock"}
 
 
 def write_clips(folder: Path, classes=("aaa", "bbb"), songs=4, seconds=0.5, rate=44100, seed=0) -> Path:

@@ -9,13 +9,14 @@ a whole give one frame.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 import torch
+
+from aesens.models.precision import check_precision, computing
 
 __all__ = [
     "POOLINGS",
@@ -79,6 +80,16 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def _batch_size(device: torch.device, for_6_gb: int) -> int:
+    if device.type == "cpu":
+        # Small activations are faster: below 32 MiB the C library reuses their memory.
+        return 4
+    if device.type == "cuda" and torch.cuda.is_available():
+        # By the size of the memory and not by what is free, so that a run and its continuation use the same.
+        return max(1, int(for_6_gb * torch.cuda.get_device_properties(device).total_memory / 6e9))
+    return for_6_gb
+
+
 def seeded(build, seed: int):
     """Call `build()` with torch's generator seeded, leaving the caller's generator as it was.
 
@@ -87,13 +98,6 @@ def seeded(build, seed: int):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
-
-
-def _full_precision(device: torch.device):
-    """On a GPU, keep float32 convolutions from being rounded to TF32, cuDNN's default, unlike a CPU's."""
-    if device.type != "cuda":
-        return nullcontext()
-    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 class Embedder(ABC):
@@ -114,7 +118,8 @@ class Embedder(ABC):
     pooling : {"mean", "max"}
         How frame embeddings become a clip embedding.
     batch_size : int, optional
-        Clips a forward pass; the class default suits 6 GB of memory.
+        Clips a forward pass. By default few on a CPU; on a GPU as many as its memory holds, by the class's number for
+        6 GB. A batch that does not fit after all is halved.
 
     Attributes
     ----------
@@ -124,6 +129,8 @@ class Embedder(ABC):
         Rate in Hz of the waveforms it takes.
     dimension : int
         Number of features of an embedding.
+    batch_size : int
+        Clips a forward pass.
     """
 
     name: ClassVar[str]
@@ -138,8 +145,21 @@ class Embedder(ABC):
         self._source = network
         self.weights = weights
         self.pooling = pooling
-        # On a CPU small activations are faster: below 32 MiB the C library reuses their memory.
-        self.batch_size = int(batch_size or (4 if self.device.type == "cpu" else self.default_batch_size))
+        self._precision = "float32"
+        self.batch_size = int(batch_size or _batch_size(self.device, self.default_batch_size))
+
+    @property
+    def precision(self) -> str:
+        """Arithmetic of the network, one of `aesens.models.precision.PRECISIONS`; may be set."""
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        self._precision = check_precision(precision, self.device)
+
+    def __getstate__(self) -> dict:
+        # A model travels to another process as the recipe of its network, which is built there.
+        return {key: value for key, value in self.__dict__.items() if key != "network"}
 
     @cached_property
     def network(self) -> torch.nn.Module:
@@ -191,19 +211,31 @@ class Embedder(ABC):
             raise ValueError(f"waves must be (clip, samples) with samples > 0, got shape {waves.shape}")
         if not np.isfinite(waves).all():
             raise ValueError(f"waves hold values that are not finite; {self.name} was not run")
-        pool = POOLINGS[self.pooling]
         out = np.empty((len(waves), self.dimension), dtype=np.float32)
-        for start in range(0, len(waves), self.batch_size):
-            batch = torch.from_numpy(waves[start : start + self.batch_size]).to(self.device)
-            with _full_precision(self.device):
-                pooled = pool(self.frames(batch)).float().cpu().numpy()
-            if pooled.shape[1] != self.dimension or not np.isfinite(pooled).all():
+        start = 0
+        while start < len(waves):
+            batch = waves[start : start + self.batch_size]
+            try:
+                pooled = self._pooled(batch)
+            except torch.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+                # What else is on the device decides how much fits.
+                self.batch_size = -(-self.batch_size // 2)
+                continue
+            if pooled.shape != (len(batch), self.dimension) or not np.isfinite(pooled).all():
                 raise ModelError(
                     f"{self.name} gave embeddings of shape {pooled.shape} "
                     f"(expected {self.dimension} features) or values that are not finite"
                 )
-            out[start : start + len(pooled)] = pooled
+            out[start : start + len(batch)] = pooled
+            start += len(batch)
         return out
+
+    def _pooled(self, batch: np.ndarray) -> np.ndarray:
+        with computing(self.precision, self.device):
+            frames = self.frames(torch.from_numpy(batch).to(self.device))
+        return POOLINGS[self.pooling](frames.float()).cpu().numpy()
 
     def __repr__(self) -> str:
         state = "pretrained" if self.weights.pretrained else "untrained"

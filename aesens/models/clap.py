@@ -23,6 +23,7 @@ from torch import nn
 from aesens import weights as weight_files
 from aesens.models import htsat
 from aesens.models.base import Embedder, ModelError, seeded
+from aesens.models.precision import in_float32
 
 __all__ = ["CHECKPOINTS", "CLAP", "ClapNetwork", "read_checkpoint"]
 
@@ -87,6 +88,7 @@ class ClapNetwork(nn.Module):
             if isinstance(module, nn.Linear):
                 module.reset_parameters()
 
+    @in_float32
     def logmel(self, waves: torch.Tensor) -> torch.Tensor:
         """Log-mel spectrograms of clips repeated to 10 s.
 

@@ -27,6 +27,7 @@ from torch import nn
 from aesens import weights as weight_files
 from aesens.models import htsat
 from aesens.models.base import Embedder, ModelError, seeded
+from aesens.models.precision import in_float32
 
 __all__ = ["MSCLAP", "MsclapNetwork", "read_checkpoint"]
 
@@ -73,6 +74,7 @@ class MsclapNetwork(nn.Module):
         for module in self.projection.children():
             module.reset_parameters()
 
+    @in_float32
     def logmel(self, waves: torch.Tensor) -> torch.Tensor:
         """Log-mel spectrograms ``(batch, 965, 64)`` of clips ``(batch, samples)`` repeated to 7 s."""
         waves = waves.repeat(1, -(-_SAMPLES // waves.shape[1]))[:, :_SAMPLES]

@@ -33,6 +33,7 @@ from torch import nn
 
 from aesens.models.base import Embedder, ModelError, seeded
 from aesens.models.frontend import spectrum, take_patches
+from aesens.models.precision import in_float32
 from aesens.weights import resolve
 
 __all__ = ["Musicnn", "read_checkpoint"]
@@ -206,6 +207,7 @@ class _Network(nn.Module):
         self.dense_norm = nn.BatchNorm1d(_DENSE, eps=1e-3)
         self.tags = nn.Linear(_DENSE, _TAGS)
 
+    @in_float32
     def log_mel(self, waves):
         """(batch, samples) -> (batch, frame, band)."""
         padded = F.pad(waves[:, None], (_FFT // 2, _FFT // 2), mode="reflect")[:, 0]

@@ -28,6 +28,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from aesens import weights as weight_files
 from aesens.models.base import Embedder, ModelError, seeded
+from aesens.models.precision import in_float32
 
 __all__ = ["OpenL3", "OpenL3Network", "read_keras", "write_keras"]
 
@@ -105,6 +106,7 @@ class OpenL3Network(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
                 nn.init.zeros_(layer.bias)
 
+    @in_float32
     def decibels(self, windows: torch.Tensor) -> torch.Tensor:
         """Mel spectrograms in decibels below each window's maximum.
 

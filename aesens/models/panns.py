@@ -21,6 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from aesens import weights as weight_files
 from aesens.models.base import Embedder, ModelError, seeded
+from aesens.models.precision import in_float32
 
 __all__ = ["Cnn14", "PANNs", "read_checkpoint"]
 
@@ -42,6 +43,7 @@ class LogMel(nn.Module):
         self.melW = nn.Parameter(torch.from_numpy(filters.T.copy()), requires_grad=False)
         self.register_buffer("window", torch.hann_window(_N_FFT), persistent=False)
 
+    @in_float32
     def forward(self, waves: torch.Tensor) -> torch.Tensor:
         stft = torch.stft(
             waves, _N_FFT, _HOP, window=self.window, center=True, pad_mode="reflect", return_complex=True
@@ -69,6 +71,46 @@ class ConvBlock(nn.Module):
     def fold(self) -> None:
         self.conv1, self.bn1 = fuse_conv_bn_eval(self.conv1, self.bn1), nn.Identity()
         self.conv2, self.bn2 = fuse_conv_bn_eval(self.conv2, self.bn2), nn.Identity()
+
+
+class TwoBandBlock(nn.Module):
+    """A folded block without pooling on an image of two bands, as two matrix products.
+
+    Of the three columns of a 3 x 3 kernel two fall on each band of so narrow an image, the third on padding. With the
+    bands side by side as channels, a convolution is a product over three frames that leaves the padding out: a third
+    less to compute, in a form that processors compute at their full rate.
+
+    Parameters
+    ----------
+    block : ConvBlock
+        Folded, ``pool=1``.
+    """
+
+    def __init__(self, block: ConvBlock):
+        super().__init__()
+        self.linear1, self.linear2 = map(self._product, (block.conv1, block.conv2))
+
+    @staticmethod
+    def _product(conv: nn.Conv2d) -> nn.Linear:
+        channels, width = conv.weight.shape[:2]
+        # (band out, channel out, frame, band in, channel in)
+        weight = torch.empty(2, channels, 3, 2, width)
+        for out in range(2):
+            for band in range(2):
+                weight[out, :, :, band] = conv.weight.detach()[..., band - out + 1].transpose(1, 2)
+        linear = nn.utils.skip_init(nn.Linear, 6 * width, 2 * channels)
+        linear.weight.data = weight.reshape(2 * channels, 6 * width)
+        linear.bias.data = conv.bias.detach().repeat(2)
+        return linear
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        batch, _, frames, _ = image.shape
+        rows = image.permute(0, 2, 3, 1).reshape(batch, frames, -1)
+        for linear in (self.linear1, self.linear2):
+            # Each frame beside the one before and the one after it; all clips in one product.
+            rows = F.pad(rows, (0, 0, 1, 1)).unfold(1, 3, 1).transpose(2, 3).reshape(batch * frames, -1)
+            rows = F.relu(linear(rows), inplace=True).view(batch, frames, -1)
+        return rows.view(batch, frames, 2, -1).permute(0, 3, 1, 2)
 
 
 class Cnn14(nn.Module):
@@ -117,10 +159,15 @@ class Cnn14(nn.Module):
         return F.relu(self.fc1(over_time.amax(dim=2) + over_time.mean(dim=2)))
 
     def fold(self) -> Cnn14:
-        """Fold each batch normalisation into the convolution before it: the same function, faster."""
+        """Fold each batch normalisation into the convolution before it and the last block into products.
+
+        The network computes the same function, faster, and cannot be folded again.
+        """
         self.eval()
         for block in self.blocks():
             block.fold()
+        # Five poolings leave two of the 64 bands to the last block.
+        self.conv_block6 = TwoBandBlock(self.conv_block6)
         return self.to(memory_format=torch.channels_last)
 
 

@@ -29,6 +29,7 @@ from torch import nn
 
 from aesens.models.base import Embedder, ModelError, seeded
 from aesens.models.frontend import htk_mel_filters, spectrum, take_patches
+from aesens.models.precision import in_float32
 from aesens.weights import resolve
 
 __all__ = ["YAMNet"]
@@ -74,6 +75,7 @@ class _Network(nn.Module):
         self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
         self.classifier = nn.Linear(channels, _CLASSES)
 
+    @in_float32
     def log_mel(self, waves):
         """(batch, samples) -> (batch, frame, band)."""
         return torch.log(F.linear(spectrum(waves, self.window, _HOP, _FFT), self.mel, self.offset))

@@ -1,0 +1,125 @@
+"""Spreading work over the workers of a Dask cluster.
+
+Conventions: a *scheduler* is named as ``tcp://host:port``, by the path of the file that ``dask scheduler
+--scheduler-file`` wrote, or as ``slurm`` or ``slurm:N``, which starts N workers as SLURM jobs through dask-jobqueue
+with the settings of the user's Dask configuration (an example: scripts/jobqueue.yaml). Client and workers share the
+file system that holds the cache folder. A worker that dies gives its work back to the scheduler, which sends it to
+another; what it wrote stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["ClusterError", "connect", "spread"]
+
+_SECONDS = 30
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot be reached, or lost a piece of work several times."""
+
+
+@contextmanager
+def connect(scheduler: str) -> Iterator:
+    """Connect to a scheduler, or start one where it is ``slurm``.
+
+    Parameters
+    ----------
+    scheduler : str
+        See the module.
+
+    Yields
+    ------
+    distributed.Client
+
+    Raises
+    ------
+    ClusterError
+        If a package is missing or the scheduler does not answer within half a minute.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ClusterError(
+            f"a scheduler needs the package distributed ({error}): pip install distributed"
+        ) from error
+    if scheduler.partition(":")[0] == "slurm":
+        with _slurm(scheduler) as cluster, Client(cluster) as client:
+            yield client
+        return
+    place = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
+    try:
+        client = Client(**place, timeout=_SECONDS)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"no Dask scheduler answers at {scheduler} ({error}); start one with `dask scheduler` and workers with "
+            "`dask worker`, and give the address it prints"
+        ) from error
+    with client:
+        yield client
+
+
+def _slurm(scheduler: str):
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError as error:
+        raise ClusterError(
+            f"scheduler={scheduler!r} needs dask-jobqueue ({error}): pip install dask-jobqueue"
+        ) from error
+    number = scheduler.partition(":")[2] or "1"
+    if not number.isdigit() or int(number) < 1:
+        raise ClusterError(f"scheduler={scheduler!r}: expected slurm:N with N workers")
+    try:
+        cluster = SLURMCluster()
+    except (ValueError, TypeError, OSError) as error:
+        raise ClusterError(
+            f"no SLURM cluster from your Dask configuration ({error}); see scripts/jobqueue.yaml for an example"
+        ) from error
+    cluster.scale(jobs=int(number))
+    return cluster
+
+
+def spread(
+    compute: Callable[..., int], shards: Sequence, scheduler: str, tell: Callable[[int, str], None]
+) -> None:
+    """Compute shards on the workers of a cluster.
+
+    Parameters
+    ----------
+    compute : callable
+        ``compute(shard) -> int``, called in a worker; writes what it computes and may be called again for the same
+        shard.
+    shards : sequence
+        Picklable, each with a length and a representation for people.
+    scheduler : str
+        See the module.
+    tell : callable
+        ``tell(clips, note)``, called here as shards are finished.
+
+    Raises
+    ------
+    ClusterError
+        If the scheduler cannot be reached, or a shard's workers died several times.
+    Exception
+        What `compute` raised, at the first shard that fails; what is not begun is cancelled.
+    """
+    with connect(scheduler) as client:
+        from distributed import KilledWorker, as_completed
+
+        # Not pure: the same shard sent again is work again if a chunk went missing meanwhile.
+        futures = {client.submit(compute, shard, pure=False): shard for shard in shards}
+        try:
+            for future in as_completed(list(futures)):
+                future.result()
+                shard = futures.pop(future)
+                tell(len(shard), repr(shard))
+        except KilledWorker as error:
+            raise ClusterError(
+                f"workers died several times at {error.task!s}: see their logs (often too little memory). What is "
+                "finished is kept; the same command goes on from there"
+            ) from error
+        finally:
+            client.cancel(list(futures))

@@ -1,0 +1,117 @@
+"""Arithmetic of the networks: float32 as on a CPU, or the faster and coarser kinds of a GPU.
+
+Conventions: ``"float32"`` is IEEE single precision everywhere and the default. ``"tf32"`` lets the tensor cores of an
+NVIDIA GPU round the factors of products to 10 bits of mantissa; ``"bf16"`` computes convolutions and matrix products
+in bfloat16 (8 bits). Front ends, from waveform to spectrogram, stay in float32 in all of them (`in_float32`): a
+logarithm would turn the rounding of quiet bins into decibels. benchmarks/extraction.py measures the error of the
+embeddings beside the speed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+__all__ = ["PRECISIONS", "check_precision", "computing", "in_float32"]
+
+#: Kinds of arithmetic.
+PRECISIONS = ("float32", "tf32", "bf16")
+
+
+def check_precision(precision: str, device: torch.device) -> str:
+    """Return `precision` if the device offers it.
+
+    Parameters
+    ----------
+    precision : {"float32", "tf32", "bf16"}
+    device : torch.device
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If there is no such precision, or the device has no TF32.
+
+    Examples
+    --------
+    >>> check_precision("bf16", torch.device("cpu"))
+    'bf16'
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r} is not one of {', '.join(PRECISIONS)}")
+    if precision == "tf32" and device.type != "cuda":
+        raise ValueError(f"precision='tf32' needs a CUDA device, not {device.type}; use float32 or bf16")
+    return precision
+
+
+@contextmanager
+def computing(precision: str, device: torch.device) -> Iterator[None]:
+    """Compute a network in one of the `PRECISIONS`.
+
+    Parameters
+    ----------
+    precision : {"float32", "tf32", "bf16"}
+    device : torch.device
+
+    Examples
+    --------
+    >>> with computing("bf16", torch.device("cpu")):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.bfloat16
+    """
+    with ExitStack() as stack:
+        if device.type == "cuda":
+            # cuDNN rounds convolutions to TF32 unless told not to, unlike a CPU.
+            allowed = precision == "tf32"
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=allowed))
+            stack.enter_context(_products("high" if allowed else "highest"))
+        if precision == "bf16":
+            stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16))
+        yield
+
+
+@contextmanager
+def _products(precision: str) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def in_float32(frontend):
+    """Decorate a method from waveforms to spectrograms, which stays in float32 whatever the network computes in.
+
+    Parameters
+    ----------
+    frontend : callable
+        ``frontend(self, waves)`` with a tensor ``waves``.
+
+    Returns
+    -------
+    callable
+
+    Examples
+    --------
+    >>> square = in_float32(lambda self, waves: waves @ waves)
+    >>> with computing("bf16", torch.device("cpu")):
+    ...     square(None, torch.ones(2, 2)).dtype
+    torch.float32
+    """
+
+    @functools.wraps(frontend)
+    def computed(self, waves):
+        with ExitStack() as stack:
+            if waves.device.type == "cuda":
+                stack.enter_context(_products("highest"))
+            stack.enter_context(torch.autocast(waves.device.type, enabled=False))
+            return frontend(self, waves)
+
+    return computed

@@ -1,0 +1,32 @@
+"""Extract with a slow toy model in child processes that are killed at random points; run by test_faults.py.
+
+python killed.py CLIPS KILLS: prints how many chunks were missing after each kill, then extracts the rest.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+
+from support import slow_sweeps
+
+from aesens.embed import extract
+
+
+def main(clips: str, kills: int) -> None:
+    sweeps = slow_sweeps(clips, seconds=0.05)
+    chance = random.Random(0)
+    for _ in range(kills):
+        if (child := os.fork()) == 0:
+            extract(sweeps, progress=False)
+            os._exit(0)
+        time.sleep(chance.uniform(0.05, 0.45))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        print(sum(int(sweep.store().missing().sum()) for sweep in sweeps), flush=True)
+    extract(sweeps, progress=False)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
