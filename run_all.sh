@@ -8,55 +8,28 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$root/.venv
+lock=$root/requirements.lock
+# shellcheck source=scripts/setup.sh
+. "$root/scripts/setup.sh"
 
-fail() { echo "error: $*" >&2; exit 1; }
-
-suitable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
-
-find_python() {
-  local name
+some_python() {
   # The first ones are those that every package of the lock has wheels for.
-  for name in ${AESENS_PYTHON:-} python3.11 python3.12 python3.13 python3.10 python3 python; do
-    if command -v "$name" >/dev/null && suitable "$name"; then command -v "$name"; return; fi
-  done
-  fail "no Python 3.10 or newer with venv found; install one, or name it: AESENS_PYTHON=/path/to/python $0"
-}
-
-fingerprint() { cat "$root/requirements.lock" "$root/scripts/torch-version.txt" "$root/pyproject.toml" | cksum; }
-
-setup() {
-  local python torch log="$venv.log"
-  if [ -f "$venv/.ready" ] && [ "$(cat "$venv/.ready")" = "$(fingerprint)" ] && "$venv/bin/python" -c '' 2>/dev/null; then
-    return
-  fi
-  python=$(find_python)
-  torch=$(cat "$root/scripts/torch-version.txt")
-  echo "Setting up $venv with $("$python" --version) (a few minutes, once; log: $log)"
-  rm -f "$venv/.ready"
-  # A half-made environment, or one of a Python that is gone, is made anew.
-  "$venv/bin/python" -c '' 2>/dev/null || { rm -rf "$venv"; "$python" -m venv "$venv"; }
-  pip() { "$venv/bin/python" -I -m pip --disable-pip-version-check "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "pip $1 failed; see $log"; }; }
-  : >"$log"
-  echo "  1/3 torch $torch"
-  pip install --constraint "$root/requirements.lock" "torch==$torch"
-  echo "  2/3 requirements.lock"
-  pip install --no-deps -r "$root/requirements.lock"
-  echo "  3/3 aesens"
-  pip install --no-deps --no-build-isolation --editable "$root"
-  fingerprint >"$venv/.ready"
+  find_python "sys.version_info >= (3, 10)" ${AESENS_PYTHON:-} python3.11 python3.12 python3.13 python3.10 python3 python ||
+    fail "no Python 3.10 or newer with venv found; install one, or name it: AESENS_PYTHON=/path/to/python $0"
 }
 
 active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
 if [ -n "$active" ] && [ -x "$active/bin/python" ] && "$active/bin/python" -c 'import aesens, papermill' 2>/dev/null; then
   python=$active/bin/python
 else
-  setup
+  setup "$(cat "$lock" "$root/scripts/torch-version.txt" "$root/pyproject.toml" | cksum)" some_python :
   python=$venv/bin/python
 fi
 
 cd "$root"
 if [ "${1:-}" = test ]; then
   shift
+  # Two processes, each of them on one core (tests/conftest.py); -n 0 puts everything into this one.
   exec "$python" -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder "$@"
 fi
 exec "$python" -m aesens run "$@"

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from support import write_clips
 
 from aesens import embed
-from aesens.data import load_dataset
+from aesens.data import Dataset, load_dataset
 from aesens.effects import EFFECTS
 from aesens.embed import Sweep, extract, mono_at_rate
 from aesens.store import BLOCK, Store, StoreError, address_hash, canonical
@@ -117,6 +118,21 @@ def test_models_of_other_rates_share_the_effect(dataset, toy_model, monkeypatch)
     assert len(applied) == 3 * len(dataset)
 
 
+def test_a_clip_is_decoded_once_for_all_models_effects_and_strengths(
+    own_cache, tmp_path, toy_model, monkeypatch
+):
+    folder = write_clips(tmp_path / "many", songs=35, seconds=0.1)
+    data = load_dataset(folder, seconds=0.1)
+    object.__setattr__(data, "table", data.table.assign(split="train"))
+    other = type("Other", (type(toy_model),), {"name": "other", "sample_rate": 32000})()
+    decoded, load = [], Dataset.load
+    monkeypatch.setattr(Dataset, "load", lambda self, clip: decoded.append(clip) or load(self, clip))
+    kinds = [EFFECTS[name] for name in ("gain", "reverb", "bitcrush")]
+    plan = [Sweep(model, kind, kind.parameters(3), data) for model in (toy_model, other) for kind in kinds]
+    extract([*plan, Sweep.clean(toy_model, data)], progress=False, jobs=2)
+    assert sorted(decoded) == data.clips
+
+
 @pytest.mark.parametrize("change", ["grid", "weights", "clips", "effect", "options"])
 def test_a_changed_setting_reads_another_store(dataset, toy_model, change):
     kind = EFFECTS["gain"]
@@ -149,8 +165,6 @@ def test_changed_audio_reads_another_store(own_cache, clip_folder, toy_model):
 
 
 def test_an_effect_that_cannot_be_applied_names_the_clip(own_cache, tmp_path, toy_model):
-    from support import write_clips
-
     folder = write_clips(tmp_path / "slow", rate=16000)
     data = load_dataset(folder, seconds=0.5)
     object.__setattr__(data, "table", data.table.assign(split="train"))
