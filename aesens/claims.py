@@ -91,14 +91,14 @@ def decide(low: float, high: float, side: str, threshold: float) -> str:
 
 
 def verdicts(
-    response: pd.DataFrame, direction: pd.DataFrame, geometry: pd.DataFrame, changes: pd.DataFrame
+    response: pd.DataFrame, decoding: pd.DataFrame, geometry: pd.DataFrame, changes: pd.DataFrame
 ) -> pd.DataFrame:
     """The table of claims.
 
     Parameters
     ----------
-    response, direction, geometry : pandas.DataFrame
-        Of `aesens.measure.response`, `pooled_direction` and `geometry`, one row a model and effect.
+    response, decoding, geometry : pandas.DataFrame
+        Of the functions of these names in `aesens.measure`, with the columns ``model``, ``pretrained`` and ``effect``.
     changes : pandas.DataFrame
         Rows of `aesens.measure.classification` with the change of ROC-AUC against no projection; the row
         ``projection == "all"`` is the mean over methods.
@@ -113,7 +113,7 @@ def verdicts(
     sources = {
         "C1": (response, "spearman", "spearman_low", "spearman_high"),
         "C2": (response, "jump", "jump_low", "jump_high"),
-        "C3": (direction, "r2", "low", "high"),
+        "C3": (decoding[decoding["instrument"] == "all"], "r2", "low", "high"),
         "C4": (geometry, "energy", "energy_low", "energy_high"),
         "C5": (forward[forward["projection"] == "all"], "change", "low", "high"),
         "C6": (forward[forward["projection"] == "npca"], "change", "low", "high"),

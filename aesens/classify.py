@@ -47,10 +47,20 @@ from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
 from aesens.logistic import COSTS, fit_logistic
+from aesens.parallel import each
 from aesens.progress import tqdm
 from aesens.statistics import holm, resample_weights
 
-__all__ = ["auc", "auc_change", "classify", "draw_training_clips", "grouped_folds", "metric_table", "metrics"]
+__all__ = [
+    "auc",
+    "auc_change",
+    "classifier_weights",
+    "classify",
+    "draw_training_clips",
+    "grouped_folds",
+    "metric_table",
+    "metrics",
+]
 
 #: What `metrics` returns, in order.
 METRICS = ("roc_auc", "average_precision", "precision", "recall", "f1", "accuracy")
@@ -372,6 +382,54 @@ def classify(
     )
 
 
+def classifier_weights(
+    clean: np.ndarray,
+    instruments: np.ndarray,
+    songs: np.ndarray,
+    train: np.ndarray,
+    *,
+    classes: Sequence[str] | None = None,
+    costs: Sequence[float] = COSTS,
+    n_splits: int = 3,
+    seed: int = 0,
+    n_jobs: int = 1,
+) -> dict[str, np.ndarray]:
+    """Weights of the instrument classifiers trained on clean clips, those of `classify` without a projection.
+
+    Parameters
+    ----------
+    clean : array_like, shape (clip, feature)
+    instruments, songs : array_like of str, shape (clip,)
+    train : array_like of bool, shape (clip,)
+    classes, costs, n_splits, seed, n_jobs
+        As in `classify`.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (feature,)
+        By instrument; the score grows along the weights.
+
+    Examples
+    --------
+    >>> instruments, songs = np.repeat(["flu", "pia"], 20), np.arange(40) // 2
+    >>> clean = np.random.default_rng(0).normal(size=(40, 3))
+    >>> clean[instruments == "pia", 1] += 5
+    >>> weights = classifier_weights(clean, instruments, songs, np.ones(40, bool))
+    >>> {name: int(np.abs(w).argmax()) for name, w in weights.items()}, bool(weights["pia"][1] > 0)
+    ({'flu': 1, 'pia': 1}, True)
+    """
+    clean, train = np.asarray(clean), np.asarray(train, bool)
+    instruments, songs = np.asarray(instruments).astype(str), np.asarray(songs).astype(str)
+    classes = [str(c) for c in (np.unique(instruments[train]) if classes is None else classes)]
+
+    def weights(name):
+        clips, labels = draw_training_clips(instruments, name, train, seed)
+        folds = grouped_folds(labels, songs[clips], n_splits, name)
+        return fit_logistic(clean[None, clips], labels, folds, costs=costs).coefficients[0, 0]
+
+    return dict(zip(classes, each(weights, classes, n_jobs), strict=True))
+
+
 def _score(embeddings, clips, random_strength, strengths, weights, intercepts):
     """Decision values (projection, case, instrument, clip) of the test clips, and the cases."""
     cases = [("clean", "clean", -1)]
@@ -532,33 +590,34 @@ def _by_song(songs, clips):
     return clips[first], (group == np.arange(len(unique))[:, None]).astype(float)
 
 
-def _wins(result, cases):
-    """For each instrument that has both classes, what its weighted AUCs over `cases` are made of.
+def _wins(result, cases, instrument):
+    """For one instrument, what its weighted AUCs over `cases` are made of; None if it has not both classes.
 
     With w_i the weight of clip i, AUC = sum w_i w_j M_ij / sum w_i w_j over positive i and negative j, where M_ij is 1
     if i scores above j and 1/2 if they tie. The cases share clips, hence M can be averaged over them; the clips of a
     song share a weight, hence M can be summed over pairs of songs: a small quadratic form for any number of cases.
 
-    Returns a list of (positive clip of each song, negative clip of each song, M (song, projection, song), number of
-    pairs (song, song)).
+    Returns (positive clip of each song, negative clip of each song, M (song, projection, song), number of pairs (song,
+    song)).
     """
-    score = result.score.values[:, cases]
+    score = result.score.values[:, cases, instrument]
     label, song = result.label.values, result.song.values
-    parts = []
-    for i, name in enumerate(result.instrument.values):
-        positive, negative = np.flatnonzero(label == name), np.flatnonzero(label != name)
-        if not len(positive) or not len(negative):
-            continue
-        own, own_songs = _by_song(song, positive)
-        other, other_songs = _by_song(song, negative)
-        wins = np.empty((len(own), len(score), len(other)))
-        for k in range(len(score)):
-            above = np.zeros((len(positive), len(negative)))
-            for values in score[k, :, i]:
-                above += np.sign(values[positive][:, None] - values[negative])
-            wins[:, k] = own_songs @ (0.5 + 0.5 / len(cases) * above) @ other_songs.T
-        parts.append((own, other, wins, np.outer(own_songs.sum(1), other_songs.sum(1))))
-    return parts
+    mine = label == result.instrument.values[instrument]
+    positive, negative = np.flatnonzero(mine), np.flatnonzero(~mine)
+    if not len(positive) or not len(negative):
+        return None
+    own, own_songs = _by_song(song, positive)
+    other, other_songs = _by_song(song, negative)
+    wins = np.empty((len(own), len(score), len(other)))
+    won = np.empty((len(positive), len(negative)), bool)
+    for k in range(len(score)):
+        # Wins and wins or ties, each counted half; few enough to count in two bytes.
+        above = np.zeros(won.shape, np.int16)
+        for values in score[k]:
+            for beats in (np.greater, np.greater_equal):
+                above += beats(values[positive][:, None], values[negative], out=won)
+        wins[:, k] = own_songs @ (0.5 / len(cases) * above) @ other_songs.T
+    return own, other, wins, np.outer(own_songs.sum(1), other_songs.sum(1))
 
 
 def _resampled_auc(parts, weights):
@@ -583,6 +642,7 @@ def auc_change(
     n_resamples: int = 5000,
     confidence: float = 0.95,
     seed: int = 0,
+    n_jobs: int = 1,
 ) -> pd.DataFrame:
     """ROC-AUC of each projection against no projection, with bootstrap intervals over test songs.
 
@@ -605,6 +665,8 @@ def auc_change(
         Level of the percentile intervals.
     seed : int
         Seed of the resamples.
+    n_jobs : int
+        Threads, as in `classify`.
 
     Returns
     -------
@@ -645,41 +707,47 @@ def auc_change(
     weights = np.concatenate([np.ones((1, clips)), resample_weights(result.song.values, n_resamples, seed)])
     tail = 50.0 * (1.0 - confidence)
     base = names.index(reference)
+    parts = [(key, i) for key in groups for i in range(result.sizes["instrument"])]
+    wins = each(lambda part: _wins(result, groups[part[0]], part[1]), parts, n_jobs)
+    of_group = {
+        key: [w for part, w in zip(parts, wins, strict=True) if part[0] == key and w] for key in groups
+    }
+    blocks = [(key, start) for key in groups for start in range(0, len(weights), _RESAMPLES)]
+    values = each(
+        lambda block: _resampled_auc(of_group[block[0]], weights[block[1] : block[1] + _RESAMPLES]),
+        blocks,
+        n_jobs,
+    )
     rows = []
-    with threadpool_limits(1):
-        for key, cases in groups.items():
-            wins = _wins(result, cases)
-            blocks = range(0, len(weights), _RESAMPLES)
-            value = np.concatenate([_resampled_auc(wins, weights[b : b + _RESAMPLES]) for b in blocks])
-            change = value - value[:, [base]]
-            # Rounding must not turn "the same ranking" into a change.
-            change[np.abs(change) < _ROUNDING] = 0.0
-            value, change = (
-                np.stack([x[:, part].mean(axis=1) for part in members], axis=1) for x in (value, change)
+    for key in groups:
+        value = np.concatenate([v for block, v in zip(blocks, values, strict=True) if block[0] == key])
+        change = value - value[:, [base]]
+        # Rounding must not turn "the same ranking" into a change.
+        change[np.abs(change) < _ROUNDING] = 0.0
+        value, change = (
+            np.stack([x[:, part].mean(axis=1) for part in members], axis=1) for x in (value, change)
+        )
+        for k, name in enumerate([*names, *(pooled or {})]):
+            drawn = np.stack([value[1:, k], change[1:, k]])
+            drawn = drawn[:, np.isfinite(drawn[0])]
+            low, high = (
+                np.percentile(drawn, [tail, 100.0 - tail], axis=1) if drawn.size else np.full((2, 2), np.nan)
             )
-            for k, name in enumerate([*names, *(pooled or {})]):
-                drawn = np.stack([value[1:, k], change[1:, k]])
-                drawn = drawn[:, np.isfinite(drawn[0])]
-                low, high = (
-                    np.percentile(drawn, [tail, 100.0 - tail], axis=1)
-                    if drawn.size
-                    else np.full((2, 2), np.nan)
-                )
-                rows.append(
-                    {
-                        "train": key[0],
-                        "test": key[1],
-                        "strength": key[2],
-                        "projection": name,
-                        "auc": value[0, k],
-                        "auc_low": low[0],
-                        "auc_high": high[0],
-                        "change": change[0, k],
-                        "change_low": low[1],
-                        "change_high": high[1],
-                        "p": np.nan if k == base or not drawn.size else _two_sided(drawn[1]),
-                    }
-                )
+            rows.append(
+                {
+                    "train": key[0],
+                    "test": key[1],
+                    "strength": key[2],
+                    "projection": name,
+                    "auc": value[0, k],
+                    "auc_low": low[0],
+                    "auc_high": high[0],
+                    "change": change[0, k],
+                    "change_low": low[1],
+                    "change_high": high[1],
+                    "p": np.nan if k == base or not drawn.size else _two_sided(drawn[1]),
+                }
+            )
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"].to_numpy())
     return table if by_strength else table.drop(columns="strength")

@@ -20,6 +20,7 @@ examples:
   ./run_all.sh demo --data my_recordings/        your own clips: a folder of class folders
   ./run_all.sh demo --check                      make the tables again and compare them with the committed ones
   ./run_all.sh paper --data IRMAS-TrainingData/  the study on IRMAS as you have it
+  ./run_all.sh paper --dry-run                   what that would compute, and how long it would take here
 """
 
 
@@ -77,6 +78,11 @@ def _run_parser(commands) -> None:
     )
     add("--out", metavar="PATH", help="folder of figures and tables; default: figures/PROFILE")
     add("--fresh", action="store_true", help="forget stored embeddings and results first")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="print what would be computed, what of it is stored already and the time it takes here; no more",
+    )
     add(
         "--keep-outputs",
         action="store_true",
@@ -184,6 +190,12 @@ def main(arguments: list[str] | None = None) -> int:
             from aesens import results
 
             return getattr(results, command)(**options)
+        if options.pop("dry_run"):
+            from aesens.plan import dry_run
+
+            fresh, *_ = (options.pop(name) for name in ("fresh", "only", "keep_outputs", "check"))
+            dry_run(options, fresh=fresh)
+            return 0
         if options["check"] is not None:
             from aesens.results import check
 
@@ -206,6 +218,7 @@ def main(arguments: list[str] | None = None) -> int:
         from aesens.weights import WeightsError
 
         known = RunError | ReportError | ModelError | ValueError | WeightsError | StoreError | ClusterError
+        known |= ConnectionError
         if not isinstance(error, known):
             raise
         print(f"error: {error}", file=sys.stderr)

@@ -175,6 +175,16 @@ def compare_runs(first: Path, second: Path, *, subset: bool = False) -> pd.DataF
     ------
     ValueError
         If a folder holds no table.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     for run, value in (("first", 0.5), ("second", 0.7)):
+    ...         (Path(place) / run).mkdir()
+    ...         pd.DataFrame({"value": [value]}).to_csv(Path(place) / run / "table.csv", index=False)
+    ...     compare_runs(Path(place) / "first", Path(place) / "second")["outcome"].tolist()
+    ['different']
     """
     found = [{path.stem: path for path in sorted(Path(folder).glob("*.csv"))} for folder in (first, second)]
     for folder, tables in zip((first, second), found, strict=True):

@@ -284,7 +284,8 @@ class GlobalReport:
     held_out_r2 : float
         Predictive R^2 of the target on those clips.
     null_in_sample, null_held_out, null_held_out_r2 : arrays, shape (permutation,)
-        The three numbers when the direction is fitted to strengths shuffled within each training clip.
+        The three numbers when the direction is fitted to strengths shuffled within each training clip; the first is
+        NaN where it was left out.
     p_held_out, p_held_out_r2 : float
         One-sided p-values of the held-out numbers.
     projections : array, shape (strength, test clip)
@@ -335,6 +336,7 @@ def global_direction_report(
     parameter: np.ndarray | None = None,
     n_permutations: int = 199,
     seed: int = 0,
+    in_sample_null: bool = True,
 ) -> GlobalReport:
     """Fit the global direction and judge it on the training clips, on held-out songs, and against chance.
 
@@ -352,6 +354,8 @@ def global_direction_report(
     n_permutations : int
         Refits for the null; 0 leaves it out.
     seed : int
+    in_sample_null : bool
+        Whether to compute the null of the in-sample number too: a ranking of all training rows for each refit.
 
     Returns
     -------
@@ -403,11 +407,9 @@ def global_direction_report(
         shuffle = shuffles[start : start + block].reshape(-1, len(labels))
         weights = solver.solve(target[shuffle].T)
         signed_null, sse_null, _ = held_out(weights)
-        null[:, start : start + block] = (
-            spearman_rows((rows @ weights).T, parameter[shuffle]) ** 2,
-            signed_null**2,
-            1.0 - sse_null.mean(axis=1) / sst,
-        )
+        null[1:, start : start + block] = signed_null**2, 1.0 - sse_null.mean(axis=1) / sst
+        if in_sample_null:
+            null[0, start : start + block] = spearman_rows((rows @ weights).T, parameter[shuffle]) ** 2
     held = float(signed[0] ** 2)
     return GlobalReport(
         direction=model.direction_,
@@ -698,6 +700,8 @@ class DecodingReport:
         1 - SSE/SST on the held-out clips.
     spearman : float
         Rank correlation of decoded and true target on those.
+    p_value : float
+        One-sided, of `r2`; NaN without permutations.
     alpha : float
         The chosen ridge penalty.
     inner_r2 : array, shape (alpha,)
@@ -705,15 +709,23 @@ class DecodingReport:
     sse, sst : arrays, shape (test clip,)
         Per-clip sums of squares, for a bootstrap over songs.
     predicted : array, shape (strength, test clip)
+    null_sse : array, shape (permutation,)
+        ``sse.sum()`` with the strengths shuffled within each training clip.
+    null_r2, null_spearman : arrays, shape (permutation,)
+        The two numbers then.
     """
 
     r2: float
     spearman: float
+    p_value: float
     alpha: float
     inner_r2: np.ndarray = field(repr=False)
     sse: np.ndarray = field(repr=False)
     sst: np.ndarray = field(repr=False)
     predicted: np.ndarray = field(repr=False)
+    null_sse: np.ndarray = field(repr=False)
+    null_r2: np.ndarray = field(repr=False)
+    null_spearman: np.ndarray = field(repr=False)
 
 
 def decode_strength(
@@ -722,6 +734,8 @@ def decode_strength(
     songs: np.ndarray | None = None,
     target: np.ndarray | None = None,
     relative_alphas: np.ndarray | None = None,
+    n_permutations: int = 0,
+    seed: int = 0,
 ) -> DecodingReport:
     """Decode strength from single embeddings with ridge regression, scored on held-out songs.
 
@@ -737,6 +751,9 @@ def decode_strength(
     relative_alphas : array, optional
         Candidate penalties in units of the mean variance per feature times the number of rows; by default 13 from
         1e-8 to 1e4.
+    n_permutations : int
+        Refits, at the chosen penalty, to strengths shuffled within each training clip.
+    seed : int
 
     Returns
     -------
@@ -747,7 +764,17 @@ def decode_strength(
     The penalty is the one with the smallest leave-one-song-out error on the training clips. It is exact and needs no
     refit: with H the smoother of all rows, the errors of a left-out block B are ``(I - H_BB)^-1 (y - H y)_B``. (The
     usual generalised cross-validation leaves out single rows, whose neighbours on the same trajectory give the
-    answer away.)
+    answer away.) The null fits the same to shuffled strengths, with the better of two estimators by the
+    same leave-one-song-out error: the ridge at that penalty, or the mean (R^2 and rank correlation 0).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> clips = rng.standard_normal((1, 60, 4))
+    >>> trajectories = clips + np.linspace(0, 1, 5)[:, None, None] * np.array([0.0, 20.0, 0.0, 0.0])
+    >>> report = decode_strength(trajectories[:, :40], trajectories[:, 40:], n_permutations=19)
+    >>> bool(report.r2 > 0.9), bool(np.median(report.null_r2) < 0.1), report.p_value
+    (True, True, 0.05)
     """
     train, _ = check_trajectories(train)
     test, _ = check_trajectories(test)
@@ -800,16 +827,44 @@ def decode_strength(
             sse[i] += (left_out**2).sum()
     # Of equal errors the larger penalty.
     best = len(sse) - 1 - int(np.argmin(sse[::-1]))
-    weights = v @ (np.sqrt(values) / (values + alphas[best]) * moments)
-    predicted = (test - mean) @ weights + target.mean()
+    gain = np.sqrt(values) / (values + alphas[best])
+    predicted = (test - mean) @ (v @ (gain * moments)) + target.mean()
     errors = ((target[:, None] - predicted) ** 2).sum(axis=0)
     sst = ((target - target.mean()) ** 2).sum()
+
+    truth, centred = np.repeat(target, test.shape[1]), target - target.mean()
+    test_rows = test.reshape(-1, n_features) - mean
+    null_sse, null_spearman = np.empty(n_permutations), np.empty(n_permutations)
+    shuffles = permute_within_clips(np.arange(n_strengths), n_clips, n_permutations, seed).astype(int)
+    shrink = values / (values + alphas[best])
+    block = max(1, 10_000_000 // max(n, len(test_rows)))
+    for start in range(0, n_permutations, block):
+        part = slice(start, start + block)
+        shuffled = centred[shuffles[part]].swapaxes(1, 2).reshape(-1, n).T
+        moments = u.T @ shuffled
+        residual = shuffled - u @ (shrink[:, None] * moments)
+        inner = np.zeros(residual.shape[1])
+        for first, last in zip(edges[:-1], edges[1:], strict=True):
+            smoother = (u[first:last] * shrink) @ u[first:last].T + 1.0 / n
+            inner += (np.linalg.solve(np.eye(last - first) - smoother, residual[first:last]) ** 2).sum(axis=0)
+        decoded = (test_rows @ (v @ (gain[:, None] * moments))).T
+        helps = inner < n_clips * sst
+        null_sse[part] = np.where(
+            helps, ((truth - target.mean() - decoded) ** 2).sum(axis=1), test.shape[1] * sst
+        )
+        null_spearman[part] = np.where(helps, spearman_rows(decoded, truth), 0.0)
+    r2 = float(1.0 - errors.mean() / sst)
+    null_r2 = 1.0 - null_sse / (test.shape[1] * sst)
     return DecodingReport(
-        r2=float(1.0 - errors.mean() / sst),
-        spearman=float(spearman_rows(predicted.ravel(), np.repeat(target, test.shape[1]))),
+        r2=r2,
+        spearman=float(spearman_rows(predicted.ravel(), truth)),
+        p_value=permutation_p_value(r2, null_r2) if n_permutations else np.nan,
         alpha=float(alphas[best]),
         inner_r2=1.0 - sse / (n_clips * sst),
         sse=errors,
         sst=np.full(test.shape[1], sst),
         predicted=predicted,
+        null_sse=null_sse,
+        null_r2=null_r2,
+        null_spearman=null_spearman,
     )

@@ -299,6 +299,14 @@ def register(entry: Effect) -> Effect:
     ------
     ValueError
         If the name is that of one of the package's effects, or a value of the grid is outside the limits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> half = Effect("half", lambda audio, rate, times: audio / 2**times, np.arange(1.0, 4.0), "Halving", "Times")
+    >>> register(half).title, effect("half").parameters(3).tolist()
+    ('Halving', [1.0, 2.0, 3.0])
+    >>> _ = EFFECTS.pop("half")
     """
     if entry.name in _SHIPPED:
         raise ValueError(f"an effect named {entry.name!r} is registered already; choose another name")
@@ -310,7 +318,13 @@ def register(entry: Effect) -> Effect:
 
 
 def effect(name: str) -> Effect:
-    """Return the effect registered under `name`; `ValueError` names the known ones otherwise."""
+    """Return the effect registered under `name`; `ValueError` names the known ones otherwise.
+
+    Examples
+    --------
+    >>> effect("lowpass").label
+    'Cutoff (kHz)'
+    """
     if name not in EFFECTS:
         raise ValueError(f"no effect named {name!r}; there are {', '.join(EFFECTS)}")
     return EFFECTS[name]

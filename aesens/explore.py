@@ -20,9 +20,18 @@ from aesens.trajectories import pca_layout
 
 __all__ = ["Explorer", "explore", "live"]
 
+# Paths of other clips that are drawn.
+_OTHERS = 200
+
 
 def live() -> bool:
-    """Whether a reader sits at this notebook, so that menus make sense."""
+    """Whether a reader sits at this notebook, so that menus make sense.
+
+    Examples
+    --------
+    >>> live()  # no one sits at a test
+    False
+    """
     if os.environ.get("AESENS_PLAIN_PROGRESS"):
         return False
     try:
@@ -49,6 +58,7 @@ class Explorer:
         self.study = study
         self.models, self.effects = list(study.models), list(study.effects)
         self.instruments = list(study.dataset.instruments)
+        self._layouts: dict[tuple[str, str], np.ndarray] = {}
 
     def clips(self, model: str, instrument: str) -> list[str]:
         """Clips of an instrument that a model has embedded."""
@@ -86,13 +96,16 @@ class Explorer:
         if not 0 <= strength <= len(sweep.parameters):
             raise ValueError(f"strength {strength} is not between 0 and {len(sweep.parameters)}")
         mine = sweep.clips.index.get_loc(clip)
-        points = pca_layout(np.concatenate([sweep.clean[None], sweep.trajectories]))
+        points = self._layout(sweep)
         distance = cosine_distance(sweep.clean, sweep.trajectories)[:, mine]
         figure, (plane, curve) = plt.subplots(1, 2, figsize=(WIDTH, 2.9), width_ratios=(3, 2))
-        for other in range(points.shape[1]):
-            plane.plot(*points[:, other].T, color="#DDDDDD", linewidth=0.6, zorder=1)
+        # Where the clean setting lies inside the sweep, the sweep does not start from the clean clip.
+        start = int(sweep.effect.identity_inside)
+        # Of thousands of clips some are enough to show where the others go.
+        for other in np.unique(np.linspace(0, points.shape[1] - 1, _OTHERS).astype(int)):
+            plane.plot(*points[start:, other].T, color="#DDDDDD", linewidth=0.6, zorder=1)
         path = points[:, mine]
-        plane.plot(*path.T, color="#555555", linewidth=1, zorder=2)
+        plane.plot(*path[start:].T, color="#555555", linewidth=1, zorder=2)
         colours = names.strength_colours(len(sweep.parameters))
         plane.scatter(*path[1:].T, color=colours, s=22, zorder=3)
         plane.scatter(*path[0], marker="*", color="#D55E00", s=90, zorder=4, label="Clean clip")
@@ -110,6 +123,13 @@ class Explorer:
             f"{sweep.title}: {names.instrument_title(sweep.clips.loc[clip, 'instrument'])}, {clip}"
         )
         return figure
+
+    def _layout(self, sweep) -> np.ndarray:
+        """Clean and effected clips on two principal components, (1 + strength, clip, 2), computed once."""
+        key = sweep.model, sweep.effect.name
+        if key not in self._layouts:
+            self._layouts[key] = pca_layout(np.concatenate([sweep.clean[None], sweep.trajectories]))
+        return self._layouts[key]
 
     def sound(self, model: str, effect_name: str, clip: str, strength: int):
         """A player of the clip at a strength; the clean clip at 0."""
@@ -143,7 +163,7 @@ def explore(study):
     """
     explorer = Explorer(study)
     if not live():
-        model, name = explorer.models[-1], explorer.effects[0]
+        model, name = explorer.models[-1], explorer.effects[-1]
         clip = explorer.clips(model, explorer.instruments[0])[0]
         explorer.show(model, name, clip, len(explorer.strengths(model, name)) - 1)
         return None
@@ -165,7 +185,7 @@ def _menus(explorer: Explorer):
     )
     view = widgets.Output()
 
-    def refill(_=None):
+    def refill():
         entries = explorer.clips(model.value, instrument.value)
         if list(clip.options) != entries or clip.value is None:
             clip.options = entries
@@ -175,20 +195,28 @@ def _menus(explorer: Explorer):
         strength.options = [(title, place) for place, title in enumerate(titles)]
         strength.value = at
 
-    def redraw(_=None):
-        if clip.value is None or strength.value >= len(explorer.strengths(model.value, kind.value)):
+    filling = False
+
+    def chosen(_=None):
+        # Filling a menu changes its value, which is no choice of the reader's and draws nothing.
+        nonlocal filling
+        if filling:
+            return
+        filling = True
+        try:
+            refill()
+        finally:
+            filling = False
+        if clip.value is None:
             return
         view.clear_output(wait=True)
         with view:
             figure = explorer.figure(model.value, kind.value, clip.value, strength.value)
             display(_picture(figure), explorer.sound(model.value, kind.value, clip.value, strength.value))
 
-    refill()
-    for control in (model, kind, instrument):
-        control.observe(refill, names="value")
-    for control in (model, kind, clip, strength):
-        control.observe(redraw, names="value")
-    redraw()
+    for control in (model, kind, instrument, clip, strength):
+        control.observe(chosen, names="value")
+    chosen()
     controls = widgets.VBox([model, kind, instrument, clip, strength])
     return widgets.VBox([controls, view])
 

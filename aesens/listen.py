@@ -63,6 +63,13 @@ def sweep_versions(kind: Effect, audio: np.ndarray, sample_rate: int, n: int) ->
     Returns
     -------
     list of (str, np.ndarray)
+
+    Examples
+    --------
+    >>> from aesens.effects import effect
+    >>> noise = np.random.default_rng(0).standard_normal((1, 4410)).astype(np.float32)
+    >>> [title for title, _ in sweep_versions(effect("gain"), noise, 44100, n=2)]
+    ['Clean', 'Gain -40 dB', 'Gain 5 dB']
     """
     unit = f" {kind.unit}" if kind.unit else ""
     return [("Clean", audio)] + [
@@ -83,6 +90,14 @@ def effect_levels(kind: Effect, audio: np.ndarray, sample_rate: int) -> pd.DataF
     -------
     pandas.DataFrame
         Columns ``effect``, ``parameter``, ``level_db`` and ``change_db``, both relative to the clean clip.
+
+    Examples
+    --------
+    >>> from aesens.effects import effect
+    >>> noise = np.random.default_rng(0).standard_normal((1, 4410)).astype(np.float32)
+    >>> levels = effect_levels(effect("gain"), noise, 44100)
+    >>> bool(np.allclose(levels["level_db"], levels["parameter"], atol=0.01))
+    True
     """
     energy = float(np.square(audio, dtype=float).sum())
     rows = []

@@ -1,42 +1,58 @@
 """What the study measures of one sweep, as tidy tables.
 
-Each function takes an `aesens.study.EffectSweep` (any object with its attributes does) and settings, calls the analysis
+Each function takes an `aesens.sweep.EffectSweep` (any object with its attributes does) and settings, calls the analysis
 modules and returns a DataFrame without the columns that name the model and effect; `aesens.study.Study.collect` adds
 those. Nothing here reads or writes a file, and every random draw is seeded by an argument.
+
+Conventions: where there is a p-value, the size of the effect stands beside it, and ``above_null`` says how far it lies
+above the mean of its permutation null. `jobs` is a number of threads, on which no result depends. `fitted` is what
+`fitted_subspaces` returns, for callers who need it for several measures.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import chain
+
 import numpy as np
 import pandas as pd
+from scipy.special import gammaln
 
 from aesens import directions, projections, sensitivity, trajectories
-from aesens.classify import auc_change, classify, metric_table
+from aesens.classify import auc_change, classifier_weights, classify, metric_table
 from aesens.data import sort_instruments
-from aesens.statistics import bootstrap_songs, holm
+from aesens.parallel import each
+from aesens.statistics import bootstrap_songs, holm, permutation_p_value
 
 __all__ = [
+    "agreement",
     "classification",
+    "classifier_cosines",
     "clean_classification",
+    "decoding",
     "direction_points",
     "direction_vectors",
     "distances",
+    "fitted_subspaces",
     "geometry",
     "global_directions",
     "layout",
     "method_cosines",
-    "pooled_direction",
     "projected",
+    "random_cosine",
     "response",
     "samplewise",
     "spectra",
 ]
 
+#: Name of the row of all instruments together.
+POOLED = "all"
+
 # Projections of one dimension whose directions are compared with one another.
 _ONE_DIMENSIONAL = ("lda", "average", "pca", "npca", "cca", "random")
 
 
-def distances(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
+def distances(sweep, *, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
     """Distance of the effected from the clean clips at each strength.
 
     Parameters
@@ -44,7 +60,7 @@ def distances(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
     sweep : EffectSweep
     resamples : int
         Bootstrap resamples over songs.
-    seed : int
+    seed, jobs : int
 
     Returns
     -------
@@ -62,45 +78,53 @@ def distances(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
     for name, values in by_clip.items():
         interval = bootstrap_songs(values.T, sweep.songs, resamples, seed=seed)
         parts.append(pd.DataFrame({**base, "measure": name, **interval._asdict()}))
-    floor = np.median(sensitivity.frechet_floor(sweep.clean, sweep.songs, seed=seed))
-    curve = sensitivity.frechet_curve(sweep.clean, sweep.trajectories) / floor
+    floor = np.median(sensitivity.frechet_floor(sweep.clean, sweep.songs, seed=seed, jobs=jobs))
+    curve = sensitivity.frechet_curve(sweep.clean, sweep.trajectories, jobs) / floor
     parts.append(pd.DataFrame({**base, "measure": "frechet", "estimate": curve}))
     return pd.concat(parts, ignore_index=True).rename(columns={"estimate": "value"})
 
 
-def response(sweep, *, permutations: int, resamples: int, seed: int) -> pd.DataFrame:
+def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
     """Whether the distance grows with strength, and whether it grows in jumps.
 
     Parameters
     ----------
     sweep : EffectSweep
-    permutations, resamples, seed : int
+    permutations, resamples, seed, jobs : int
 
     Returns
     -------
     pandas.DataFrame
         One row: mean Spearman and Kendall correlations of the cosine distance with the departure from the identity,
-        the former with its interval, the 95 % quantile of its permutation null and p-value (a clip that never moves
-        counts with a correlation of 0: its distance does not grow); medians over clips of the longest step and the
-        onset jump in units of the median step; ``jump``, the median over clips of the longest step or onset in units of
-        the median step or of its longer neighbour, whichever is longer, with its interval.
+        the former with its interval, the 95 % quantile of its permutation null, its distance from the null's mean
+        (``above_null``) and p-value (a clip that never moves counts with a correlation of 0: its distance does not
+        grow); medians over clips of the longest step and the onset jump in units of the median step; ``jump``, with its
+        interval.
 
     Notes
     -----
-    A path whose steps grow smoothly, each twice the one before, has a longest step far above the median, but no jump:
-    hence the neighbours. ``jump`` is at least 1, the value of a clip that never moves, and at most 1e6, where nothing
-    else moves.
+    ``jump`` is the median over clips of `aesens.sensitivity.jump_ratio`, in which smooth acceleration is no jump.
     """
     distance = sensitivity.cosine_distance(sweep.clean, sweep.trajectories)
     order = sweep.effect.departure(sweep.parameters)
-    clips = sensitivity.monotonicity(distance, order).fillna(0.0)
-    spearman = bootstrap_songs(clips["spearman"].to_numpy(), sweep.songs, resamples, seed=seed)
-    _, null, p_value = sensitivity.monotonicity_null(distance, order, permutations, seed)
-    steps = sensitivity.discontinuity(sweep.trajectories, sweep.clean, sweep.effect.identity_inside)
-    jump = _jump(sweep)
-    interval = bootstrap_songs(
-        lambda clip: np.median(jump[clip]), sweep.songs, resamples, seed=seed, by="indices"
-    )
+    paths = sweep.trajectories, sweep.clean, sweep.effect.identity_inside
+
+    def growth():
+        clips = sensitivity.monotonicity(distance, order).fillna(0.0)
+        return clips, bootstrap_songs(clips["spearman"].to_numpy(), sweep.songs, resamples, seed=seed)
+
+    def jumps():
+        jump = sensitivity.jump_ratio(*paths)
+        interval = bootstrap_songs(
+            lambda clip: np.median(jump[clip]), sweep.songs, resamples, seed=seed, by="indices"
+        )
+        return sensitivity.discontinuity(*paths), interval
+
+    def chance():
+        return sensitivity.monotonicity_null(distance, order, permutations, seed)
+
+    parts = each(lambda part: part(), (chance, jumps, growth), jobs)
+    (_, null, p_value), (steps, interval), (clips, spearman) = parts
     return pd.DataFrame(
         [
             {
@@ -108,6 +132,7 @@ def response(sweep, *, permutations: int, resamples: int, seed: int) -> pd.DataF
                 "spearman_low": spearman.low,
                 "spearman_high": spearman.high,
                 "spearman_null": np.quantile(null, 0.95),
+                "above_null": spearman.estimate - null.mean(),
                 "p": p_value,
                 "kendall": clips["kendall"].mean(),
                 "largest_step": steps["largest_over_median"].median(),
@@ -118,20 +143,6 @@ def response(sweep, *, permutations: int, resamples: int, seed: int) -> pd.DataF
             }
         ]
     )
-
-
-def _jump(sweep) -> np.ndarray:
-    """Longest step of each clip in units of its median step or its longer neighbour, the onset counted as a step."""
-    points = [sweep.clean, *sweep.trajectories]
-    pairs = zip(points[:-1], points[1:], strict=True)
-    steps = np.stack([np.linalg.norm(after.astype(float) - before, axis=-1) for before, after in pairs])
-    typical = np.median(steps[1:], axis=0)
-    if sweep.effect.identity_inside:
-        steps = steps[1:]
-    around = np.pad(steps, ((1, 1), (0, 0)))
-    beside = np.maximum(np.maximum(around[:-2], around[2:]), typical)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.fmin(np.nan_to_num(steps / beside, nan=1.0).max(axis=0), 1e6)
 
 
 def _picture_clips(sweep, n: int) -> np.ndarray:
@@ -195,36 +206,40 @@ def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataF
         where there is a split, the share of the test songs' displacement energy in the best 1, 3, ... dimensions of
         the training songs, the one for `subspace` with its interval over songs.
     """
-    moved = sweep.displacements
+    train, test = sweep.train, sweep.test
+    sides = [side for side in (train, ~train) if side.any()]
+    parts = [
+        trajectories.displacement_scatter(sweep.trajectories[:, side], sweep.clean[side]) for side in sides
+    ]
+    spectrum = (parts[0] + parts[1] if len(parts) > 1 else parts[0]).spectrum()
     row = {
         "path_over_chord": pd.Series(trajectories.path_over_chord(sweep.trajectories)).median(),
-        "participation_ratio": trajectories.participation_ratio(moved),
-        "components_90": trajectories.components_for(moved, 0.9),
+        "participation_ratio": trajectories.spectrum_dimension(spectrum),
+        "components_90": trajectories.spectrum_components(spectrum, 0.9),
     }
-    if sweep.train.any() and sweep.test.any():
-        basis = trajectories.leading_directions(moved[:, sweep.train], 20)
-        captured = np.square(moved[:, sweep.test] @ basis.T).sum(axis=0)
-        energy = np.square(moved[:, sweep.test]).sum(axis=(0, 2))
+    if train.any() and test.any():
+        captured, energy = trajectories.energy_along(
+            sweep.trajectories[:, test], sweep.clean[test], parts[0].leading(20)
+        )
         held = captured[:, :subspace].sum(axis=1)
-        songs = sweep.songs[sweep.test]
         # Where nothing moves, the share is undefined.
         with np.errstate(invalid="ignore"):
             for k in (1, 3, 10, 20):
                 row[f"energy_{k}"] = captured[:, :k].sum() / energy.sum()
             share = bootstrap_songs(
-                lambda weights: (weights @ held) / (weights @ energy), songs, resamples, seed=seed
+                lambda weights: (weights @ held) / (weights @ energy), sweep.songs[test], resamples, seed=seed
             )
         row |= {"energy": share.estimate, "energy_low": share.low, "energy_high": share.high}
     return pd.DataFrame([row])
 
 
-def samplewise(sweep, *, permutations: int, seed: int) -> pd.DataFrame:
+def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.DataFrame:
     """Fit of the sample-wise directions: in-sample, held out, under the null, and on noise.
 
     Parameters
     ----------
     sweep : EffectSweep
-    permutations, seed : int
+    permutations, seed, jobs : int
 
     Returns
     -------
@@ -232,12 +247,21 @@ def samplewise(sweep, *, permutations: int, seed: int) -> pd.DataFrame:
         Columns ``clip``, ``kind`` (``in-sample``, ``held-out``, ``null``, ``noise in-sample``, ``noise held-out``) and
         ``value``. The noise is white, of the same shape as the trajectories.
     """
-    noise = np.random.default_rng(seed).standard_normal(sweep.trajectories.shape).astype(np.float32)
-    parts = []
-    for prefix, values in (("", sweep.trajectories), ("noise ", noise)):
-        report = directions.samplewise_report(
-            values, n_permutations=0 if prefix else permutations, seed=seed, parameter=sweep.parameters
+    rng = np.random.default_rng(seed)
+    noise = np.empty(sweep.trajectories.shape, np.float32)
+    for strength in noise:
+        strength[:] = rng.standard_normal(strength.shape)
+
+    def report_of(prefix):
+        return directions.samplewise_report(
+            noise if prefix else sweep.trajectories,
+            n_permutations=0 if prefix else permutations,
+            seed=seed,
+            parameter=sweep.parameters,
         )
+
+    prefixes, parts = ("", "noise "), []
+    for prefix, report in zip(prefixes, each(report_of, prefixes, jobs), strict=True):
         columns = {"in-sample": report.clips["in_sample"], "held-out": report.clips["held_out_r2"]}
         if not prefix:
             # One draw a clip: its spread is then that of single clips, as the data's is.
@@ -249,14 +273,14 @@ def samplewise(sweep, *, permutations: int, seed: int) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def spectra(sweep, *, seed: int) -> pd.DataFrame:
+def spectra(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
     """Normalised singular values of sample-wise directions, clean embeddings and random unit vectors.
 
     Parameters
     ----------
     sweep : EffectSweep
         Its training clips are used; all clips where there is no split.
-    seed : int
+    seed, jobs : int
 
     Returns
     -------
@@ -266,15 +290,13 @@ def spectra(sweep, *, seed: int) -> pd.DataFrame:
     chosen = sweep.train if sweep.train.any() else np.ones(len(sweep.clips), bool)
     found = directions.samplewise_directions(sweep.trajectories[:, chosen])
     noise = np.random.default_rng(seed).standard_normal(found.shape)
-    stacks = {
-        "directions": directions.singular_spectrum(found),
-        "clean": directions.singular_spectrum(sweep.clean[chosen], centred=True),
-        "random": directions.singular_spectrum(noise / np.linalg.norm(noise, axis=1, keepdims=True)),
-    }
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    stacks = {"directions": found, "clean": sweep.clean[chosen], "random": noise}
+    values = each(lambda kind: directions.singular_spectrum(stacks[kind], kind == "clean"), stacks, jobs)
     return pd.concat(
         [
             pd.DataFrame({"kind": kind, "rank": np.arange(1, len(s) + 1), "value": s})
-            for kind, s in stacks.items()
+            for kind, s in zip(stacks, values, strict=True)
         ],
         ignore_index=True,
     )
@@ -285,63 +307,69 @@ def _instruments(sweep):
     for code in sort_instruments(sweep.instruments):
         mine = sweep.instruments == code
         if (mine & sweep.train).any() and (mine & sweep.test).any():
-            yield code, mine & sweep.train, mine & sweep.test
+            yield str(code), mine & sweep.train, mine & sweep.test
 
 
-def global_directions(sweep, *, permutations: int, seed: int) -> pd.DataFrame:
+def global_directions(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.DataFrame:
     """Global CCA direction of each instrument, in-sample and on held-out songs.
 
     Parameters
     ----------
     sweep : EffectSweep
-    permutations, seed : int
+    permutations, seed, jobs : int
 
     Returns
     -------
     pandas.DataFrame
         One row an instrument: squared Spearman correlations ``in_sample`` and ``held_out``, the 95 % quantile of the
-        latter's null, the predictive ``held_out_r2``, p-value, and whether it is below 0.05 after Holm's correction
-        over the instruments.
+        latter's null and the distance from the null's mean, the predictive ``held_out_r2``, p-value, and whether it is
+        below 0.05 after Holm's correction over the instruments.
     """
-    rows = []
-    for code, train, test in _instruments(sweep):
+
+    def row(side):
+        code, train, test = side
         report = directions.global_direction_report(
             sweep.trajectories[:, train],
             sweep.trajectories[:, test],
             parameter=sweep.parameters,
             n_permutations=permutations,
             seed=seed,
+            in_sample_null=False,
         )
-        rows.append(
-            {
-                "instrument": code,
-                "train_songs": len(set(sweep.songs[train])),
-                "test_songs": len(set(sweep.songs[test])),
-                "in_sample": report.in_sample,
-                "held_out": report.held_out,
-                "null": np.quantile(report.null_held_out, 0.95),
-                "held_out_r2": report.held_out_r2,
-                "p": report.p_held_out,
-            }
-        )
-    table = pd.DataFrame(rows)
+        return {
+            "instrument": code,
+            "train_songs": len(set(sweep.songs[train])),
+            "test_songs": len(set(sweep.songs[test])),
+            "in_sample": report.in_sample,
+            "held_out": report.held_out,
+            "null": np.quantile(report.null_held_out, 0.95),
+            "above_null": report.held_out - report.null_held_out.mean(),
+            "held_out_r2": report.held_out_r2,
+            "p": report.p_held_out,
+        }
+
+    table = pd.DataFrame(each(row, _instruments(sweep), jobs))
     table["significant"] = holm(table["p"].to_numpy()) < 0.05
     return table
 
 
-def pooled_direction(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
-    """How well one direction an instrument predicts strength on held-out songs, all instruments together.
+def decoding(sweep, *, permutations: int, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
+    """How well strength is decoded linearly from single embeddings of held-out songs.
 
     Parameters
     ----------
     sweep : EffectSweep
-    resamples, seed : int
+    permutations, resamples, seed, jobs : int
 
     Returns
     -------
     pandas.DataFrame
-        One row: ``r2``, ``low``, ``high`` (95 %, over test songs) of the ridge-regression directions, and ``cca_r2`` of
-        the global CCA directions.
+        One row an instrument, whose ridge regression is fitted on its training clips, and a last one
+        (``instrument == "all"``) of the same regressions with their test clips pooled: ``test_songs``, ``r2`` with
+        ``low`` and ``high`` (95 %, over test songs), ``spearman`` of decoded and true strength (the instruments' mean
+        in the last row), ``r2_null`` and ``spearman_null``, the 95 % quantiles of their permutation nulls,
+        ``above_null`` (R^2 less the mean of its null), ``p``, and ``significant``, whether the instrument's is below
+        0.05 after Holm's correction over the instruments (of the last row, whether its only one is).
 
     Notes
     -----
@@ -349,21 +377,56 @@ def pooled_direction(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
     features the CCA fits every wiggle of the training trajectories, and its R^2 on other songs falls far below zero
     even where all clips move along one line in unequal steps. The ridge penalty, chosen by leaving out training songs,
     is what a direction is worth on songs that it has not seen.
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> table = decoding(synthetic_sweep("line"), permutations=19, resamples=50, seed=0)
+    >>> table["instrument"].tolist(), bool(table["r2"].min() > 0.8), table["p"].tolist()
+    (['cel', 'cla', 'flu', 'all'], True, [0.05, 0.05, 0.05, 0.05])
     """
-    errors, totals, plain, songs = [], [], [], []
-    for _, train, test in _instruments(sweep):
+    sides = list(_instruments(sweep))
+
+    def report_of(side):
+        _, train, test = side
         both = sweep.trajectories[:, train], sweep.trajectories[:, test]
-        report = directions.decode_strength(*both, sweep.songs[train])
-        errors.append(report.sse)
-        totals.append(report.sst)
-        plain.append(directions.global_direction_report(*both, n_permutations=0).sse)
-        songs.append(sweep.songs[test])
-    error, total = np.concatenate(errors), np.concatenate(totals)
+        return directions.decode_strength(*both, sweep.songs[train], n_permutations=permutations, seed=seed)
+
+    reports = each(report_of, sides, jobs)
+    joined = {name: np.concatenate([getattr(r, name) for r in reports]) for name in ("sse", "sst")}
+    whole = {
+        "null_r2": 1 - np.sum([r.null_sse for r in reports], axis=0) / joined["sst"].sum(),
+        "null_spearman": np.mean([r.null_spearman for r in reports], axis=0),
+        "spearman": np.mean([r.spearman for r in reports]),
+    }
+    parts = [
+        (code, sweep.songs[test], vars(report))
+        for (code, _, test), report in zip(sides, reports, strict=True)
+    ]
+    parts.append((POOLED, np.concatenate([songs for _, songs, _ in parts]), joined | whole))
+    table = pd.DataFrame(_decoding_row(name, songs, found, resamples, seed) for name, songs, found in parts)
+    corrected = np.append(holm(table["p"].to_numpy()[:-1]), table["p"].iloc[-1])
+    return table.assign(significant=corrected < 0.05)
+
+
+def _decoding_row(name, songs, found, resamples, seed):
+    error, total = found["sse"], found["sst"]
     r2 = bootstrap_songs(
-        lambda weights: 1 - (weights @ error) / (weights @ total), np.concatenate(songs), resamples, seed=seed
+        lambda weights: 1 - (weights @ error) / (weights @ total), songs, resamples, seed=seed
     )
-    cca = 1 - np.concatenate(plain).sum() / total.sum()
-    return pd.DataFrame([{"r2": r2.estimate, "low": r2.low, "high": r2.high, "cca_r2": cca}])
+    null, draws = found["null_r2"], len(found["null_r2"])
+    return {
+        "instrument": name,
+        "test_songs": len(set(songs)),
+        "r2": r2.estimate,
+        "low": r2.low,
+        "high": r2.high,
+        "spearman": found["spearman"],
+        "r2_null": np.quantile(null, 0.95) if draws else np.nan,
+        "spearman_null": np.quantile(found["null_spearman"], 0.95) if draws else np.nan,
+        "above_null": r2.estimate - null.mean() if draws else np.nan,
+        "p": permutation_p_value(r2.estimate, null) if draws else np.nan,
+    }
 
 
 def direction_points(sweep, *, instrument: str) -> pd.DataFrame:
@@ -393,26 +456,74 @@ def direction_points(sweep, *, instrument: str) -> pd.DataFrame:
     )
 
 
-def direction_vectors(sweep) -> dict[str, np.ndarray]:
+def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, np.ndarray]]:
+    """Every projection of every instrument, fitted on the instrument's training clips.
+
+    Parameters
+    ----------
+    sweep : EffectSweep
+    seed : int
+        Of the random controls.
+    jobs : int
+
+    Returns
+    -------
+    dict of dict of np.ndarray, shape (k, feature)
+        Orthonormal rows by projection and instrument.
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> fitted = fitted_subspaces(synthetic_sweep("line"), seed=0)
+    >>> {code: rows.shape for code, rows in fitted["pca"].items()}
+    {'cel': (1, 48), 'cla': (1, 48), 'flu': (1, 48)}
+    """
+    sides = list(_instruments(sweep))
+    found = each(
+        lambda side: projections.fit_all(sweep.trajectories[:, side[1]], sweep.clean[side[1]], seed=seed),
+        sides,
+        jobs,
+    )
+    codes = [code for code, _, _ in sides]
+    return {
+        name: {code: rows[name] for code, rows in zip(codes, found, strict=True)}
+        for name in dict.fromkeys(chain.from_iterable(found))
+    }
+
+
+def direction_vectors(sweep, *, fitted: Mapping | None = None) -> dict[str, np.ndarray]:
     """Global CCA direction of each instrument, fitted on training clips.
+
+    Parameters
+    ----------
+    sweep : EffectSweep
+    fitted : mapping, optional
+        Of `fitted_subspaces`.
 
     Returns
     -------
     dict of str to np.ndarray, shape (feature,)
+        Unit vectors; zero where nothing moves.
     """
+    if fitted is not None:
+        nothing = np.zeros(sweep.clean.shape[1])
+        return {code: rows[0] if len(rows) else nothing for code, rows in fitted["cca"].items()}
     return {
         code: directions.GlobalCCA().fit(sweep.trajectories[:, train]).direction_
         for code, train, _ in _instruments(sweep)
     }
 
 
-def projected(sweep, *, seed: int) -> pd.DataFrame:
+def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1) -> pd.DataFrame:
     """Dimension of each projection and what it removes on test songs.
 
     Parameters
     ----------
     sweep : EffectSweep
     seed : int
+    fitted : mapping, optional
+        Of `fitted_subspaces` with the same seed.
+    jobs : int
 
     Returns
     -------
@@ -420,64 +531,200 @@ def projected(sweep, *, seed: int) -> pd.DataFrame:
         Columns ``instrument``, ``projection``, ``dimension``, ``effect_removed`` (share of the displacement energy of
         the instrument's test clips) and ``clean_removed`` (share of the variance between all clean test clips).
     """
+    fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
     clean = sweep.clean[sweep.test] - sweep.clean[sweep.test].mean(axis=0)
-    rows = []
-    for code, train, test in _instruments(sweep):
-        moved = sweep.displacements[:, test].reshape(-1, sweep.clean.shape[1])
+    variance = np.square(clean).sum()
+
+    def rows(side):
+        code, _, test = side
+        moved = (sweep.trajectories[:, test] - sweep.clean[test]).reshape(-1, clean.shape[1])
         energy = np.square(moved).sum() or np.nan
-        found = projections.fit_all(sweep.trajectories[:, train], sweep.clean[train], seed=seed)
-        for name, basis in found.items():
-            if name == "none":
-                continue
-            rows.append(
-                {
-                    "instrument": code,
-                    "projection": name,
-                    "dimension": len(basis),
-                    "effect_removed": np.square(moved @ basis.T).sum() / energy,
-                    "clean_removed": np.square(clean @ basis.T).sum() / np.square(clean).sum(),
-                }
-            )
-    return pd.DataFrame(rows)
+        return [
+            {
+                "instrument": code,
+                "projection": name,
+                "dimension": len(found[code]),
+                "effect_removed": np.square(moved @ found[code].T).sum() / energy,
+                "clean_removed": np.square(clean @ found[code].T).sum() / variance,
+            }
+            for name, found in fitted.items()
+            if name != "none"
+        ]
+
+    return pd.DataFrame(chain.from_iterable(each(rows, _instruments(sweep), jobs)))
 
 
-def method_cosines(sweep, *, seed: int) -> pd.DataFrame:
+def _one_dimensional(fitted) -> list[str]:
+    """Methods that find one direction, those of the user's own included, the random control last."""
+    own = [name for name in projections.added_names() if name in fitted]
+    single = [name for name in own if all(len(rows) <= 1 for rows in fitted[name].values())]
+    return [name for name in (*_ONE_DIMENSIONAL[:-1], *single, _ONE_DIMENSIONAL[-1]) if name in fitted]
+
+
+def _stacked(fitted, methods, code) -> np.ndarray:
+    """Directions (method, feature) of one instrument; NaN for a method that finds none, because nothing moves."""
+    found = [fitted[name][code] for name in methods]
+    nothing = np.full((1, found[0].shape[1]), np.nan)
+    return np.concatenate([rows if len(rows) else nothing for rows in found])
+
+
+def method_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1) -> pd.DataFrame:
     """Absolute cosine between the directions of the one-dimensional methods, averaged over instruments.
+
+    Methods that were registered from outside the package and find one direction are among them.
 
     Parameters
     ----------
     sweep : EffectSweep
     seed : int
+    fitted : mapping, optional
+        Of `fitted_subspaces` with the same seed.
+    jobs : int
 
     Returns
     -------
     pandas.DataFrame
         Columns ``first``, ``second``, ``cosine``.
     """
-    total, count = 0.0, 0
-    for _, train, _ in _instruments(sweep):
-        found = projections.fit_all(
-            sweep.trajectories[:, train], sweep.clean[train], _ONE_DIMENSIONAL, seed=seed
-        )
-        # A method that finds no direction, because nothing moves, has no cosine.
-        nothing = np.full((1, sweep.clean.shape[1]), np.nan)
-        stacked = np.concatenate([found[name] if len(found[name]) else nothing for name in _ONE_DIMENSIONAL])
-        total, count = total + np.abs(directions.cosine_between(stacked, stacked)), count + 1
-    first, second = np.meshgrid(_ONE_DIMENSIONAL, _ONE_DIMENSIONAL, indexing="ij")
-    return pd.DataFrame({"first": first.ravel(), "second": second.ravel(), "cosine": (total / count).ravel()})
+    fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
+    methods = _one_dimensional(fitted)
+    stacks = [_stacked(fitted, methods, code) for code in fitted[methods[0]]]
+    cosine = np.mean([np.abs(directions.cosine_between(x, x)) for x in stacks], axis=0)
+    first, second = np.meshgrid(methods, methods, indexing="ij")
+    return pd.DataFrame({"first": first.ravel(), "second": second.ravel(), "cosine": cosine.ravel()})
 
 
-def _subspaces(sweep, seed):
-    """Projections of each instrument, fitted on its training clips: name -> instrument -> rows."""
-    fitted = {
-        code: projections.fit_all(sweep.trajectories[:, train], sweep.clean[train], seed=seed)
-        for code, train, _ in _instruments(sweep)
+def _classifiers(sweep, seed, jobs) -> dict[str, np.ndarray]:
+    """Weights of each instrument's classifier of clean clips."""
+    classes = [code for code, _, _ in _instruments(sweep)]
+    return classifier_weights(
+        sweep.clean, sweep.instruments, sweep.songs, sweep.train, classes=classes, seed=seed, n_jobs=jobs
+    )
+
+
+def random_cosine(features: int) -> float:
+    r"""Mean absolute cosine of two random directions.
+
+    Parameters
+    ----------
+    features : int
+        Dimensions of the space.
+
+    Returns
+    -------
+    float
+        :math:`\Gamma(D/2) / (\sqrt\pi\, \Gamma((D+1)/2))`, about :math:`\sqrt{2 / (\pi D)}`.
+
+    Examples
+    --------
+    >>> round(random_cosine(2), 3), round(random_cosine(512), 4)
+    (0.637, 0.0353)
+    """
+    return float(np.exp(gammaln(features / 2) - gammaln((features + 1) / 2)) / np.sqrt(np.pi))
+
+
+def classifier_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1) -> pd.DataFrame:
+    """Absolute cosine between an instrument's effect directions and the weights of its own classifier.
+
+    Parameters
+    ----------
+    sweep : EffectSweep
+    seed : int
+    fitted : mapping, optional
+        Of `fitted_subspaces` with the same seed.
+    jobs : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``instrument``, ``projection`` (the one-dimensional methods and the random control), ``cosine`` with the
+        weights of the instrument's logistic regression on clean training clips, and ``expected``, what a random
+        direction has on average.
+
+    Notes
+    -----
+    Removing a direction takes from a classifier's score what its weights have along it, so that a direction at right
+    angles to the weights can neither disturb that classifier nor help it.
+
+    Examples
+    --------
+    An effect along the line on which the instruments stand, and one across it:
+
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> for kind in ("carrier", "line"):
+    ...     table = classifier_cosines(synthetic_sweep(kind), seed=0)
+    ...     print(kind, bool(table[table["projection"] == "average"]["cosine"].max() > 0.5))
+    carrier True
+    line False
+    """
+    fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
+    expected = random_cosine(sweep.clean.shape[1])
+    methods, rows = _one_dimensional(fitted), []
+    for code, weights in _classifiers(sweep, seed, jobs).items():
+        cosines = np.abs(directions.cosine_between(_stacked(fitted, methods, code), weights))
+        rows += [
+            {"instrument": code, "projection": name, "cosine": cosine, "expected": expected}
+            for name, cosine in zip(methods, cosines, strict=True)
+        ]
+    return pd.DataFrame(rows)
+
+
+def agreement(sweeps, *, seed: int, vectors=direction_vectors, jobs: int = 1) -> dict[str, float]:
+    """How alike the global CCA directions of one model are, and how they lie to its instrument classifiers.
+
+    Parameters
+    ----------
+    sweeps : iterable of EffectSweep
+        One an effect, all of the same clips.
+    seed : int
+    vectors : callable
+        Gives the directions of a sweep by instrument.
+    jobs : int
+
+    Returns
+    -------
+    dict
+        Means of absolute cosines: ``between_instruments`` (two instruments, the same effect), ``between_effects`` (two
+        effects, the same instrument), ``with_own_classifier``, ``with_other_classifiers`` (an instrument's direction
+        and the weights of its own and of the others' logistic regressions on clean clips), ``random`` (what random
+        directions have); NaN where there is no such pair.
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> found = agreement([synthetic_sweep("line"), synthetic_sweep("line")], seed=0)
+    >>> round(float(found["between_effects"]), 6), round(found["random"], 3)
+    (1.0, 0.116)
+    """
+    stack, weights = [], None
+    for sweep in sweeps:
+        stack.append(list(vectors(sweep).values()))
+        if weights is None:
+            weights = list(_classifiers(sweep, seed, jobs).values())
+    stack = np.array(stack)
+    effects, instruments, features = stack.shape
+    across = np.abs(np.einsum("eid,ejd->eij", stack, stack))
+    between = np.abs(np.einsum("eid,fid->efi", stack, stack))
+    weights = np.array(weights)
+    weights /= np.linalg.norm(weights, axis=1, keepdims=True)
+    classifiers = np.abs(np.einsum("eid,jd->eij", stack, weights))
+    own = np.broadcast_to(np.eye(instruments, dtype=bool), classifiers.shape)
+
+    def mean(values):
+        return values.mean() if values.size else np.nan
+
+    return {
+        "between_instruments": mean(across[(slice(None), *np.triu_indices(instruments, 1))]),
+        "between_effects": mean(between[np.triu_indices(effects, 1)]),
+        "with_own_classifier": mean(classifiers[own]),
+        "with_other_classifiers": mean(classifiers[~own]),
+        "random": random_cosine(features),
     }
-    names = next(iter(fitted.values()))
-    return {name: {code: rows[name] for code, rows in fitted.items()} for name in names}
 
 
-def classification(sweep, *, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
+def classification(
+    sweep, *, resamples: int, seed: int, fitted: Mapping | None = None, jobs: int = 1
+) -> pd.DataFrame:
     """Instrument classification in every training and test condition and with every projection.
 
     Parameters
@@ -486,8 +733,9 @@ def classification(sweep, *, resamples: int, seed: int, jobs: int = 1) -> pd.Dat
     resamples : int
         Bootstrap resamples over test songs.
     seed : int
+    fitted : mapping, optional
+        Of `fitted_subspaces` with the same seed.
     jobs : int
-        Threads; the result does not depend on them.
 
     Returns
     -------
@@ -496,10 +744,11 @@ def classification(sweep, *, resamples: int, seed: int, jobs: int = 1) -> pd.Dat
         ``projection``, ``strength`` (-1 where there is none), ``parameter``, the metrics as means over instruments, and
         ``clean_auc``, the ROC-AUC without projection of clean clips on both sides. ``kind == "change"``: ``change`` of
         the ROC-AUC against no projection, mean over instruments and strengths, with ``low``, ``high`` (95 %, over test
-        songs) and ``p``; the row with ``projection == "all"`` is the mean over the methods, controls left out.
+        songs) and ``p``; twice the change is that of the rank-biserial correlation of scores and labels. The row with
+        ``projection == "all"`` is the mean over the methods, controls left out.
     """
     classes = [code for code, _, _ in _instruments(sweep)]
-    subspaces = _subspaces(sweep, seed)
+    subspaces = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
     result = classify(
         sweep.clean,
         sweep.trajectories,
@@ -522,7 +771,7 @@ def classification(sweep, *, resamples: int, seed: int, jobs: int = 1) -> pd.Dat
     curves["parameter"] = np.append(sweep.parameters, np.nan)[curves["strength"]]
 
     methods = [name for name in subspaces if name != "none" and not name.startswith("random")]
-    changes = auc_change(result, n_resamples=resamples, seed=seed, pooled={"all": methods})
+    changes = auc_change(result, n_resamples=resamples, seed=seed, pooled={POOLED: methods}, n_jobs=jobs)
     changes = changes[changes["projection"] != "none"]
     changes.insert(0, "condition", changes.pop("train") + "-" + changes.pop("test"))
     changes = changes.rename(columns={"auc": "roc_auc", "change_low": "low", "change_high": "high"})
@@ -550,5 +799,5 @@ def clean_classification(
     train, test = (clips["split"].to_numpy(dtype=str) == side for side in ("train", "test"))
     instruments, songs = (clips[name].to_numpy(dtype=str) for name in ("instrument", "song"))
     result = classify(clean, None, instruments, songs, train, test, seed=seed, n_jobs=jobs)
-    row = auc_change(result, n_resamples=resamples, seed=seed).iloc[0]
+    row = auc_change(result, n_resamples=resamples, seed=seed, n_jobs=jobs).iloc[0]
     return {"roc_auc": row["auc"], "low": row["auc_low"], "high": row["auc_high"]}

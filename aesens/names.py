@@ -6,6 +6,9 @@ own, goes by its registry name and takes the next free colour.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from zlib import crc32
+
 import matplotlib
 import numpy as np
 
@@ -15,6 +18,7 @@ __all__ = [
     "MODELS",
     "PROJECTIONS",
     "colour",
+    "drawn_projections",
     "instrument_title",
     "model_title",
     "projection_title",
@@ -76,6 +80,12 @@ METRICS = {
 # Okabe & Ito's palette (2008), safe for the common colour-vision deficiencies; black is kept for text.
 _PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C6D31", "#5B3FA0"]
 
+# For what is added from outside, told apart from the above in hue and by its dashed line.
+_ADDED = ["#5B3FA0", "#A50026", "#8C6D31", "#1B3A6B", "#7A7A00"]
+
+# A figure of curves holds about ten: of each family of subspaces the middle ones stay in the tables.
+_UNDRAWN = {"svd-0.4", "random-svd-0.4", "random-svd-0.5"}
+
 # Projections by family: one hue for the one-direction methods' kin, greys for no projection and the controls.
 _PROJECTION_COLOURS = {
     "none": "#000000",
@@ -95,7 +105,13 @@ _PROJECTION_COLOURS = {
 
 
 def instrument_title(code: str) -> str:
-    """Instrument code to name, e.g. ``"cel"`` to ``"Cello"``."""
+    """Instrument code to name; a code of the user's own stays as it is.
+
+    Examples
+    --------
+    >>> instrument_title("cel"), instrument_title("theremin")
+    ('Cello', 'theremin')
+    """
     return INSTRUMENTS.get(code, code)
 
 
@@ -116,22 +132,64 @@ def model_title(name: str, pretrained: bool | None = None) -> str:
 
 
 def projection_title(name: str) -> str:
-    """Projection name for legends."""
+    """Projection name for legends.
+
+    Examples
+    --------
+    >>> projection_title("npca"), projection_title("mine")
+    ('Normalised PCA', 'mine')
+    """
     return PROJECTIONS.get(name, name)
 
 
+def drawn_projections(present: Iterable[str]) -> list[str]:
+    """Projections that figures of curves draw: the study's in their order, then all that were added.
+
+    Parameters
+    ----------
+    present : iterable of str
+        Names in the table, repetitions allowed.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> drawn_projections(["mine", "random", "svd-0.4", "lda", "none"])
+    ['none', 'lda', 'random', 'mine']
+    """
+    found = dict.fromkeys(present)
+    ordered = [name for name in PROJECTIONS if name in found and name not in _UNDRAWN]
+    return ordered + [name for name in found if name not in PROJECTIONS]
+
+
 def colour(name: str) -> str:
-    """The colour of a model, instrument or projection, wherever it is drawn."""
+    """The colour of a model, instrument or projection, wherever it is drawn.
+
+    Examples
+    --------
+    >>> colour("openl3"), colour("none")
+    ('#0072B2', '#000000')
+    >>> colour("mine") == colour("mine")
+    True
+    """
     if name in _PROJECTION_COLOURS:
         return _PROJECTION_COLOURS[name]
     for family in (MODELS, INSTRUMENTS):
         if name in family:
             place = list(family).index(name)
             return _PALETTE[place] if place < len(_PALETTE) else ["#A50026", "#1B1B1B"][place - len(_PALETTE)]
-    free = _PALETTE[len(MODELS) :]
-    return free[sum(map(ord, name)) % len(free)]
+    return _ADDED[crc32(name.encode()) % len(_ADDED)]
 
 
 def strength_colours(n: int) -> np.ndarray:
-    """Perceptually ordered colours from nearly clean to strongest, shape (n, 4)."""
+    """Perceptually ordered colours from nearly clean to strongest, shape (n, 4).
+
+    Examples
+    --------
+    >>> light, dark = strength_colours(2)[:, :3].sum(axis=1)
+    >>> bool(light > dark)
+    True
+    """
     return matplotlib.colormaps["viridis_r"](np.linspace(0.08, 1.0, n))

@@ -34,6 +34,17 @@ def new_notebook(name: str, root: Path | None = None) -> Path:
     ------
     ValueError
         If the name has no letters, is taken, or there is no repository or template.
+
+    Examples
+    --------
+    >>> import shutil, tempfile
+    >>> from aesens.paths import repository
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     percent = Path(place) / "notebooks" / "percent"
+    ...     percent.mkdir(parents=True)
+    ...     _ = shutil.copy(repository() / "notebooks" / "percent" / "90_template.py", percent)
+    ...     new_notebook("Louder is closer", Path(place)).name
+    '93_louder_is_closer.ipynb'
     """
     import jupytext
 

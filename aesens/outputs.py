@@ -70,6 +70,16 @@ def save_figure(figure: plt.Figure, folder: Path, name: str, provenance: dict) -
         File name without ending.
     provenance : dict
         Facts about the run; ``caption`` doubles as the alternative text.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> figure, _ = plt.subplots()
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     save_figure(figure, Path(place), "empty", {"caption": "Nothing"})
+    ...     sorted(path.name for path in Path(place).iterdir())
+    ['empty.pdf', 'empty.png', 'provenance']
+    >>> plt.close(figure)
     """
     summary = json.dumps(provenance, sort_keys=True, default=str)
     caption = provenance.get("caption", name)
@@ -90,6 +100,14 @@ def save_table(table: pd.DataFrame, folder: Path, name: str, provenance: dict) -
         Written without its index.
     folder, name, provenance
         As in `save_figure`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     save_table(pd.DataFrame({"a": [1 / 3]}), Path(place), "third", {"caption": "A third"})
+    ...     (Path(place) / "third.csv").read_text()
+    'a\\n0.333333\\n'
     """
     with atomic_path(folder / f"{name}.csv") as path:
         table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")

@@ -42,6 +42,11 @@ def report(folder: str | Path | None = None) -> pd.DataFrame:
     ------
     ValueError
         If there is none.
+
+    Examples
+    --------
+    >>> {"model", "stage", "max_rel"} <= set(report())
+    True
     """
     path = from_root(folder or _FOLDER) / "parity.csv"
     if not path.is_file():
@@ -68,6 +73,11 @@ def summary(folder: str | Path | None = None) -> pd.DataFrame:
     ------
     ValueError
         If there is no report.
+
+    Examples
+    --------
+    >>> bool((summary()["embedding, cosine"] < 1e-4).all())
+    True
     """
     table = report(folder)
     order = [name for name in MODELS if name in set(table["model"])]
@@ -94,7 +104,13 @@ def summary(folder: str | Path | None = None) -> pd.DataFrame:
 
 
 def versions(folder: str | Path | None = None) -> pd.Series:
-    """Versions of the packages that the report was made with, by name; see `report` for the folder."""
+    """Versions of the packages that the report was made with, by name; see `report` for the folder.
+
+    Examples
+    --------
+    >>> "torch" in versions()
+    True
+    """
     path = from_root(folder or _FOLDER) / "provenance" / "parity.json"
     if not path.is_file():
         raise ValueError(f"there is no {path}; tests/parity/run.sh writes it")

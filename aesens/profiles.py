@@ -24,6 +24,11 @@ class Scale:
         Clips a song; None for all.
     songs : tuple of int or None
         Training and test songs an instrument; None for all.
+
+    Examples
+    --------
+    >>> Scale(strengths=3).songs is None
+    True
     """
 
     strengths: int | None = None
@@ -60,6 +65,11 @@ class Profile:
         Clips whose trajectories are drawn.
     seed : int
         Of the split, the untrained weights and every random draw.
+
+    Examples
+    --------
+    >>> Profile("mine", "a question of my own", models=("yamnet",), scale=Scale(strengths=5)).seed
+    20220419
     """
 
     name: str
@@ -116,7 +126,13 @@ PROFILES: dict[str, Profile] = {
 
 
 def profile(name: str) -> Profile:
-    """Return a profile by name; `ValueError` names the known ones otherwise."""
+    """Return a profile by name; `ValueError` names the known ones otherwise.
+
+    Examples
+    --------
+    >>> profile("tiny").scale.strengths
+    3
+    """
     if name not in PROFILES:
         raise ValueError(f"no profile named {name!r}; there are {', '.join(PROFILES)}")
     return PROFILES[name]

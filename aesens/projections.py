@@ -36,6 +36,7 @@ __all__ = [
     "RandomSubspace",
     "SampleWiseSubspace",
     "TrainingParts",
+    "added_names",
     "added_sources",
     "fit_all",
     "make_projection",
@@ -485,9 +486,20 @@ def register_projection(name: str, factory: Callable[[], Projection]) -> None:
     PROJECTIONS[name] = factory
 
 
+def added_names() -> list[str]:
+    """Names of the projections registered from outside the package, in their order.
+
+    Examples
+    --------
+    >>> added_names()
+    []
+    """
+    return [name for name in PROJECTIONS if name not in _SHIPPED]
+
+
 def added_sources() -> dict[str, str]:
     """Source of the projections registered from outside the package, by name."""
-    return {name: source_of(factory) for name, factory in PROJECTIONS.items() if name not in _SHIPPED}
+    return {name: source_of(PROJECTIONS[name]) for name in added_names()}
 
 
 def make_projection(name: str, seed: int = 0) -> Projection:

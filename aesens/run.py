@@ -154,7 +154,7 @@ def _report(out: Path, copies: Path, shown: str) -> None:
 
 
 def _prepare(parameters: dict, scheduler: str | None) -> None:
-    """Check the settings and fetch weights here, where bars are seen and an error is one line.
+    """Check the settings and fetch weights and data here, where bars are seen and an error is one line.
 
     With a scheduler all embeddings are made here too: one connection, and the notebooks find them.
     """
@@ -162,6 +162,8 @@ def _prepare(parameters: dict, scheduler: str | None) -> None:
 
     study = Study(**parameters)
     untrained = [name for name in study.models if not study.model(name).weights.pretrained]
+    if len(study.excluded):
+        print(f"clips left out as faulty: {len(study.excluded)}, see the table 01_excluded")
     for name in untrained:
         if name.startswith("hear-"):
             print(

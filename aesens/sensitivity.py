@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.linalg import svdvals
 from scipy.stats import rankdata
 
+from aesens.parallel import each
 from aesens.statistics import (
     check_trajectories,
     permutation_p_value,
@@ -28,6 +29,7 @@ __all__ = [
     "frechet_curve",
     "frechet_distance",
     "frechet_floor",
+    "jump_ratio",
     "kendall_rows",
     "l2_distance",
     "monotonicity",
@@ -140,8 +142,10 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     Notes
     -----
     With centred data :math:`C_a = A^T A`, the trace of the matrix square root is the sum of singular values of
-    :math:`A B^T`: no square root of a rank-deficient matrix is needed, and the product is n x m where features
-    outnumber clips. Finite sets of one distribution are a positive distance apart, see `frechet_floor`.
+    :math:`A B^T`: no square root of a rank-deficient matrix is needed. Where clips outnumber features, these are the
+    roots of the eigenvalues of :math:`Y^T Y` with :math:`Y = B V D`, V the principal axes of `a` and D its standard
+    deviations along them. The columns of Y descend as D does, which keeps the digits of the small eigenvalues that
+    squaring would lose otherwise. Finite sets of one distribution are a positive distance apart, see `frechet_floor`.
 
     References
     ----------
@@ -154,28 +158,37 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     >>> frechet_distance([[0.0], [2.0]], [[3.0], [5.0]])
     9.0
     """
-    return _frechet(_gaussian(a), _gaussian(b))
+    return _frechet(_reference(a), b)
 
 
-def frechet_curve(clean: np.ndarray, trajectories: np.ndarray) -> np.ndarray:
+def frechet_curve(clean: np.ndarray, trajectories: np.ndarray, jobs: int = 1) -> np.ndarray:
     """Fréchet distance of the effected set from the clean set at every strength.
 
     Parameters
     ----------
     clean : array, shape (clip, feature)
     trajectories : array, shape (strength, clip, feature)
+    jobs : int
+        Threads, as in `aesens.parallel.each`.
 
     Returns
     -------
     array, shape (strength,)
         `frechet_distance` of the clean set and each strength's set.
+
+    Examples
+    --------
+    >>> frechet_curve([[0.0], [2.0]], [[[1.0], [3.0]], [[3.0], [5.0]]]).tolist()
+    [1.0, 9.0]
     """
     trajectories, clean = check_trajectories(trajectories, clean)
-    reference = _gaussian(clean)
-    return np.array([_frechet(reference, _gaussian(x)) for x in trajectories])
+    (reference,) = each(_reference, [clean])
+    return np.array(each(lambda x: _frechet(reference, x), trajectories, jobs))
 
 
-def frechet_floor(clean: np.ndarray, songs: np.ndarray, n_splits: int = 10, seed: int = 0) -> np.ndarray:
+def frechet_floor(
+    clean: np.ndarray, songs: np.ndarray, n_splits: int = 10, seed: int = 0, jobs: int = 1
+) -> np.ndarray:
     """Fréchet distances between random halves of the clean set that share no song.
 
     Parameters
@@ -186,6 +199,8 @@ def frechet_floor(clean: np.ndarray, songs: np.ndarray, n_splits: int = 10, seed
     n_splits : int
         Number of random halvings.
     seed : int
+    jobs : int
+        Threads, as in `aesens.parallel.each`.
 
     Returns
     -------
@@ -198,35 +213,45 @@ def frechet_floor(clean: np.ndarray, songs: np.ndarray, n_splits: int = 10, seed
     if len(labels) < 2 or len(songs) != len(clean):
         raise ValueError("the floor needs one song label per clip and at least two songs")
     rng = np.random.default_rng(seed)
-    out = np.empty(n_splits)
-    for i in range(n_splits):
-        half = np.isin(songs, rng.permutation(labels)[: len(labels) // 2])
-        if min(half.sum(), (~half).sum()) < 2:
-            raise ValueError("each half of the clean set needs at least two clips: use more songs")
-        out[i] = frechet_distance(clean[half], clean[~half])
-    return out
+    halves = [np.isin(songs, rng.permutation(labels)[: len(labels) // 2]) for _ in range(n_splits)]
+    if min(min(half.sum(), (~half).sum()) for half in halves) < 2:
+        raise ValueError("each half of the clean set needs at least two clips: use more songs")
+    return np.array(each(lambda half: frechet_distance(clean[half], clean[~half]), halves, jobs))
 
 
-def _gaussian(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Mean, a root R with R^T R the covariance, and the trace of the covariance."""
+def _root(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, and a root R with R^T R the covariance."""
     x = np.asarray(x, dtype=np.float64)
     if x.ndim != 2 or len(x) < 2:
         raise ValueError(
             f"a set of embeddings must have shape (clip, feature) with two or more clips, not {x.shape}"
         )
     mean = x.mean(axis=0)
-    root = (x - mean) / np.sqrt(len(x) - 1)
+    return mean, (x - mean) / np.sqrt(len(x) - 1)
+
+
+def _reference(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean, a root (k, feature) with k at most the clips or the features, and the trace of the covariance."""
+    mean, root = _root(x)
     trace = float(np.einsum("ij,ij->", root, root))
     if len(root) > root.shape[1]:
-        root = np.linalg.qr(root, mode="r")
+        axes = np.linalg.eigh(root.T @ root)[1][:, ::-1]
+        # Lengths along the axes, not roots of eigenvalues: those of nothing but rounding are far too long.
+        root = (axes * np.linalg.norm(root @ axes, axis=0)).T
     return mean, root, trace
 
 
-def _frechet(a: tuple[np.ndarray, np.ndarray, float], b: tuple[np.ndarray, np.ndarray, float]) -> float:
-    if a[0].shape != b[0].shape:
-        raise ValueError(f"the sets have {len(a[0])} and {len(b[0])} features")
-    cross = svdvals(a[1] @ b[1].T).sum()
-    return float(max(((a[0] - b[0]) ** 2).sum() + a[2] + b[2] - 2 * cross, 0.0))
+def _frechet(reference: tuple[np.ndarray, np.ndarray, float], x: np.ndarray) -> float:
+    mean, root = _root(x)
+    if mean.shape != reference[0].shape:
+        raise ValueError(f"the sets have {len(reference[0])} and {len(mean)} features")
+    product = root @ reference[1].T
+    if len(product) > product.shape[1] == len(mean):
+        cross = np.sqrt(np.maximum(np.linalg.eigvalsh(product.T @ product), 0.0)).sum()
+    else:
+        cross = svdvals(product).sum()
+    traces = reference[2] + np.einsum("ij,ij->", root, root)
+    return float(max(((reference[0] - mean) ** 2).sum() + traces - 2 * cross, 0.0))
 
 
 def kendall_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -378,3 +403,46 @@ def discontinuity(trajectories: np.ndarray, clean: np.ndarray, identity_inside: 
     return pd.DataFrame(
         columns | {"largest_step": largest, "median_step": median, "onset": onset}
     ).rename_axis("clip")
+
+
+def jump_ratio(trajectories: np.ndarray, clean: np.ndarray, identity_inside: bool = False) -> np.ndarray:
+    """Longest step of each clip against what is around it, the onset from the clean clip counted as a step.
+
+    Parameters
+    ----------
+    trajectories : array, shape (strength, clip, feature)
+        At least two strengths, in order.
+    clean : array, shape (clip, feature)
+    identity_inside : bool
+        As in `discontinuity`: the onset does not count then.
+
+    Returns
+    -------
+    array, shape (clip,)
+        The largest, over steps, of a step's length in units of the clip's median step or of the step's longer
+        neighbour, whichever is longer. A path whose steps grow smoothly, each twice the one before, has a longest
+        step far above the median, but no jump: hence the neighbours. At least 1, the value of a clip that never
+        moves, and at most 1e6, where nothing else moves.
+
+    Examples
+    --------
+    Steps of 1, 1, 6, 1, and steps that double:
+
+    >>> jump_ratio([[[1.0]], [[2.0]], [[8.0]], [[9.0]]], [[0.0]]).tolist()
+    [6.0]
+    >>> jump_ratio([[[1.0]], [[3.0]], [[7.0]], [[15.0]]], [[0.0]]).tolist()
+    [2.0]
+    """
+    trajectories, clean = check_trajectories(trajectories, clean)
+    if len(trajectories) < 2:
+        raise ValueError("a jump needs at least two strengths")
+    points = [clean, *trajectories]
+    pairs = zip(points[:-1], points[1:], strict=True)
+    steps = np.stack([np.linalg.norm(after.astype(np.float64) - before, axis=-1) for before, after in pairs])
+    typical = np.median(steps[1:], axis=0)
+    if identity_inside:
+        steps = steps[1:]
+    around = np.pad(steps, ((1, 1), (0, 0)))
+    beside = np.maximum(np.maximum(around[:-2], around[2:]), typical)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.fmin(np.nan_to_num(steps / beside, nan=1.0).max(axis=0), 1e6)

@@ -12,8 +12,8 @@ import inspect
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -25,8 +25,8 @@ from IPython.display import Image
 import aesens
 from aesens import claims, measure, names, outputs, profiles, projections
 from aesens.cache import atomic_path, cache_dir
-from aesens.data import Dataset, SplitError, load_dataset, split_clips
-from aesens.effects import Effect, effect
+from aesens.data import Dataset, SplitError, check_clips, load_dataset, split_clips
+from aesens.effects import effect
 from aesens.embed import Sweep, extract
 from aesens.models import Embedder, canonical_name, load_model
 from aesens.models.base import POOLINGS, NoUntrainedWeights
@@ -36,6 +36,7 @@ from aesens.profiles import Profile, Scale
 from aesens.progress import tqdm
 from aesens.sources import source_of
 from aesens.store import Store, address_hash
+from aesens.sweep import EffectSweep
 from aesens.trajectories import pca_layout
 from aesens.weights import UntrainedWarning
 
@@ -48,87 +49,6 @@ class NeedsSplit(Exception):
     def _render_traceback_(self):
         # IPython's hook: a reader is told what is missing, not shown a stack.
         return [f"Stopped here: {self}"]
-
-
-@dataclass(frozen=True, eq=False)
-class EffectSweep:
-    """The embeddings of one model under one effect, with what is known of the clips.
-
-    Attributes
-    ----------
-    model : str
-    pretrained : bool
-    effect : Effect
-    parameters : np.ndarray, shape (strength,)
-    clean : np.ndarray, shape (clip, feature), float32
-    trajectories : np.ndarray, shape (strength, clip, feature), float32
-    clips : pandas.DataFrame
-        Indexed by clip, columns ``song``, ``instrument``, ``split``.
-    key : str
-        Hash of the addresses of both stores.
-    """
-
-    model: str
-    pretrained: bool
-    effect: Effect
-    parameters: np.ndarray = field(repr=False)
-    clean: np.ndarray = field(repr=False)
-    trajectories: np.ndarray = field(repr=False)
-    clips: pd.DataFrame = field(repr=False)
-    key: str = field(repr=False)
-
-    @property
-    def songs(self) -> np.ndarray:
-        """Song of each clip."""
-        return self.clips["song"].to_numpy(dtype=str)
-
-    @property
-    def instruments(self) -> np.ndarray:
-        """Instrument code of each clip."""
-        return self.clips["instrument"].to_numpy(dtype=str)
-
-    @property
-    def train(self) -> np.ndarray:
-        """Mask of the training clips."""
-        return self.clips["split"].to_numpy(dtype=str) == "train"
-
-    @property
-    def test(self) -> np.ndarray:
-        """Mask of the test clips."""
-        return self.clips["split"].to_numpy(dtype=str) == "test"
-
-    @property
-    def displacements(self) -> np.ndarray:
-        """Effected minus clean embeddings, (strength, clip, feature)."""
-        return self.trajectories - self.clean[None]
-
-    @property
-    def title(self) -> str:
-        """Model and effect for people."""
-        return f"{names.model_title(self.model, self.pretrained)}, {self.effect.title.lower()}"
-
-    def take(self, mask: np.ndarray) -> EffectSweep:
-        """The same sweep with fewer clips."""
-        return EffectSweep(
-            self.model,
-            self.pretrained,
-            self.effect,
-            self.parameters,
-            self.clean[mask],
-            self.trajectories[:, mask],
-            self.clips[mask],
-            self.key,
-        )
-
-    def _repr_html_(self) -> str:
-        shown = {
-            "Model": names.model_title(self.model, self.pretrained),
-            "Effect": self.effect.title,
-            self.effect.label: ", ".join(f"{p * self.effect.display:.3g}" for p in self.parameters),
-            "Clips": f"{len(self.clips)} ({self.train.sum()} training, {self.test.sum()} test)",
-            "Features": self.clean.shape[1],
-        }
-        return pd.Series(shown).to_frame("").to_html(header=False)
 
 
 class Study:
@@ -217,22 +137,46 @@ class Study:
     # ---- data ------------------------------------------------------------------------------------------------
 
     @cached_property
-    def source(self) -> Dataset:
-        """The data set as it is, with all its clips."""
+    def _checked(self) -> tuple[Dataset, pd.DataFrame]:
+        """The data set of the clips that can be used, and a table of the others."""
         options = dict(self.profile.data_options) if self.data == self.profile.data else {}
         if self.data == "rendered":
             options.setdefault("seed", self.seed)
             if self.instruments:
                 options["instruments"] = self.instruments
         dataset = load_dataset(self.data, **options)
-        return dataset.select(instruments=self.instruments) if self.instruments else dataset
+        if self.instruments:
+            dataset = dataset.select(instruments=self.instruments)
+        excluded = check_clips(dataset, admits=self._admit)
+        return dataset.without(excluded), excluded
+
+    def _admit(self, sample_rate: int) -> None:
+        """Raise `ValueError` if an effect of the study cannot be applied to clips of a sample rate."""
+        for kind in map(effect, self.effects):
+            for scale in {self.scale(model) for model in self.models}:
+                for value in kind.parameters(scale.strengths):
+                    kind.check(value, sample_rate)
+
+    @property
+    def source(self) -> Dataset:
+        """The data set with all its clips but those of `excluded`."""
+        return self._checked[0]
+
+    @property
+    def excluded(self) -> pd.DataFrame:
+        """Clips that are left out for all models and effects, since one of them could not use them.
+
+        Indexed by clip, columns ``problem`` and ``path``; see `aesens.data.check_clips`.
+        """
+        return self._checked[1]
 
     @cached_property
     def _split(self) -> tuple[pd.Series, str]:
         try:
             return split_clips(self.source.table, seed=self.seed), ""
         except SplitError as error:
-            return pd.Series("none", index=self.source.table.index), str(error)
+            lost = f" (clips left out as faulty: {len(self.excluded)})" if len(self.excluded) else ""
+            return pd.Series("none", index=self.source.table.index), f"{error}{lost}"
 
     @property
     def split(self) -> pd.Series:
@@ -385,6 +329,8 @@ class Study:
         if (model, effect_name) not in self._sweeps:
             plan = self._plan(model, [effect_name])
             clean, effected = self._extract(plan)
+            # One at a time: at the study's scale all of them would fill the memory.
+            self._sweeps.clear()
             self._sweeps[model, effect_name] = EffectSweep(
                 model=model,
                 pretrained=plan[0].model.weights.pretrained,
@@ -393,15 +339,23 @@ class Study:
                 clean=clean.read().values[0],
                 trajectories=effected.read().values,
                 clips=plan[1].clips.table[["song", "instrument", "split"]],
-                key=address_hash({"sweeps": [sweep.address() for sweep in plan]}),
+                key=_plan_key(plan),
             )
         return self._sweeps[model, effect_name]
 
-    def sweeps(self) -> list[EffectSweep]:
-        """All sweeps, models in order and their effects in order."""
+    def sweeps(self) -> Iterator[EffectSweep]:
+        """All sweeps, models in order and their effects in order, each read when it is its turn.
+
+        Yields
+        ------
+        EffectSweep
+            The study itself keeps only the last one.
+        """
         # All at once, so that models share the effects' computation and one bar shows the whole.
         self.extract()
-        return [self.sweep(model, name) for model in self.models for name in self.effects]
+        for model in self.models:
+            for name in self.effects:
+                yield self.sweep(model, name)
 
     # ---- results -----------------------------------------------------------------------------------------------
 
@@ -412,7 +366,8 @@ class Study:
         ----------
         measure : callable
             ``measure(sweep, **options) -> DataFrame``, a pure function. Its result is kept in the cache under a hash
-            of the sweep, the options and the source of the package, so it is computed once.
+            of the sweep, the options and the source of the package, so it is computed once. If it takes ``jobs`` or
+            ``fitted``, it is given the study's number of threads or what `fitted` returns.
         **options
             Passed on; must be writable as JSON.
 
@@ -421,34 +376,84 @@ class Study:
         pandas.DataFrame
             With the columns ``model``, ``pretrained`` and ``effect`` in front.
         """
+        pairs = [(model, name) for model in self.models for name in self.effects]
+        paths = [self._result_path(measure, *pair, options) for pair in pairs]
+        # Embeddings are read only for results that are not there.
+        if not all(path.exists() for path in paths):
+            self.extract()
         parts = []
-        place = cache_dir("results", measure.__name__)
-        sweeps = self.sweeps()
-        kept_out = {"jobs": self.jobs} if "jobs" in inspect.signature(measure).parameters else {}
-        bar = tqdm(sweeps, desc=measure.__name__.replace("_", " ").capitalize(), leave=False)
-        for sweep in bar:
-            address = {
-                "sweep": sweep.key,
-                "clips": list(sweep.clips["split"]),
-                "options": options,
-                "source": _source_hash(),
-                "measure": source_of(measure),
-            }
-            if own := projections.added_sources():
-                address["projections"] = own
-            path = place / f"{sweep.model}-{sweep.effect.name}-{address_hash(address)}.csv"
+        bar = tqdm(
+            list(zip(pairs, paths, strict=True)),
+            desc=measure.__name__.replace("_", " ").capitalize(),
+            leave=False,
+        )
+        for (model, name), path in bar:
             if not path.exists():
-                with atomic_path(path) as temporary:
-                    measure(sweep, **options, **kept_out).to_csv(temporary, index=False)
+                self._compute(measure, model, name, options, path)
             # Read back even when just made: a cached and a fresh result are then the same to the last digit.
             part = pd.read_csv(
                 path, float_precision="round_trip", keep_default_na=False, na_values=["", "nan"]
             )
-            part.insert(0, "model", sweep.model)
-            part.insert(1, "pretrained", sweep.pretrained)
-            part.insert(2, "effect", sweep.effect.name)
+            part.insert(0, "model", model)
+            part.insert(1, "pretrained", self.model(model).weights.pretrained)
+            part.insert(2, "effect", name)
             parts.append(part)
         return pd.concat(parts, ignore_index=True)
+
+    def _result_path(self, measure: Callable, model: str, effect_name: str, options: dict) -> Path:
+        """Where the cache keeps a result, by what determines it."""
+        plan = self._plan(model, [effect_name])
+        address = {
+            "sweep": _plan_key(plan),
+            "clips": list(plan[1].clips.table["split"]),
+            "options": options,
+            "source": _source_hash(),
+            "measure": source_of(measure),
+        }
+        if own := projections.added_sources():
+            address["projections"] = own
+        place = cache_dir("results", measure.__name__)
+        return place / f"{model}-{effect_name}-{address_hash(address)}.csv"
+
+    def _compute(self, measure: Callable, model: str, effect_name: str, options: dict, path: Path) -> None:
+        wanted = inspect.signature(measure).parameters
+        sweep = self.sweep(model, effect_name)
+        extra = {"jobs": self.jobs} if "jobs" in wanted else {}
+        if "fitted" in wanted:
+            extra["fitted"] = self.fitted(sweep, options.get("seed", self.seed))
+        with atomic_path(path) as temporary:
+            measure(sweep, **options, **extra).to_csv(temporary, index=False)
+
+    def fitted(self, sweep: EffectSweep, seed: int | None = None) -> dict[str, dict[str, np.ndarray]]:
+        """Every projection of every instrument, kept in the cache: several chapters need them, and they take long.
+
+        Parameters
+        ----------
+        sweep : EffectSweep
+            Of this study.
+        seed : int, optional
+            Of the random controls; the study's by default.
+
+        Returns
+        -------
+        dict of dict of np.ndarray, shape (k, feature)
+            Of `aesens.measure.fitted_subspaces`.
+        """
+        seed = self.seed if seed is None else seed
+        options = {"seed": seed, "projections": list(projections.PROJECTIONS)}
+        path = self._result_path(measure.fitted_subspaces, sweep.model, sweep.effect.name, options)
+        path = path.with_suffix(".npz")
+        if not path.exists():
+            found = measure.fitted_subspaces(sweep, seed=seed, jobs=self.jobs)
+            arrays = {f"{code}/{name}": rows for name, of in found.items() for code, rows in of.items()}
+            with atomic_path(path) as temporary, open(temporary, "wb") as file:
+                np.savez(file, **arrays)
+        fitted: dict[str, dict[str, np.ndarray]] = {}
+        with np.load(path, allow_pickle=False) as file:
+            for key in file.files:
+                code, name = key.split("/", 1)
+                fitted.setdefault(name, {})[code] = file[key]
+        return fitted
 
     def model_table(self) -> pd.DataFrame:
         """Models of the study with their weights, where those come from and their licence."""
@@ -535,32 +540,22 @@ class Study:
         return pd.concat(parts, ignore_index=True)
 
     def agreement(self) -> pd.DataFrame:
-        """Agreement between global CCA directions of a model, within and across effects.
+        """Agreement of a model's global CCA directions with one another and with its instrument classifiers.
 
         Returns
         -------
         pandas.DataFrame
-            One row a model: mean absolute cosine between two instruments' directions under the same effect, between
-            two effects' directions for the same instrument, and the value expected of random directions.
+            One row a model: columns ``model``, ``pretrained`` and those of `aesens.measure.agreement`.
         """
         rows = []
         for model in self.models:
-            by_effect = {name: measure.direction_vectors(self.sweep(model, name)) for name in self.effects}
-            first = next(iter(by_effect.values()))
-            stack = np.stack([[vectors[code] for code in first] for vectors in by_effect.values()])
-            across = np.abs(np.einsum("eid,ejd->eij", stack, stack))
-            effects = np.abs(np.einsum("eid,fid->efi", stack, stack))
-            same_effect = across[(slice(None), *np.triu_indices(len(first), 1))]
-            same_instrument = effects[np.triu_indices(len(by_effect), 1)]
-            rows.append(
-                {
-                    "model": model,
-                    "pretrained": self.model(model).weights.pretrained,
-                    "between_instruments": same_effect.mean() if same_effect.size else np.nan,
-                    "between_effects": same_instrument.mean() if same_instrument.size else np.nan,
-                    "random": np.sqrt(2 / (np.pi * stack.shape[-1])),
-                }
+            found = measure.agreement(
+                (self.sweep(model, name) for name in self.effects),
+                seed=self.seed,
+                vectors=lambda sweep: measure.direction_vectors(sweep, fitted=self.fitted(sweep)),
+                jobs=self.jobs,
             )
+            rows.append({"model": model, "pretrained": self.model(model).weights.pretrained, **found})
         return pd.DataFrame(rows)
 
     def claims(self) -> pd.DataFrame:
@@ -570,7 +565,7 @@ class Study:
         results = self.collect(measure.classification, **settings)
         return claims.verdicts(
             self.collect(measure.response, permutations=permutations, **settings),
-            self.collect(measure.pooled_direction, **settings),
+            self.collect(measure.decoding, permutations=permutations, **settings),
             self.collect(measure.geometry, **settings),
             results[results["kind"] == "change"],
         )
@@ -634,11 +629,12 @@ class Study:
         states = {True: [], False: []}
         for name in self.models:
             states[self.model(name).weights.pretrained].append(names.model_title(name))
+        left_out = f"; clips left out as faulty: {len(self.excluded)}" if len(self.excluded) else ""
         return pd.Series(
             {
                 "Profile": f"{self.profile.name}: {self.profile.purpose}",
                 "Data": f"{self.source.title}, {len(self.source)} clips of "
-                f"{self.source.table['song'].nunique()} songs, {len(self.source.instruments)} instruments",
+                f"{self.source.table['song'].nunique()} songs, {len(self.source.instruments)} instruments{left_out}",
                 "Models": ", ".join(map(names.model_title, self.models)),
                 "Effects": ", ".join(effect(name).title for name in self.effects),
                 "Pretrained": ", ".join(states[True]) or "none",
@@ -679,6 +675,11 @@ def _weights_files(given, models: list[str]) -> dict[str, Path]:
             f"--weights-file {models[0]}={given}"
         )
     return {models[0]: from_root(given)}
+
+
+def _plan_key(plan: list[Sweep]) -> str:
+    """Hash of the addresses of the stores of a pair."""
+    return address_hash({"sweeps": [sweep.address() for sweep in plan]})
 
 
 def _cores() -> int:

@@ -1,6 +1,6 @@
 """Embeddings of known geometry: what every estimator and every claim is checked against.
 
-Conventions: `synthetic_sweep` returns an `aesens.study.EffectSweep`, so whatever measures a real sweep measures a
+Conventions: `synthetic_sweep` returns an `aesens.sweep.EffectSweep`, so whatever measures a real sweep measures a
 synthetic one. Lengths are in standard deviations of one feature over the clean clips of one instrument. A clean
 embedding is the centre of its instrument plus what its song and the clip itself add, in equal parts; an effected one
 adds the displacement of its kind and noise that is independent for every clip and strength. Strength t runs evenly
@@ -33,7 +33,7 @@ import pandas as pd
 
 from aesens import claims, measure
 from aesens.effects import Effect
-from aesens.study import EffectSweep
+from aesens.sweep import EffectSweep
 
 __all__ = ["BORDER", "KINDS", "TRUTH", "judge", "synthetic_sweep"]
 
@@ -285,7 +285,7 @@ def judge(
     drawn = {"resamples": resamples, "seed": seed}
     tables = {
         "response": {"C1", "C2"} & set(which) and measure.response(sweep, permutations=permutations, **drawn),
-        "direction": "C3" in which and measure.pooled_direction(sweep, **drawn),
+        "decoding": "C3" in which and measure.decoding(sweep, permutations=permutations, **drawn),
         "geometry": "C4" in which and measure.geometry(sweep, **drawn),
         "changes": {"C5", "C6"} & set(which) and measure.classification(sweep, **drawn),
     }
@@ -294,7 +294,7 @@ def judge(
             about = {"model": sweep.model, "pretrained": sweep.pretrained, "effect": sweep.effect.name}
             tables[name] = table.assign(**about)
         else:
-            tables[name] = pd.DataFrame(columns=["condition", "projection", "kind"])
+            tables[name] = pd.DataFrame(columns=["condition", "projection", "kind", "instrument"])
     tables["changes"] = tables["changes"][tables["changes"]["kind"] == "change"]
     found = claims.verdicts(**tables)
     return found[found["claim"].isin(which)].reset_index(drop=True)

@@ -8,18 +8,28 @@ last is the feature, and every row counts alike. Variance is about the mean of t
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.linalg import eigh
 
 from aesens.statistics import check_trajectories
 
+# Numbers in the block of displacements that is worked on at once.
+_BLOCK = 4_000_000
+
 __all__ = [
+    "Scatter",
     "components_for",
+    "displacement_scatter",
+    "energy_along",
     "held_out_energy",
     "leading_directions",
     "participation_ratio",
     "path_over_chord",
     "pca_layout",
+    "spectrum_components",
+    "spectrum_dimension",
     "umap_layout",
     "variance_spectrum",
 ]
@@ -113,7 +123,28 @@ def participation_ratio(displacements: np.ndarray, centred: bool = True) -> floa
     >>> participation_ratio([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     2.0
     """
-    return float(1.0 / (variance_spectrum(displacements, centred) ** 2).sum())
+    return spectrum_dimension(variance_spectrum(displacements, centred))
+
+
+def spectrum_dimension(spectrum: np.ndarray) -> float:
+    """Participation ratio of a spectrum of shares, see `participation_ratio`.
+
+    Parameters
+    ----------
+    spectrum : array, shape (k,)
+        Of `variance_spectrum` or `Scatter.spectrum`.
+
+    Returns
+    -------
+    float
+        NaN if nothing moves.
+
+    Examples
+    --------
+    >>> spectrum_dimension(np.array([0.5, 0.5, 0.0]))
+    2.0
+    """
+    return float(1.0 / (np.asarray(spectrum) ** 2).sum())
 
 
 def components_for(displacements: np.ndarray, fraction: float = 0.9, centred: bool = True) -> int:
@@ -137,13 +168,155 @@ def components_for(displacements: np.ndarray, fraction: float = 0.9, centred: bo
     >>> components_for([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]], 0.95)
     2
     """
+    return spectrum_components(variance_spectrum(displacements, centred), fraction)
+
+
+def spectrum_components(spectrum: np.ndarray, fraction: float = 0.9) -> int:
+    """Number of components that hold a fraction of a spectrum of shares, see `components_for`.
+
+    Parameters
+    ----------
+    spectrum : array, shape (k,)
+        Of `variance_spectrum` or `Scatter.spectrum`.
+    fraction : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If the fraction is out of range.
+
+    Examples
+    --------
+    >>> spectrum_components(np.array([0.6, 0.3, 0.1]), 0.8)
+    2
+    """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must be above 0 and at most 1, not {fraction}")
-    spectrum = variance_spectrum(displacements, centred)
     if np.isnan(spectrum).any():
         return 0
     # Sums of rounded shares may miss the fraction by a few last bits.
     return int(np.searchsorted(np.cumsum(spectrum), fraction - 1e-12) + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter:
+    """Second moments of displacements, from which spectra and leading directions follow.
+
+    Attributes
+    ----------
+    count : int
+        Displacements that went in.
+    total : array, shape (feature,)
+        Their sum.
+    products : array, shape (feature, feature)
+        Sum of their outer products, not centred.
+
+    Examples
+    --------
+    >>> scatter = displacement_scatter([[[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]]], np.zeros((4, 2)))
+    >>> scatter.count, scatter.spectrum().round(3).tolist(), np.abs(scatter.leading(1)).tolist()
+    (4, [0.9, 0.1], [[1.0, 0.0]])
+    """
+
+    count: int
+    total: np.ndarray = field(repr=False)
+    products: np.ndarray = field(repr=False)
+
+    def __add__(self, other: Scatter) -> Scatter:
+        return Scatter(self.count + other.count, self.total + other.total, self.products + other.products)
+
+    def spectrum(self, centred: bool = True) -> np.ndarray:
+        """As `variance_spectrum`: shares (feature,) of variance or energy, descending; NaN if nothing moves."""
+        products = self.products
+        if centred:
+            products = products - np.outer(self.total, self.total / self.count)
+        values = np.linalg.eigvalsh(products)[::-1]
+        # What the subtraction leaves of rows that are all alike is rounding.
+        floor = len(values) * np.finfo(np.float64).eps * np.trace(self.products)
+        values = np.where(values > floor, values, 0.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return values / values.sum()
+
+    def leading(self, k: int) -> np.ndarray:
+        """As `leading_directions`: at most k orthonormal rows (k, feature), strongest first."""
+        d = len(self.products)
+        values, vectors = eigh(self.products, subset_by_index=[max(d - k, 0), d - 1])
+        keep = values > d * np.finfo(np.float64).eps * max(values[-1], 0.0)
+        return vectors[:, keep][:, ::-1].T
+
+
+def _displacement_blocks(trajectories: np.ndarray, clean: np.ndarray):
+    """Clips of a block and their displacements (strength, clip, feature), float64."""
+    strengths, clips, features = trajectories.shape
+    size = max(1, _BLOCK // (strengths * features))
+    for start in range(0, clips, size):
+        part = slice(start, start + size)
+        yield part, trajectories[:, part].astype(np.float64) - clean[part]
+
+
+def displacement_scatter(trajectories: np.ndarray, clean: np.ndarray) -> Scatter:
+    """Second moments of all displacements, a few clips at a time.
+
+    Parameters
+    ----------
+    trajectories : array, shape (strength, clip, feature)
+    clean : array, shape (clip, feature)
+
+    Returns
+    -------
+    Scatter
+        In float64; the displacements themselves, which would fill gigabytes at the study's scale, never exist at once.
+
+    Examples
+    --------
+    >>> displacement_scatter(np.ones((3, 2, 1)), np.zeros((2, 1))).products.tolist()
+    [[6.0]]
+    """
+    trajectories, clean = check_trajectories(trajectories, clean)
+    total, products = np.zeros(clean.shape[1]), np.zeros((clean.shape[1],) * 2)
+    for _, moved in _displacement_blocks(trajectories, clean):
+        rows = moved.reshape(-1, moved.shape[-1])
+        total += rows.sum(axis=0)
+        products += rows.T @ rows
+    return Scatter(trajectories.shape[0] * trajectories.shape[1], total, products)
+
+
+def energy_along(
+    trajectories: np.ndarray, clean: np.ndarray, basis: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Displacement energy of each clip along given directions, and altogether.
+
+    Parameters
+    ----------
+    trajectories : array, shape (strength, clip, feature)
+    clean : array, shape (clip, feature)
+    basis : array, shape (k, feature)
+        Orthonormal rows.
+
+    Returns
+    -------
+    along : array, shape (clip, k)
+        Squared displacement along each direction, summed over strengths.
+    energy : array, shape (clip,)
+        Squared length of the displacements, summed over strengths.
+
+    Examples
+    --------
+    >>> along, energy = energy_along([[[3.0, 4.0]]], [[0.0, 0.0]], np.array([[1.0, 0.0]]))
+    >>> along.tolist(), energy.tolist()
+    ([[9.0]], [25.0])
+    """
+    trajectories, clean = check_trajectories(trajectories, clean)
+    along, energy = np.empty((len(clean), len(basis))), np.empty(len(clean))
+    for part, moved in _displacement_blocks(trajectories, clean):
+        along[part] = np.square(moved @ basis.T).sum(axis=0)
+        energy[part] = np.einsum("sif,sif->i", moved, moved)
+    return along, energy
 
 
 def leading_directions(displacements: np.ndarray, k: int | None = None) -> np.ndarray:

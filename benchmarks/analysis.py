@@ -13,6 +13,7 @@ import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -60,15 +61,11 @@ def seconds(work, *args, **options):
     return result, time.perf_counter() - start
 
 
-def processor_seconds(work, *args, threads=1, **options):
-    """Processor time of a call with one BLAS thread, shared among the `threads` that it starts itself.
-
-    What a core that has nothing else to do would take: unlike wall time, it does not depend on what else runs.
-    """
-    with threadpool_limits(1):
-        start = time.process_time()
-        work(*args, **options)
-        return (time.process_time() - start) / threads
+def both_seconds(work, *args, **options):
+    """Wall and processor time of a call, as an array: the latter does not depend on what else runs."""
+    start = np.array([time.perf_counter(), time.process_time()])
+    work(*args, **options)
+    return np.array([time.perf_counter(), time.process_time()]) - start
 
 
 @contextmanager
@@ -170,8 +167,8 @@ def _plain_scores(sweep, case, basis, train, labels, splits, test, rng):
     return search.decision_function(embeddings(str(case.test.values), test, case.random_strength.values))
 
 
-def classification(table: Table, quick: bool) -> float:
-    """(b) Classification of one model and effect against the plain way; returns seconds of the whole without fits."""
+def classification(table: Table, quick: bool) -> np.ndarray:
+    """(b) Classification of one model and effect against the plain way; returns both times of the whole's scoring."""
     sweep = study_sweep(512, quick)
     code, strengths = sweep.instruments[0], len(sweep.parameters)
     codes = len(set(sweep.instruments))
@@ -234,18 +231,16 @@ def classification(table: Table, quick: bool) -> float:
     table.add("classification", "ratio of the projected times", theirs / ours, "x")
     table.add("classification", "largest difference of ROC-AUC over the sampled cells", worst, "")
     table.add("classification", "projections of one instrument fitted, in neither time", fitted, "s")
-    scored = processor_seconds(
+    scored = both_seconds(
         lambda: (
             metric_table(result),
-            auc_change(result, n_resamples=100 if quick else RESAMPLES, pooled={"all": ["pca"]}),
+            auc_change(
+                result, n_resamples=100 if quick else RESAMPLES, pooled={"all": ["pca"]}, n_jobs=CORES
+            ),
         )
     )
-    table.add(
-        "classification",
-        f"ours, metrics and bootstrap of 1 instrument, {strengths} strengths, processor time",
-        scored,
-        "s",
-    )
+    name = f"ours, metrics and bootstrap of 1 instrument, {strengths} strengths"
+    table.add("classification", name, scored[0], "s")
     return scored * codes
 
 
@@ -255,34 +250,31 @@ def _some_strengths(sweep, n):
 
 
 class Parts:
-    """Measured parts of the analysis of one pair, in processor time, and what they come to for the whole pair."""
+    """Measured parts of the analysis of one pair, and what they come to for the whole pair: wall and processor time."""
 
     def __init__(self, table: Table, name: str):
-        self.table, self.name, self.total, self.peak = table, name, 0.0, 0.0
+        self.table, self.name, self.total, self.peak = table, name, np.zeros(2), 0.0
 
-    def measure(
-        self, name, work, *args, factor=1.0, share="whole", fixed=0.0, counts=True, threads=1, **options
-    ):
+    def measure(self, name, work, *args, factor=1.0, share="whole", fixed=0.0, counts=True, **options):
         """Time `work` on a share of the pair; `factor` leads to the whole, but for `fixed` seconds."""
         with peak_memory() as memory:
-            took = processor_seconds(work, *args, threads=threads, **options)
+            took = both_seconds(work, *args, **options)
         self.peak = max(self.peak, memory[0])
-        self.add(f"{name}, measured: {share}", took, "s")
+        self.add(f"{name}, measured: {share}", took[0], "s")
+        self.add(f"{name}, measured: {share}, processor time", took[1], "s")
         self.add(f"{name}, peak memory", memory[0], "GB")
         if counts:
-            projected = fixed + (took - fixed) * factor
+            projected = fixed + np.maximum(took - fixed, 0) * factor
             self.total += projected
             if factor != 1:
-                self.add(f"{name}, projected to the pair", projected, "s")
+                self.add(f"{name}, projected to the pair", projected[0], "s")
 
     def add(self, metric, value, unit):
         self.table.add("whole analysis", f"{self.name}: {metric}", value, unit)
 
 
-def _train(sweep, code, strengths):
-    """Fit the projections on all strengths of one instrument; train and test its classifiers on some."""
-    mine = sweep.train & (sweep.instruments == code)
-    rows = fit_all(sweep.trajectories[:, mine], sweep.clean[mine])
+def _train(sweep, code, strengths, fitted):
+    """Train and test the classifiers of one instrument on some strengths, with every projection."""
     some = _some_strengths(sweep, strengths)
     classify(
         some.clean,
@@ -291,74 +283,86 @@ def _train(sweep, code, strengths):
         some.songs,
         some.train,
         some.test,
-        {name: {code: found} for name, found in rows.items()},
+        {name: {code: rows[code]} for name, rows in fitted.items()},
         classes=[code],
         n_jobs=CORES,
     )
 
 
-def _pair(table: Table, features: int, quick: bool, scoring: float) -> Parts:
+def _pair(table: Table, features: int, quick: bool, scoring: np.ndarray) -> Parts:
     """Every measure on one pair of model and effect."""
     draws = {"permutations": 20 if quick else PERMUTATIONS, "seed": 0}
     boot = {"resamples": 50 if quick else RESAMPLES, "seed": 0}
+    cores = {"jobs": CORES}
     sweep = study_sweep(features, quick)
-    strengths, codes = len(sweep.parameters), len(set(sweep.instruments))
+    strengths, codes = len(sweep.parameters), list(dict.fromkeys(sweep.instruments))
     parts = Parts(table, f"{features} features")
 
     few = 4
     # The floor of ten halvings and the resamples of two distances cost the same for any number of strengths.
-    fixed = 5 * processor_seconds(sensitivity.frechet_floor, sweep.clean, sweep.songs, n_splits=2)
+    halvings = {"n_splits": min(2 * CORES, 10), **cores}
+    fixed = both_seconds(sensitivity.frechet_floor, sweep.clean, sweep.songs, **halvings)
+    fixed *= 10 / halvings["n_splits"]
     values = np.zeros((len(sweep.clips), few))
-    fixed += 2 * processor_seconds(bootstrap_songs, values, sweep.songs, boot["resamples"])
+    fixed += 2 * both_seconds(bootstrap_songs, values, sweep.songs, boot["resamples"])
     share = {"factor": strengths / few, "share": f"{few} of {strengths} strengths", "fixed": fixed}
-    parts.measure("distances", measure.distances, _some_strengths(sweep, few), **boot, **share)
-    parts.measure("response", measure.response, sweep, **draws, resamples=boot["resamples"])
+    parts.measure("distances", measure.distances, _some_strengths(sweep, few), **boot, **cores, **share)
+    resamples = boot["resamples"]
+    parts.measure("response", measure.response, sweep, **draws, resamples=resamples, **cores)
+    if not quick:
+        # UMAP compiles itself once a process, not once a pair.
+        measure.layout(sweep, method="umap", clips=PICTURE_CLIPS, seed=0)
     for method in ("pca",) if quick else ("pca", "umap"):
         parts.measure(f"layout ({method})", measure.layout, sweep, method=method, clips=PICTURE_CLIPS, seed=0)
     parts.measure("geometry", measure.geometry, sweep, **boot)
     tenth = sweep.take(np.arange(len(sweep.clips)) % 10 == 0)
     share = {"factor": len(sweep.clips) / len(tenth.clips), "share": "a tenth of the clips"}
-    parts.measure("samplewise", measure.samplewise, tenth, **draws, **share)
+    parts.measure("samplewise", measure.samplewise, tenth, **draws, **cores, **share)
     name = "samplewise with one permutation, for its memory"
-    parts.measure(name, measure.samplewise, sweep, permutations=1, seed=0, counts=False)
-    parts.measure("spectra", measure.spectra, sweep, seed=0)
+    parts.measure(name, measure.samplewise, sweep, permutations=1, seed=0, counts=False, **cores)
+    parts.measure("spectra", measure.spectra, sweep, seed=0, **cores)
 
-    code = sweep.instruments[0]
-    one = sweep.take(sweep.instruments == code)
-    share = {"factor": codes, "share": f"1 of {codes} instruments"}
-    parts.measure("global_directions", measure.global_directions, one, **draws, **share)
-    parts.measure("pooled_direction", measure.pooled_direction, one, **boot, **share)
-    parts.measure("direction_points", measure.direction_points, one, instrument=code)
-    parts.measure("direction_vectors", measure.direction_vectors, one, **share)
-    parts.measure("projected", measure.projected, one, seed=0, **share)
-    parts.measure("method_cosines", measure.method_cosines, one, seed=0, **share)
+    # As many instruments as cores at a time; a classifier needs two.
+    group = min(max(CORES, 2), len(codes))
+    some = sweep.take(np.isin(sweep.instruments, codes[:group]))
+    share = {"factor": -(-len(codes) // group), "share": f"{group} of {len(codes)} instruments"}
+    parts.measure("global_directions", measure.global_directions, some, **draws, **cores, **share)
+    parts.measure("decoding", measure.decoding, some, **draws, resamples=resamples, **cores, **share)
+    parts.measure("direction_points", measure.direction_points, some, instrument=codes[0])
+    parts.measure("fitted_subspaces", measure.fitted_subspaces, some, seed=0, **cores, **share)
+    fitted = measure.fitted_subspaces(some, seed=0, **cores)
+    known = {"seed": 0, "fitted": fitted, **cores}
+    parts.measure("projected", measure.projected, some, **known, **share)
+    parts.measure("method_cosines", measure.method_cosines, some, **known, **share)
+    parts.measure("classifier_cosines", measure.classifier_cosines, some, **known, **share)
+    known = {"seed": 0, "vectors": partial(measure.direction_vectors, fitted=fitted), **cores}
+    parts.measure("agreement", measure.agreement, [some], **known, **share)
     share = {
-        "factor": codes * (strengths + 2) / (few + 2),
-        "share": f"1 of {codes} instruments, {few + 2} of {strengths + 2} training conditions",
+        "factor": len(codes) * (strengths + 2) / (few + 2),
+        "share": f"1 of {len(codes)} instruments, {few + 2} of {strengths + 2} training conditions",
     }
-    parts.measure("classification, training and scoring", _train, sweep, code, few, threads=CORES, **share)
+    name = "classification, training and scoring"
+    parts.measure(name, _train, sweep, codes[0], few, fitted, **share)
     parts.total += scoring
-    parts.add("classification, metrics and bootstrap, projected from the part above", scoring, "s")
-    parts.add(f"one pair of {strengths} strengths, projected", parts.total, "s")
+    parts.add("classification, metrics and bootstrap, projected from the part above", scoring[0], "s")
+    parts.add(f"one pair of {strengths} strengths, projected", parts.total[0], "s")
+    parts.add(f"one pair of {strengths} strengths, projected, processor time", parts.total[1], "s")
     return parts
 
 
-def whole(table: Table, quick: bool, scoring: float) -> None:
+def whole(table: Table, quick: bool, scoring: np.ndarray) -> None:
     """(c) Every measure of a study at its scale, from parts of one pair of each width."""
     found = {d: _pair(table, d, quick, scoring) for d in sorted(set(FEATURES.values()))}
     pairs = len(STRENGTHS) * len(FEATURES)
     hours = sum(found[d].total for d in FEATURES.values()) * sum(STRENGTHS) / STRENGTHS[0] / 3600
-    held = sum(STRENGTHS) * 4834 * sum(FEATURES.values()) * 4e-9
-    table.add(
-        "whole analysis",
-        f"{pairs} pairs of model and effect, projected (one BLAS thread, {CORES} classification threads)",
-        hours,
-        "h",
-    )
+    largest = max(STRENGTHS) * 4834 * max(FEATURES.values()) * 4e-9
+    name = f"{pairs} pairs of model and effect, projected"
+    table.add("whole analysis", f"{name} ({CORES} cores)", hours[0], "h")
+    table.add("whole analysis", f"{name}, processor time", hours[1], "h")
     peak = max(parts.peak for parts in found.values())
     table.add("whole analysis", "peak memory, the embeddings of one pair included", peak, "GB")
     table.add(
-        "whole analysis", f"embeddings of all {pairs} pairs, where a run holds them all at once", held, "GB"
+        "whole analysis", "embeddings of the largest pair, of which a run holds two at most", largest, "GB"
     )
 
 

@@ -121,6 +121,14 @@ class Browser:
             raise RuntimeError(json.dumps(done["exceptionDetails"])[:500])
         return done["result"].get("value")
 
+    def press(self, key: str) -> None:
+        """Press and release a key, e.g. ``"ArrowRight"``, where the focus is."""
+        codes = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+        for kind in ("keyDown", "keyUp"):
+            self._call(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key]
+            )
+
     def wait(self, condition: str, seconds: float = 60) -> None:
         """Wait until an expression is true."""
         self._until(lambda: self.evaluate(f"Boolean({condition})"), seconds)

@@ -13,6 +13,8 @@ import pytest
 from support import ROOT, ToyModel, aesens, write_clips
 
 
+# First: xdist reads the groups when its own turn comes.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """Share tests out by file, those of the whole run together; what takes longest begins first."""
     if not config.pluginmanager.hasplugin("xdist"):

@@ -9,6 +9,7 @@ from sklearn.model_selection import GridSearchCV
 from aesens.classify import (
     auc,
     auc_change,
+    classifier_weights,
     classify,
     draw_training_clips,
     grouped_folds,
@@ -331,3 +332,29 @@ def test_a_pooled_row_is_the_mean_over_its_projections(example):
         np.testing.assert_array_equal(
             single.loc[(*pair, "alone"), columns], single.loc[(*pair, names[1]), columns]
         )
+
+
+def test_classifier_weights_are_those_of_the_plain_way(example):
+    arrays, _, _ = example
+    clean, songs, train = arrays["clean"].astype(float), arrays["songs"], arrays["train"]
+    found = classifier_weights(clean, arrays["instruments"], songs, train, seed=5, n_jobs=2)
+    assert list(found) == ["cel", "flu", "pia"]
+    for name, weights in found.items():
+        clips, labels = draw_training_clips(arrays["instruments"], name, train, 5)
+        folds = grouped_folds(labels, songs[clips])
+        splits = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(folds.max() + 1)]
+        model = LogisticRegression(solver="liblinear", class_weight="balanced", max_iter=10_000, tol=1e-8)
+        search = GridSearchCV(model, {"C": COSTS}, scoring="roc_auc", cv=splits).fit(clean[clips], labels)
+        np.testing.assert_allclose(weights, search.best_estimator_.coef_[0], rtol=1e-3, atol=1e-6)
+
+
+def test_threads_change_no_interval(example):
+    _, _, result = example
+    options = {
+        "n_resamples": 2500,
+        "seed": 1,
+        "by_strength": True,
+        "pooled": {"all": ["direction", "subspace"]},
+    }
+    one, three = (auc_change(result, n_jobs=jobs, **options) for jobs in (1, 3))
+    assert one.equals(three)

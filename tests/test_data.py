@@ -1,8 +1,12 @@
 """File grammar, folders, tables and the split."""
 
+import hashlib
+import io
 import shutil
 import subprocess
 import sys
+import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +14,10 @@ import pandas as pd
 import pytest
 import soundfile as sf
 from sklearn.model_selection import StratifiedGroupKFold
+from test_weights import Server
 
 import aesens.data as data
+from aesens import weights
 from aesens.data import clips, folder, irmas
 from aesens.data.irmas import IrmasName, format_name, parse_name
 
@@ -256,42 +262,90 @@ def test_misnamed_irmas_files_are_named(irmas_folder):
         irmas.load_irmas(irmas_folder / "empty")
 
 
-def test_download_that_cannot_be_had_says_what_to_do(tmp_path, monkeypatch):
-    import requests
+@pytest.fixture
+def archive(irmas_folder, own_cache, monkeypatch):
+    """A server with a small archive in IRMAS layout, where mirdata says the data are."""
+    from mirdata.datasets import irmas as source
+    from mirdata.download_utils import RemoteFileMetadata
 
-    def refuse(url, **options):
-        assert sum(options["timeout"]) <= 15
-        raise requests.ConnectionError("refused")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted(irmas_folder.rglob("*.wav")):
+            archive.write(path, path.relative_to(irmas_folder).as_posix())
+        archive.writestr("IRMAS-TrainingData/README.txt", "about")
+        archive.writestr("__MACOSX/IRMAS-TrainingData/cel/._a.wav", "no sound")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("AESENS_OFFLINE", raising=False)
+    monkeypatch.setattr(weights, "_CHUNK", 4096)
+    weights._unreachable.cache_clear()
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True).start()
+        running.content = packed.getvalue()
+        checksum = hashlib.md5(running.content).hexdigest()
+        remote = RemoteFileMetadata("IRMAS-TrainingData.zip", running.url, checksum)
+        monkeypatch.setitem(source.REMOTES, "training_data", remote)
+        yield running
+        running.shutdown()
 
-    monkeypatch.setenv("AESENS_CACHE", str(tmp_path))
-    monkeypatch.setattr(requests, "head", refuse)
-    with pytest.raises(OSError, match="(?s)refused.*IRMAS-TrainingData.zip"):
+
+def test_download_is_resumed_and_kept(archive, own_cache, irmas_folder):
+    folder = own_cache / "data" / "irmas"
+    # A whole number of pieces, which is what is kept of a broken transfer.
+    half = len(archive.content) // 2 // 4096 * 4096
+    archive.stop_at = half
+    with pytest.raises(ConnectionError, match="(?s)next attempt resumes it.*IRMAS-TrainingData.zip"):
         data.load_dataset("irmas")
-    assert not (tmp_path / "data" / "irmas" / "IRMAS-TrainingData").exists()
+    assert not (folder / "IRMAS-TrainingData").exists()
+    archive.stop_at = None
+    loaded = data.load_dataset("irmas")
+    assert archive.requested == [None, f"bytes={half}-"]
+    assert loaded.fingerprint == data.load_dataset(irmas_folder).fingerprint
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix != ".lock")
+    assert files[0] == "IRMAS-TrainingData" and [f for f in files if "." in Path(f).name][-1].endswith(".wav")
+    assert sum(name.endswith(".wav") for name in files) == 9 and "README" not in " ".join(files)
+    # Neither asked for again nor kept twice.
+    assert len(data.load_dataset("irmas")) == 9 and len(archive.requested) == 2
 
 
-def test_download_is_kept_and_broken_ones_are_not(tmp_path, monkeypatch, irmas_folder):
-    import requests
-    from mirdata import download_utils
+def test_a_wrong_archive_is_refused(archive, own_cache):
+    archive.content = archive.content[:-1] + b"?"
+    with pytest.raises(ConnectionError, match="(?s)expected md5:.*discarded"):
+        data.load_dataset("irmas")
+    assert not list((own_cache / "data" / "irmas").glob("IRMAS*"))
 
-    monkeypatch.setenv("AESENS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(requests, "head", lambda url, **options: requests.models.Response())
-    monkeypatch.setattr(requests.models.Response, "raise_for_status", lambda self: None)
-    calls = []
 
-    def fetch(remote, save_dir, overwrite, cleanup, allow_invalid):
-        calls.append(remote.filename)
-        assert not allow_invalid
-        shutil.copytree(irmas_folder / "IRMAS-TrainingData", Path(save_dir) / "IRMAS-TrainingData")
-        if len(calls) == 1:
-            raise OSError("checksum")
+def test_a_data_host_out_of_reach_says_what_to_do(archive, own_cache, monkeypatch):
+    archive.shutdown()
+    archive.server_close()
+    with pytest.raises(ConnectionError, match="(?s)could not be downloaded.*IRMAS-TrainingData.zip"):
+        data.load_dataset("irmas")
+    monkeypatch.setenv("AESENS_OFFLINE", "1")
+    with pytest.raises(ConnectionError, match="(?s)AESENS_OFFLINE.*IRMAS-TrainingData.zip"):
+        data.load_dataset("irmas")
 
-    monkeypatch.setattr(download_utils, "download_zip_file", fetch)
-    with pytest.raises(OSError, match="checksum"):
-        irmas.load_irmas()
-    assert len(irmas.load_irmas()) == 9
-    assert len(irmas.load_irmas()) == 9
-    assert calls == ["IRMAS-TrainingData.zip"] * 2
+
+@pytest.mark.parametrize(
+    "name", ["../../outside.wav", "/outside.wav", "IRMAS-TrainingData/../../x.wav", "C:/x.wav"]
+)
+def test_an_archive_that_reaches_outside_is_refused(tmp_path, name):
+    path = tmp_path / "archive.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("IRMAS-TrainingData/cel/[cel][cla]0001__1.wav", "sound")
+        packed.writestr(name, "sound")
+    with pytest.raises(ValueError, match="outside the folder"):
+        irmas._unpack(path, tmp_path / "data" / "IRMAS-TrainingData")
+    assert not list(tmp_path.rglob("*.wav")) and not list((tmp_path / "data").iterdir())
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "archive.zip"
+    for content in (b"no archive", None):
+        if content:
+            path.write_bytes(content)
+        else:
+            zipfile.ZipFile(path, "w").close()
+        with pytest.raises(ValueError, match="cannot be unpacked"):
+            irmas._unpack(path, tmp_path / "IRMAS-TrainingData")
 
 
 def test_importing_data_is_light():

@@ -311,11 +311,45 @@ def test_decoding_equals_grouped_ridge(n_features):
     assert report.r2 == pytest.approx(1 - report.sse.sum() / report.sst.sum())
 
 
+def test_the_null_of_decoding_equals_refits_to_shuffled_strengths():
+    x, _ = linear(6, 24, 40, size=1.0)
+    songs = np.random.default_rng(1).integers(0, 7, 14)
+    train, test = x[:, :14], x[:, 14:]
+    report = decode_strength(train, test, songs, n_permutations=12, seed=3)
+    rows, test_rows = train.reshape(-1, 40), test.reshape(-1, 40)
+    truth = np.repeat(quantile_rank(6), 10)
+    fell_back = []
+    for k, shuffled in enumerate(permute_within_clips(quantile_rank(6), 14, 12, 3)):
+        # Shuffles go to the clips in the order in which their songs are sorted.
+        y = np.empty((6, 14))
+        y[:, np.argsort(songs, kind="stable")] = shuffled
+        ridge = Ridge(alpha=report.alpha)
+        predicted = cross_val_predict(ridge, rows, y.ravel(), groups=np.tile(songs, 6), cv=LeaveOneGroupOut())
+        if worse := ((y.ravel() - predicted) ** 2).sum() > ((y - 0.5) ** 2).sum():
+            expected = 0.0, 0.0
+        else:
+            decoded = ridge.fit(rows, y.ravel()).predict(test_rows)
+            expected = (
+                1 - ((truth - decoded) ** 2).sum() / ((truth - 0.5) ** 2).sum(),
+                spearmanr(decoded, truth)[0],
+            )
+        fell_back.append(worse)
+        assert (report.null_r2[k], report.null_spearman[k]) == pytest.approx(expected, abs=1e-6)
+    assert 0 < sum(fell_back) < 12
+    assert report.p_value == (1 + (report.null_r2 >= report.r2).sum()) / 13
+    np.testing.assert_allclose(report.null_r2, 1 - report.null_sse / report.sst.sum())
+
+
 def test_decoding_of_a_line_and_of_nothing():
     x, _ = linear(8, 60, 40, scatter=0.2)
-    assert decode_strength(x[:, :40], x[:, 40:]).r2 > 0.9
-    nothing = decode_strength(noise(8, 40, 60), noise(8, 20, 60, 5))
-    assert abs(nothing.r2) < 0.1
+    line = decode_strength(x[:, :40], x[:, 40:], n_permutations=19)
+    assert line.r2 > 0.9 and line.p_value == 0.05
+    found = [
+        decode_strength(noise(8, 40, 60, k), noise(8, 20, 60, k + 50), n_permutations=19, seed=k)
+        for k in range(12)
+    ]
+    assert np.abs([nothing.r2 for nothing in found]).max() < 0.1
+    assert np.mean([nothing.p_value <= 0.1 for nothing in found]) <= 0.25
     still = decode_strength(np.ones((4, 3, 5)), np.ones((4, 2, 5)))
     assert still.r2 == pytest.approx(0)
 

@@ -1,12 +1,18 @@
 """Every public thing is documented, and the files for the next developer say what is true."""
 
 import inspect
+import os
 import pydoc
 import re
 import runpy
+import shlex
+import shutil
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
 import yaml
@@ -45,12 +51,135 @@ def test_a_class_documents_its_public_methods():
     assert not missing
 
 
+# Public names without an example that runs, by the reason.
+WITHOUT_EXAMPLE = {
+    "says what went wrong, and is never called by a reader": {
+        "aesens.cluster.ClusterError",
+        "aesens.data.split.SplitError",
+        "aesens.models.base.ModelError",
+        "aesens.models.base.NoUntrainedWeights",
+        "aesens.report.build.ReportError",
+        "aesens.run.RunError",
+        "aesens.store.StoreError",
+        "aesens.study.NeedsSplit",
+        "aesens.weights.UntrainedWarning",
+        "aesens.weights.WeightsError",
+    },
+    "is returned by a function that has one": {
+        "aesens.directions.DecodingReport",
+        "aesens.directions.GlobalReport",
+        "aesens.directions.SampleWiseReport",
+        "aesens.logistic.LogisticFit",
+    },
+    "is a command, with its examples in README and CONTRIBUTING": {
+        "aesens.cli.main",
+        "aesens.plan.dry_run",
+        "aesens.results.check",
+        "aesens.results.compare",
+        "aesens.results.new",
+        "aesens.results.report",
+        "aesens.run.run",
+    },
+    "downloads, or reads the cache": {
+        "aesens.data.irmas.load_irmas",
+        "aesens.data.rendered.render_dataset",
+        "aesens.weights.add",
+        "aesens.weights.add_to",
+        "aesens.weights.fetch",
+        "aesens.weights.state",
+        "aesens.weights.weights_table",
+    },
+    "needs official weight files or the authors' packages; `load_model` has an example": {
+        "aesens.models.clap.ClapNetwork",
+        "aesens.models.clap.read_checkpoint",
+        "aesens.models.hear.HEAR",
+        "aesens.models.htsat.to_original",
+        "aesens.models.msclap.MsclapNetwork",
+        "aesens.models.msclap.read_checkpoint",
+        "aesens.models.musicnn.read_checkpoint",
+        "aesens.models.openl3.OpenL3Network",
+        "aesens.models.openl3.read_keras",
+        "aesens.models.openl3.write_keras",
+        "aesens.models.panns.read_checkpoint",
+        "aesens.models.reference.CLAPReference",
+        "aesens.models.reference.OpenL3Reference",
+        "aesens.models.reference.PANNsReference",
+        "aesens.models.reference.placeholders",
+        "aesens.models.reference.reference_class",
+    },
+    "embeds clips; chapters 3 and 5 and the template show it": {
+        "aesens.embed.Sweep",
+        "aesens.embed.extract",
+        "aesens.explore.Explorer",
+        "aesens.explore.explore",
+    },
+    "needs a running cluster": {"aesens.cluster.connect", "aesens.cluster.spread"},
+    "compiles for half a minute when it is first called": {"aesens.trajectories.umap_layout"},
+}
+
+
+def test_every_public_name_has_an_example_that_runs():
+    excused = set().union(*WITHOUT_EXAMPLE.values())
+    without = set()
+    for module, entry in ENTRIES:
+        thing = getattr(module, entry.name)
+        if callable(thing) and getattr(thing, "__module__", "") == module.__name__:
+            # A class may have them at its methods. The doctests of all of them are run by pytest.
+            texts = [entry.text, *(part.text for part in entry.parts)]
+            if not any(">>>" in text for text in texts):
+                without.add(f"{module.__name__}.{entry.name}")
+    assert not without - excused, f"show how to use {sorted(without - excused)}"
+    assert not excused - without, f"no longer an exception: {sorted(excused - without)}"
+    assert "--doctest-modules" in (ROOT / "pyproject.toml").read_text()
+
+
+def test_no_code_cell_is_long():
+    for path in sorted((ROOT / "notebooks" / "percent").glob("*.py")):
+        for cell in jupytext.read(path).cells:
+            if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
+                assert len(cell.source.splitlines()) <= 15, f"{path.name}: {cell.source.splitlines()[0]}"
+
+
+def test_results_in_the_text_come_from_a_run():
+    # What looks like a result: two digits after the point and no unit, or a share in per cent. Levels are settings.
+    allowed = {"95 %", "90 %", "0.05"}
+    for path in sorted((ROOT / "notebooks" / "percent").glob("*.py")):
+        for cell in jupytext.read(path).cells:
+            if cell.cell_type == "markdown":
+                prose = re.sub(r"\$[^$]*\$|`[^`]*`|arXiv:\S+|abs/\S+|doi\S+", "", cell.source)
+                found = re.findall(r"\d+\.\d{2,}(?!\d| ?s\b| ?k?Hz)|\d+(?:\.\d+)? %", prose)
+                assert not set(found) - allowed, f"{path.name}: print {set(found) - allowed} in a cell"
+
+
 def test_help_answers():
     text = pydoc.plain(pydoc.render_doc(aesens))
     for module in MODULES:
         parts = module.__name__.split(".")
         if len(parts) == 2:
             assert parts[1] in text
+
+
+def public_names() -> str:
+    """What help(aesens) lists: the public names of each module, a package's own only."""
+    lines = ["Public names", "------------"]
+    for module in MODULES:
+        own = [
+            name
+            for name in getattr(module, "__all__", ())
+            if getattr(getattr(module, name), "__module__", module.__name__) == module.__name__
+            or not getattr(getattr(module, name), "__module__", "").startswith("aesens")
+        ]
+        if own:
+            text = f"- `{module.__name__}`: {', '.join(own)}"
+            lines += textwrap.wrap(text, 108, subsequent_indent="  ", break_on_hyphens=False)
+    return "\n".join(lines)
+
+
+def test_help_names_every_public_thing():
+    text = pydoc.plain(pydoc.render_doc(aesens))
+    listed = inspect.cleandoc(aesens.__doc__)
+    assert public_names() in listed, f"put this into the docstring of aesens:\n\n{public_names()}\n"
+    assert all(name in text for module in MODULES for name in getattr(module, "__all__", ()))
 
 
 def test_docstrings_become_html():
@@ -65,6 +194,45 @@ def test_the_workflow_runs_what_ci_runs():
     assert "run_all.sh test" in (ROOT / ".ci" / "run").read_text()
 
 
+def command_of(hook) -> list[str]:
+    """What a hook runs, after the part that finds the environment."""
+    words = shlex.split(hook["entry"])
+    return words[words.index("--") + 1 :]
+
+
+def test_hooks_do_what_they_say(tmp_path):
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    entries = {hook["id"]: shlex.split(hook["entry"]) for hook in hooks}
+    for folder in ("notebooks/percent", "scripts"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("pyproject.toml", "scripts/strip_metadata.py", "notebooks/percent/90_template.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "bad.py").write_text("import os\nx = (1,\n  2)\n")
+    # As git runs hooks: from the top of the clone, the environment not active.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+    def hook(name, *files):
+        command = [*entries[name], *files]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True
+        )
+        assert done.returncode in (0, 1), done.stderr
+        return done.returncode
+
+    assert hook("ruff-check", "bad.py") == 0 and hook("ruff-format", "bad.py") == 0
+    assert (tmp_path / "bad.py").read_text() == "x = (1, 2)\n"
+    (tmp_path / "worse.py").write_text("print(unknown)\n")
+    assert hook("ruff-check", "worse.py") == 1
+    assert hook("jupytext-sync", "notebooks/percent/90_template.py") == 0
+    book = tmp_path / "notebooks" / "90_template.ipynb"
+    assert "louder_moves_less" in book.read_text()
+    made = nbformat.read(book, as_version=4)
+    made.metadata["papermill"] = {"duration": 1}
+    nbformat.write(made, book)
+    assert hook("notebook-metadata", "notebooks/90_template.ipynb") == 1
+    assert hook("notebook-metadata", "notebooks/90_template.ipynb") == 0
+
+
 def test_hooks_name_files_that_are_there():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     assert {hook["id"] for hook in hooks} == {
@@ -74,7 +242,7 @@ def test_hooks_name_files_that_are_there():
         "notebook-metadata",
     }
     for hook in hooks:
-        for word in hook["entry"].split():
+        for word in command_of(hook):
             assert "/" not in word or (ROOT / word).is_file(), word
         if "files" in hook:
             assert re.search(hook["files"], "notebooks/01_data.ipynb")
@@ -98,7 +266,32 @@ def test_binder_builds_from_the_lock():
     post = (ROOT / ".binder" / "postBuild").read_text()
     assert "requirements.lock" in post and "--editable ." in post
     wanted = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text())["dependencies"]
-    assert any(str(entry).startswith("pytorch-cpu") for entry in wanted)
+    least = re.search(r'"torch(>=[\d.]+)"', (ROOT / "pyproject.toml").read_text())[1]
+    assert f"pytorch-cpu{least}" in wanted
+    # The lock is installed without dependencies: it has to hold what mybinder.org starts.
+    lock = (ROOT / "requirements.lock").read_text()
+    assert all(
+        re.search(rf"^{name}==", lock, flags=re.M) for name in ("jupyterlab", "ipykernel", "ipywidgets")
+    )
+
+
+def test_the_guide_writes_badges_with_the_forkers_address(tmp_path):
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (command,) = re.findall(r"```bash\n([^`]*mybinder[^`]*)```", text)
+    remotes = "git@github.com:someone/their-fork.git", "https://github.com/someone/their-fork"
+    for folder, remote in zip((tmp_path / "ssh", tmp_path / "https"), remotes, strict=True):
+        for words in (
+            ["init", "-q", "-b", "main", folder],
+            ["-C", folder, "remote", "add", "origin", remote],
+        ):
+            subprocess.run(["git", *words], check=True)
+        shown = subprocess.run(
+            ["bash", "-ec", command], cwd=folder, capture_output=True, text=True, check=True
+        )
+        targets = re.findall(r"\]\((https://[^)]+)\)$", shown.stdout, flags=re.M)
+        assert [target.count("someone/their-fork/") for target in targets] == [1, 1]
+        for target in targets:
+            assert (ROOT / "notebooks" / re.search(r"notebooks/(\S+\.ipynb)", target)[1]).is_file()
 
 
 def test_commands_in_the_guide_exist():

@@ -5,14 +5,17 @@ import shutil
 
 import jupytext
 import matplotlib.pyplot as plt
+import matplotlib.text
 import nbformat
 import numpy as np
 import pandas as pd
+import pedalboard
 import pytest
-from support import ROOT, ToyModel, aesens
+from support import ROOT, ToyModel, aesens, write_clips
 
 from aesens import data, effects, explore, measure, models, names, plots, projections
 from aesens.cli import main
+from aesens.embed import Sweep, extract
 from aesens.explore import Explorer
 from aesens.new import new_notebook
 from aesens.profiles import Profile, Scale
@@ -72,10 +75,9 @@ def test_the_worked_examples_run(tiny, tmp_path):
     ("name", "call"), [("91_new_effect", "register"), ("92_new_projection", "register_projection")]
 )
 def test_an_addition_takes_few_lines(name, call):
-    book = jupytext.read(ROOT / "notebooks" / "percent" / f"{name}.py")
-    (cell,) = (c for c in book.cells if c.cell_type == "code" and f"{call}(" in c.source)
-    ast.parse(cell.source)
-    assert len([line for line in cell.source.splitlines() if line.strip()]) < 30
+    source = addition(name, call)
+    ast.parse(source)
+    assert len([line for line in source.splitlines() if line.strip()]) < 30
 
 
 def test_an_added_effect_is_a_column_of_every_figure(registries, own_cache, tmp_path):
@@ -89,6 +91,120 @@ def test_an_added_effect_is_a_column_of_every_figure(registries, own_cache, tmp_
     assert figure.axes[0].get_title() == "Flipping"
     plt.close(figure)
     assert study.provenance()["effects"]["flip"]["source"].lstrip().startswith("def flip")
+
+
+def test_what_a_cell_ends_with_is_shown_as_a_table(registries, own_cache, tmp_path):
+    study = toy_study(tmp_path)
+    sweep = study.sweep("toy", "gain")
+    for thing in (study, sweep, sweep.effect, study.dataset):
+        assert "<table" in thing._repr_html_(), type(thing)
+    (store, *_) = extract([Sweep.clean(study.model("toy"), study.clips("toy"))], jobs=1, progress=False)
+    assert "strength" in store._repr_html_() and "clip" in store._repr_html_()
+    assert {"model", "weights", "licence"} <= set(study.model_table())
+
+
+def addition(name, call) -> str:
+    """The cell of a worked example that registers something."""
+    book = jupytext.read(ROOT / "notebooks" / "percent" / f"{name}.py")
+    (cell,) = (c for c in book.cells if c.cell_type == "code" and f"{call}(" in c.source)
+    return cell.source
+
+
+@pytest.fixture
+def added(registries, own_cache, tmp_path):
+    """What the worked examples add, and a model and a data set: settings of a run that uses them all."""
+    space = {"np": np, "pedalboard": pedalboard, "Projection": projections.Projection}
+    space |= {"Effect": effects.Effect, "register": effects.register}
+    space |= {"register_projection": projections.register_projection}
+    exec(addition("91_new_effect", "register"), space)
+    exec(addition("92_new_projection", "register_projection"), space)
+    models.register("toy", ToyModel)
+    folder = write_clips(tmp_path / "own", songs=8)
+    data.register("own", lambda: data.load_dataset(folder))
+    own = {"profile": "tiny", "models": "toy", "effects": "gain,distortion", "weights": "untrained"}
+    return own | {"data": "own", "jobs": 1, "out": str(tmp_path / "figures")}
+
+
+# Words of a figure that name what was added: the effect, the projection, the model, a class of the data set.
+SHOWN = {
+    "01_data": {"01_clips_per_instrument": {"aaa", "bbb"}},
+    "02_effects": {"02_distortion": {"Distortion", "Drive 40 dB"}},
+    "03_embeddings": {"03_clean_map": {"aaa"}, "03_clean_classification": {"toy"}},
+    "04_sensitivity": {
+        "04_distances": {"Distortion", "Drive (dB)", "toy (untrained)"},
+        "04_largest_distance": {"Distortion", "toy (untrained)"},
+        "04_monotonicity": {"Distortion", "toy (untrained)"},
+        "04_discontinuity": {"Distortion\nlargest step", "toy (untrained)"},
+    },
+    "05_trajectories": {
+        "05_umap": {"Distortion", "toy\n(untrained)"},
+        "05_pca": {"Distortion", "toy\n(untrained)"},
+        "05_samplewise": {"Distortion", "toy\n(untrained)"},
+        "05_spectra": {"Distortion", "toy\n(untrained)"},
+        "05_global_cca": {"toy (untrained): distortion", "aaa"},
+        "05_direction_points": {"Distortion", "toy\n(untrained)"},
+        "05_decoding": {"Distortion", "toy (untrained)"},
+        "05_agreement": {"toy (untrained)"},
+    },
+    "06_projections": {
+        "06_effect_removed": {"strongest", "toy (untrained): distortion"},
+        "06_clean_removed": {"strongest", "toy (untrained): distortion"},
+        "06_method_cosines": {"strongest"},
+        "06_classifier_cosines": {"strongest", "toy (untrained): distortion"},
+    },
+    "07_classification": {
+        "07_auc_clean_effected": {"strongest", "Distortion", "toy\n(untrained)"},
+        "07_auc_effected_clean": {"strongest", "Distortion"},
+        "07_conditions": {"toy (untrained): distortion"},
+        "07_auc_change": {"strongest", "toy (untrained): distortion"},
+    },
+    "08_claims": {"08_claims": {"Distortion", "toy (untrained)"}},
+}
+TABLES = {
+    "01_split": {"instrument": "aaa"},
+    "02_levels": {"effect": "distortion"},
+    "03_clean_classification": {"model": "toy"},
+    "04_distances": {"effect": "distortion", "model": "toy"},
+    "04_response": {"effect": "distortion", "model": "toy"},
+    "05_geometry": {"effect": "distortion", "model": "toy"},
+    "05_global_cca": {"effect": "distortion", "instrument": "bbb"},
+    "06_projections": {"effect": "distortion", "projection": "strongest"},
+    "06_method_cosines": {"first": "strongest", "second": "strongest"},
+    "07_curves": {"effect": "distortion", "projection": "strongest"},
+    "07_changes": {"effect": "distortion", "projection": "strongest"},
+    "08_claims": {"effect": "distortion", "model": "toy"},
+}
+
+
+@pytest.mark.notebooks
+def test_additions_flow_through_every_chapter(added, monkeypatch):
+    drawn, save = {}, Study.figure
+
+    def keep(study, figure, name, caption):
+        drawn[name] = {text.get_text() for text in figure.findobj(matplotlib.text.Text)}
+        return save(study, figure, name, caption)
+
+    monkeypatch.setattr(Study, "figure", keep)
+    monkeypatch.setenv("AESENS_PLAIN_PROGRESS", "1")
+    for chapter, figures in SHOWN.items():
+        run_here(chapter, added)
+        for figure, words in figures.items():
+            assert words <= drawn[figure], (figure, words - drawn[figure])
+    for name, values in TABLES.items():
+        table = pd.read_csv(f"{added['out']}/{name}.csv")
+        for column, value in values.items():
+            assert value in set(table[column]), (name, column)
+
+
+def run_here(chapter, settings) -> None:
+    """Run a chapter in this process, where a test's registrations hold."""
+    space = {}
+    for cell in jupytext.read(ROOT / "notebooks" / "percent" / f"{chapter}.py").cells:
+        if cell.cell_type != "code":
+            continue
+        exec(compile(cell.source, chapter, "exec"), space)
+        if "parameters" in cell.metadata.get("tags", []):
+            space.update(settings)
 
 
 def test_a_changed_effect_is_embedded_again(registries, own_cache, tmp_path):
@@ -135,6 +251,9 @@ def test_an_added_projection_is_in_every_table(registries, own_cache, tmp_path):
 def test_added_names_have_titles_and_colours():
     assert names.model_title("mine") == names.projection_title("mine") == "mine"
     assert names.colour("mine").startswith("#") and names.colour("mine") == names.colour("mine")
+    assert names.colour("mine") not in {names.colour(name) for name in [*names.MODELS, *names.PROJECTIONS]}
+    drawn = names.drawn_projections(["none", "mine", "svd-0.4", "random", "lda", "other"])
+    assert drawn == ["none", "lda", "random", "mine", "other"]
 
 
 def test_source_of_what_has_no_file():
@@ -201,13 +320,13 @@ def test_menus_follow_one_another(toy_explorer, monkeypatch):
     box = explore._menus(toy_explorer)
     model, kind, instrument, clip, strength = box.children[0].children
     assert model.value == "toy" and clip.value in toy_explorer.clips("toy", "cel")
-    before = len(drawn)
     instrument.value = "pia"
-    assert clip.value in toy_explorer.clips("toy", "pia") and len(drawn) > before
+    assert clip.value in toy_explorer.clips("toy", "pia")
     strength.value = 3
     kind.value = "gain"
     assert [title for title, _ in strength.options] == toy_explorer.strengths("toy", "gain")
-    assert strength.value == 3
+    # A choice keeps the others where it can, and draws once.
+    assert strength.value == 3 and len(drawn) == 4
     assert drawn and set(drawn) == {2}
 
 

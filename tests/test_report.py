@@ -16,7 +16,7 @@ from support import ROOT, aesens
 
 from aesens.cli import main
 from aesens.report import ReportError, build_report, reference
-from aesens.report.cells import notebook_html
+from aesens.report.cells import notebook_html, opening
 
 FIXED = {"index", "gallery", "provenance", "architecture", "api"}
 WIDTHS = (1280, 390)
@@ -89,6 +89,31 @@ def test_formulas_are_rendered_when_the_report_is_built(small):
     assert page.count("<math") == 2 and 'display="block"' in page and "$" not in page
     assert 'href="01_page.html#A-page"' in page and "77_gone.html" not in page
     assert "<details" in page and "1 </span><span" not in page.split("<details")[0]
+
+
+def test_the_contents_tell_each_story_and_not_its_links(small):
+    links = "*Before: [one](01_page.ipynb). Next: [two](02.ipynb)*\n\n*The study: [one](01_page.ipynb)*"
+    cells = [nbformat.v4.new_markdown_cell(f"# A page\n\n{links}\n\n*Does* it **move**?\n\nMore.")]
+    assert opening(nbformat.v4.new_notebook(cells=cells)) == (
+        "A page",
+        "<p><em>Does</em> it <strong>move</strong>?</p>",
+    )
+
+
+def test_models_and_effects_keep_the_study_s_order(small):
+    out, path = small
+    state = {"pretrained": True, "weights": "w"}
+    about = {
+        "models": {name: state for name in ("mine", "musicnn", "openl3", "yamnet")},
+        "effects": {name: {"steps": 3} for name in ("bitcrush", "gain", "own")},
+    }
+    (out / "provenance").mkdir()
+    (out / "provenance" / "a.json").write_text(json.dumps(about, sort_keys=True))
+    (out / "a.csv").write_text("x\n1\n")
+    build_report(out, [path])
+    page = (out / "report" / "provenance.html").read_text()
+    assert "OpenL3, YAMNet, musicnn, mine" in page
+    assert page.index("<td>gain") < page.index("<td>bitcrush") < page.index("<td>own")
 
 
 def test_alternative_text_and_missing_pages(small):

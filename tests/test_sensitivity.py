@@ -13,6 +13,7 @@ from aesens.sensitivity import (
     frechet_curve,
     frechet_distance,
     frechet_floor,
+    jump_ratio,
     kendall_rows,
     l2_distance,
     monotonicity,
@@ -72,6 +73,44 @@ def test_frechet_distance_of_known_transforms():
     np.testing.assert_allclose(frechet_distance(centred, 2 * centred), np.trace(np.cov(centred.T)))
     curve = frechet_curve(clean, np.stack([clean, clean + 2.0]))
     np.testing.assert_allclose(curve, [0.0, 200.0], atol=1e-9)
+
+
+@pytest.mark.parametrize("decades", [0, 6, 14])
+@pytest.mark.parametrize("dead", [0, 20])
+def test_frechet_distance_keeps_small_differences_of_uneven_features(decades, dead):
+    rng = np.random.default_rng(decades)
+    axes = np.linalg.qr(rng.standard_normal((60, 60)))[0]
+    spread = np.logspace(0, -decades, 60) * (np.arange(60) < 60 - dead)
+    clean = rng.standard_normal((200, 60)) * spread @ axes
+    for noise in (0.0, 1e-3, 1.0):
+        effected = clean + noise * rng.standard_normal(clean.shape) * spread @ axes
+        a, b = ((x - x.mean(axis=0)) / np.sqrt(199) for x in (clean, effected))
+        cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+        expected = ((clean.mean(0) - effected.mean(0)) ** 2).sum() + (a**2).sum() + (b**2).sum() - 2 * cross
+        tolerance = 1e-9 * (a**2).sum()
+        assert frechet_distance(clean, effected) == pytest.approx(max(expected, 0), abs=tolerance)
+
+
+def test_threads_change_no_frechet_distance():
+    clean, trajectories = make(5, 40, 7)
+    songs = np.arange(40) // 2
+    np.testing.assert_array_equal(
+        frechet_curve(clean, trajectories), frechet_curve(clean, trajectories, jobs=3)
+    )
+    np.testing.assert_array_equal(frechet_floor(clean, songs, 4), frechet_floor(clean, songs, 4, jobs=3))
+
+
+def test_a_jump_is_measured_against_its_neighbours():
+    steps = np.array(
+        [[1, 1, 1, 1, 1], [1, 2, 4, 8, 16], [1, 1, 12, 1, 1], [7, 1, 1, 1, 1], [0, 0, 0, 5, 0], [0] * 5]
+    )
+    path = np.cumsum(steps, axis=1).T[:, :, None].astype(float)
+    clean = np.zeros((6, 1))
+    np.testing.assert_allclose(jump_ratio(path, clean), [1, 2, 12, 7, 1e6, 1])
+    # Where the clean setting lies inside the sweep the onset is none.
+    np.testing.assert_allclose(jump_ratio(path, clean, identity_inside=True), [1, 2, 12, 1, 1e6, 1])
+    with pytest.raises(ValueError, match="two strengths"):
+        jump_ratio(path[:1], clean)
 
 
 def test_frechet_floor_is_of_song_disjoint_halves():

@@ -164,18 +164,19 @@ def test_noise_fits_in_sample_and_not_on_strengths_left_out():
 
 
 def test_a_direction_that_exists_is_found_with_more_features_than_clips():
+    def pooled(kind):
+        sweep = synthetic_sweep(kind, songs=12, features=200, size=20)
+        table = measure.decoding(sweep, permutations=19, resamples=50, seed=0)
+        return sweep, table.set_index("instrument").loc["all"]
+
     for kind in ("line", "curve", "jump"):
-        row = measure.pooled_direction(
-            synthetic_sweep(kind, songs=12, features=200, size=20), resamples=50, seed=0
-        )
-        assert row["low"].item() > 0.5
+        sweep, row = pooled(kind)
+        assert row["low"] > 0.5 and row["spearman"] > 0.7
+        assert row["r2"] > row["r2_null"] and row["p"] == 0.05 and row["significant"] == (row["p"] < 0.05)
     # Without a penalty the same embeddings say the opposite.
-    assert row["cca_r2"].item() < -1
+    assert measure.global_directions(sweep, permutations=1, seed=0)["held_out_r2"].mean() < -1
     for kind in ("nothing", "onset", "scattered", "subspace"):
-        row = measure.pooled_direction(
-            synthetic_sweep(kind, songs=12, features=200, size=20), resamples=50, seed=0
-        )
-        assert row["high"].item() < 0.1
+        assert pooled(kind)[1]["high"] < 0.1
 
 
 def test_the_null_of_the_global_direction_holds_what_is_nothing():
@@ -187,6 +188,54 @@ def test_the_null_of_the_global_direction_holds_what_is_nothing():
     line = measure.global_directions(synthetic_sweep("line"), permutations=99, seed=0)
     assert line["significant"].all()
     assert line["held_out"].min() > 0.5
+
+
+def test_subspaces_that_are_given_are_those_that_are_fitted():
+    sweep = synthetic_sweep("curve", songs=9)
+    fitted = measure.fitted_subspaces(sweep, seed=2, jobs=2)
+    assert set(fitted["cca"]) == set(sweep.instruments)
+    for name in ("projected", "method_cosines", "classifier_cosines"):
+        work = getattr(measure, name)
+        pd.testing.assert_frame_equal(work(sweep, seed=2, fitted=fitted, jobs=2), work(sweep, seed=2))
+    own, given = measure.direction_vectors(sweep), measure.direction_vectors(sweep, fitted=fitted)
+    for code in own:
+        np.testing.assert_allclose(own[code], given[code], atol=1e-12)
+
+
+def test_the_classifier_lies_along_what_carries_the_instruments():
+    cosines = {}
+    for kind in ("carrier", "line"):
+        sweep = synthetic_sweep(kind, features=60)
+        table = measure.classifier_cosines(sweep, seed=0)
+        assert table["expected"].unique() == pytest.approx(np.sqrt(2 / (np.pi * 60)), rel=0.01)
+        cosines[kind] = table.pivot(index="instrument", columns="projection", values="cosine")["average"]
+    # Of three instruments on a line the outer two are told by which side they are on.
+    assert np.sort(cosines["carrier"])[1:].min() > 0.6
+    assert cosines["line"].max() < 0.4
+
+
+def test_agreement_of_directions():
+    carrier, line, scattered = (synthetic_sweep(kind, noise=0.1) for kind in ("carrier", "line", "scattered"))
+    same = measure.agreement([line, line], seed=0)
+    assert same["between_effects"] == pytest.approx(1)
+    assert same["random"] == pytest.approx(np.sqrt(2 / (np.pi * 48)), rel=0.02)
+    alone = measure.agreement([carrier], seed=0)
+    assert np.isnan(alone["between_effects"])
+    assert alone["with_own_classifier"] > 3 * measure.agreement([line], seed=0)["with_own_classifier"]
+    # Least squares finds the line as far as the noise makes it cross what else varies.
+    assert same["between_instruments"] > 0.3
+    assert measure.agreement([scattered], seed=0)["between_instruments"] < 0.2
+
+
+def test_sizes_of_effects_stand_beside_p_values():
+    sweep = synthetic_sweep("line")
+    drawn = {"permutations": 19, "seed": 0}
+    response = measure.response(sweep, resamples=20, **drawn)
+    decoding = measure.decoding(sweep, resamples=20, **drawn)
+    for table in (response, decoding, measure.global_directions(sweep, **drawn)):
+        assert table["p"].le(0.05).all() and table["above_null"].gt(0.5).all()
+    nothing = measure.decoding(synthetic_sweep("nothing"), resamples=20, **drawn)
+    assert nothing["above_null"].abs().max() < 0.2 and not nothing["significant"].any()
 
 
 def test_every_measure_takes_embeddings_that_do_not_move():

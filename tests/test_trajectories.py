@@ -7,12 +7,18 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
+from aesens import trajectories as module
 from aesens.trajectories import (
     components_for,
+    displacement_scatter,
+    energy_along,
     held_out_energy,
+    leading_directions,
     participation_ratio,
     path_over_chord,
     pca_layout,
+    spectrum_components,
+    spectrum_dimension,
     umap_layout,
     variance_spectrum,
 )
@@ -102,3 +108,39 @@ def test_umap_layout_is_quiet_and_repeats(shape):
     np.testing.assert_array_equal(first, second)
     flat = x.reshape(-1, shape[-1])
     assert trustworthiness(flat, first.reshape(-1, 2), n_neighbors=3) > 0.8
+
+
+@pytest.mark.parametrize("features", [12, 300])
+def test_scatter_in_blocks_says_the_same_as_all_rows_at_once(monkeypatch, features):
+    rng = np.random.default_rng(0)
+    clean = rng.standard_normal((25, features)).astype(np.float32)
+    moves = rng.standard_normal((6, 25, features)) * np.linspace(0.1, 3, features) + 1
+    effected = (clean + moves).astype(np.float32)
+    # Blocks of a few clips, the last one shorter.
+    monkeypatch.setattr(module, "_BLOCK", 6 * features * 4)
+    moved = effected.astype(float) - clean
+    parts = [displacement_scatter(effected[:, side], clean[side]) for side in (slice(0, 10), slice(10, 25))]
+    scatter = parts[0] + parts[1]
+    for centred in (True, False):
+        spectrum, expected = scatter.spectrum(centred), variance_spectrum(moved, centred)
+        np.testing.assert_allclose(spectrum[: len(expected)], expected, atol=1e-12)
+        assert not spectrum[len(expected) :].any()
+        assert spectrum_dimension(spectrum) == pytest.approx(participation_ratio(moved, centred))
+        assert spectrum_components(spectrum, 0.8) == components_for(moved, 0.8, centred)
+    basis = parts[0].leading(5)
+    expected = leading_directions(moved[:, :10], 5)
+    np.testing.assert_allclose(np.abs((basis * expected).sum(axis=1)), 1, atol=1e-9)
+    along, energy = energy_along(effected[:, 10:], clean[10:], basis)
+    assert along.shape == (15, 5)
+    share = held_out_energy(moved[:, :10], moved[:, 10:], 5)
+    assert along.sum() / energy.sum() == pytest.approx(share, rel=1e-9)
+
+
+def test_scatter_of_what_moves_alike_or_not_at_all():
+    clean = np.random.default_rng(0).standard_normal((9, 5))
+    alike = displacement_scatter(clean + np.full((4, 1, 5), 2.0), clean)
+    assert alike.leading(3).shape == (1, 5)
+    np.testing.assert_allclose(alike.spectrum(centred=False), [1, 0, 0, 0, 0], atol=1e-12)
+    still = displacement_scatter(np.stack([clean] * 3), clean)
+    assert np.isnan(still.spectrum()).all() and still.leading(3).shape == (0, 5)
+    assert spectrum_components(still.spectrum()) == 0

@@ -23,7 +23,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
@@ -44,8 +45,14 @@ INSTRUMENTS = ("cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "v
 #: Columns that every clip table has.
 COLUMNS = ("path", "instrument", "song", "excerpt", "genre", "drums")
 
-#: From this many bytes of audio on, file hashes are remembered between runs.
+#: From this many bytes of audio on, file hashes and checks of clips are remembered between runs.
 _REMEMBER_BYTES = 500_000_000
+
+# Raised when `check_clips` comes to another judgement of the same file.
+_CHECK = 1
+
+# What libsndfile says of a chunk that promises more audio than the file holds.
+_CUT_OFF = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be \d+\)", re.MULTILINE)
 
 
 def sort_instruments(codes: Iterable[str]) -> list[str]:
@@ -171,24 +178,12 @@ class Dataset:
         Raises
         ------
         ValueError
-            If there is no such clip, or its file cannot be read, is empty or holds values that are not
-            finite.
+            If there is no such clip, or its file cannot be read, is empty, ends before its clip and its own header
+            say, or holds values that are not finite.
         """
         if clip not in self.table.index:
             raise ValueError(f"dataset {self.name!r} has no clip {clip!r}")
-        path = self.table.at[clip, "path"]
-        try:
-            with sf.SoundFile(path) as file:
-                rate, samples = file.samplerate, round(self.seconds * file.samplerate)
-                audio = file.read(samples, dtype="float32", always_2d=True).T
-        except (sf.SoundFileError, OSError) as error:
-            raise ValueError(f"cannot read the audio file {path}: {error}") from error
-        if audio.shape[1] == 0:
-            raise ValueError(f"the audio file {path} is empty")
-        if not np.isfinite(audio).all():
-            raise ValueError(f"the audio file {path} holds values that are not finite (NaN or infinity)")
-        padding = samples - audio.shape[1]
-        return np.ascontiguousarray(np.pad(audio, ((0, 0), (0, padding)))), rate
+        return _read(self.table.at[clip, "path"], self.seconds)
 
     def select(self, instruments=None, per_song: int | None = None, songs=None) -> Dataset:
         """Return the dataset of some of the clips.
@@ -230,6 +225,36 @@ class Dataset:
             table = table.loc[ordered.groupby("song").head(per_song).index].sort_index()
         return replace(self, table=table)
 
+    def without(self, excluded: pd.DataFrame) -> Dataset:
+        """Return the dataset of the clips that are in order.
+
+        Parameters
+        ----------
+        excluded : pandas.DataFrame
+            Of `check_clips`.
+
+        Returns
+        -------
+        Dataset
+
+        Raises
+        ------
+        ValueError
+            If an instrument would have no clip left; names it, what is wrong with its clips, and what to do.
+        """
+        left = self.table.drop(index=excluded.index)
+        gone = [code for code in self.instruments if code not in set(left["instrument"])]
+        if gone:
+            lost = excluded[self.table.loc[excluded.index, "instrument"].isin(gone).to_numpy()]
+            example = f"{lost.index[0]}: {lost['problem'].iloc[0]}"
+            others = ",".join(sort_instruments(left["instrument"]))
+            raise ValueError(
+                f"dataset {self.name!r} has no clip of {', '.join(gone)} that can be used; the first of {len(lost)} is "
+                f"{example}. Mend or replace the files"
+                + (f", or leave the class out (--instruments {others})" if others else "")
+            )
+        return replace(self, table=left)
+
     def summary(self) -> pd.DataFrame:
         """Count clips, songs and seconds of each instrument, with a last row of totals.
 
@@ -265,32 +290,93 @@ def _known(table: pd.DataFrame, column: str, wanted, name: str) -> pd.Series:
     return table[column].isin(wanted)
 
 
-def check_clips(dataset: Dataset, *, progress: bool = True) -> pd.DataFrame:
+def _read(path: str, seconds: float) -> tuple[np.ndarray, int]:
+    """`Dataset.load` of a file."""
+    try:
+        with sf.SoundFile(path) as file:
+            rate, samples = file.samplerate, round(seconds * file.samplerate)
+            audio = file.read(samples, dtype="float32", always_2d=True).T
+            promised = _CUT_OFF.search(file.extra_info)
+    except (sf.SoundFileError, OSError) as error:
+        raise ValueError(f"cannot read the audio file {path}: {error}") from error
+    # A program that writes to a pipe cannot know the length and puts the largest number.
+    if promised and audio.shape[1] < samples and int(promised[1]) < 0x7FFFFFFF - 4096:
+        raise ValueError(f"the audio file {path} is cut off: its header promises more audio than it holds")
+    if audio.shape[1] == 0:
+        raise ValueError(f"the audio file {path} is empty")
+    if not np.isfinite(audio).all():
+        raise ValueError(f"the audio file {path} holds values that are not finite (NaN or infinity)")
+    padding = samples - audio.shape[1]
+    return np.ascontiguousarray(np.pad(audio, ((0, 0), (0, padding)))), rate
+
+
+def check_clips(
+    dataset: Dataset, *, admits: Callable[[int], None] | None = None, progress: bool = True
+) -> pd.DataFrame:
     """Read every clip and list those that should not be analysed.
+
+    Which files of a large collection are in order is remembered by path, size and time of modification in
+    ``cache_dir("data")``.
 
     Parameters
     ----------
     dataset : Dataset
+    admits : callable, optional
+        ``admits(sample_rate)`` raises `ValueError` if clips of that rate in Hz cannot be used.
     progress : bool
-        Show a progress bar.
+        Show a progress bar when there is much to read.
 
     Returns
     -------
     pandas.DataFrame
         Index ``clip``, columns ``problem`` and ``path``; empty when all is well. A clip is listed when its
-        file cannot be read, is empty, holds values that are not finite, or is silent (constant).
+        file cannot be read, is cut off or empty, holds values that are not finite, or is silent (constant), or has a
+        sample rate that is not admitted.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "a.wav")
+    >>> sf.write(path, np.zeros(8000), 8000)
+    >>> table = make_table([{"clip": "a", "path": str(path), "instrument": "cel", "song": "a"}])
+    >>> check_clips(Dataset("mine", "Mine", table))["problem"].to_dict()
+    {'a': 'silent'}
     """
-    problems = []
-    for clip in tqdm(dataset.clips, desc="checking clips", disable=not progress, leave=False):
-        try:
-            audio, _ = dataset.load(clip)
-        except ValueError as error:
-            problems.append((clip, str(error)))
-            continue
-        if np.ptp(audio, axis=1).max() == 0:
-            problems.append((clip, "silent"))
-    table = pd.DataFrame(problems, columns=["clip", "problem"]).set_index("clip")
-    return table.assign(path=dataset.table["path"].reindex(table.index))
+    paths = list(dataset.table["path"])
+    judged = _remembered(
+        "checks.json",
+        paths,
+        lambda path: _judge(path, dataset.seconds),
+        suffix=f"|{dataset.seconds!r}|{_CHECK}",
+        # A faulty one may be repaired without a trace, say by its permissions; there are few of them.
+        worth=lambda judgement: not judgement[1],
+        label="checking clips",
+        progress=progress,
+    )
+    refused = {rate: _refusal(admits, rate) for rate in {rate for rate, _ in judged} - {None}}
+    problems = [problem or refused[rate] for rate, problem in judged]
+    table = pd.DataFrame({"problem": problems, "path": paths}, index=dataset.table.index)
+    return table[table["problem"] != ""]
+
+
+def _judge(path: str, seconds: float) -> tuple[int | None, str]:
+    """Sample rate of a file, None if it has none, and what is wrong with it, empty if nothing."""
+    try:
+        audio, rate = _read(path, seconds)
+    except ValueError as error:
+        # The path stands in a column of its own.
+        return None, str(error).replace(str(path), Path(path).name)
+    return rate, "" if np.ptp(audio, axis=1).max() else "silent"
+
+
+def _refusal(admits: Callable[[int], None] | None, rate: int) -> str:
+    """Why clips of a sample rate cannot be used, empty if they can."""
+    try:
+        if admits:
+            admits(rate)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def file_hashes(paths: Iterable[str], *, progress: bool = True) -> list[str]:
@@ -314,29 +400,51 @@ def file_hashes(paths: Iterable[str], *, progress: bool = True) -> list[str]:
     ValueError
         If a file is missing.
     """
-    paths = [str(path) for path in paths]
+    return _remembered(
+        "hashes.json", [str(path) for path in paths], _hash, label="hashing", progress=progress
+    )
+
+
+def _hash(path: str) -> str:
     try:
-        stats = [os.stat(path) for path in paths]
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:
-        raise ValueError(f"cannot read the audio file {error.filename}: {error.strerror}") from error
-    large = sum(stat.st_size for stat in stats) >= _REMEMBER_BYTES
-    memory = cache_dir("data") / "hashes.json" if large else None
+        raise ValueError(f"cannot read the audio file {path}: {error.strerror}") from error
+
+
+def _remembered(
+    name: str, paths: list[str], find: Callable, *, suffix="", worth=bool, label: str, progress: bool
+) -> list:
+    """``find(path)`` of every file; of many bytes together, what is `worth` it is kept in the cache's file `name`."""
+    stats = [_stat(path) for path in paths]
+    large = sum(stat.st_size for stat in stats if stat) >= _REMEMBER_BYTES
+    memory = cache_dir("data") / name if large else None
     known = _read_json(memory) if memory else {}
-    hashes = []
-    bar = tqdm(paths, desc="hashing", disable=not (large and progress), leave=False)
+    found, fresh = [], {}
+    bar = tqdm(paths, desc=label, disable=not (large and progress), leave=False)
     for path, stat in zip(bar, stats, strict=True):
-        key = f"{path}|{stat.st_size}|{stat.st_mtime_ns}"
-        if key not in known:
-            known[key] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        hashes.append(known[key])
-    if memory:
+        key = f"{path}|{stat.st_size}|{stat.st_mtime_ns}{suffix}" if stat else None
+        if key in known:
+            found.append(known[key])
+            continue
+        found.append(find(path))
+        if key and worth(found[-1]):
+            fresh[key] = found[-1]
+    if memory and fresh:
         with atomic_path(memory) as temporary:
-            temporary.write_text(json.dumps(known))
-    return hashes
+            temporary.write_text(json.dumps(known | fresh))
+    return found
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
 
 
 def _read_json(path: Path) -> dict:
-    """Content of the file of remembered hashes; a missing or damaged one is as good as none."""
+    """Content of a file of remembered things; a missing or damaged one is as good as none."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -51,6 +51,18 @@ def load_folder(folder: str | os.PathLike, *, seconds: float = 3.0) -> Dataset:
     ValueError
         If there is no such folder, it has no class subfolders or no audio files, two files differ in their
         suffix only, or ``metadata.csv`` is malformed or names a file that is not there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import soundfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     for name in ("cello", "piano"):
+    ...         (Path(place) / name).mkdir()
+    ...         soundfile.write(Path(place) / name / "take1.wav", np.zeros(44100), 44100)
+    ...     load_folder(place).clips
+    ['cello/take1', 'piano/take1']
     """
     folder = Path(folder).expanduser().resolve()
     if not folder.is_dir():
@@ -61,7 +73,7 @@ def load_folder(folder: str | os.PathLike, *, seconds: float = 3.0) -> Dataset:
     rows = {}
     for class_folder in classes:
         for path in sorted(class_folder.rglob("*")):
-            if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file():
+            if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and not path.is_dir():
                 rows[path.relative_to(folder).as_posix()] = _row(path, folder, class_folder.name)
     if not rows:
         raise ValueError(f"no audio files ({' '.join(AUDIO_SUFFIXES)}) in the subfolders of {folder}")

@@ -19,14 +19,18 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-from pathlib import Path
+import shutil
+import zipfile
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+
+from filelock import FileLock
 
 from aesens.cache import atomic_path, cache_dir
 from aesens.data.clips import INSTRUMENTS, Dataset, make_table
+from aesens.progress import tqdm
 
-__all__ = ["GENRES", "IrmasName", "format_name", "is_irmas", "load_irmas", "parse_name"]
+__all__ = ["GENRES", "IrmasName", "at_hand", "format_name", "is_irmas", "load_irmas", "parse_name"]
 
 #: Genre tags of IRMAS.
 GENRES = ("pop_roc", "jaz_blu", "cla", "cou_fol", "lat_sou")
@@ -48,7 +52,13 @@ _NAME = re.compile(
 
 
 class IrmasName(NamedTuple):
-    """What an IRMAS file name says; ``prefix`` and ``drums`` are empty where the name has none."""
+    """What an IRMAS file name says; ``prefix`` and ``drums`` are empty where the name has none.
+
+    Examples
+    --------
+    >>> parse_name("[cla][pop_roc]0310__1.wav").song
+    '0310'
+    """
 
     prefix: str
     instrument: str
@@ -127,6 +137,15 @@ def is_irmas(folder: str | os.PathLike) -> bool:
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     (Path(place) / "cla").mkdir()
+    ...     (Path(place) / "cla" / "[cla][pop_roc]0310__1.wav").touch()
+    ...     is_irmas(place)
+    True
     """
     root = _root(Path(folder))
     files = _wav_files(root)
@@ -167,7 +186,8 @@ def load_irmas(path: str | os.PathLike | None = None) -> Dataset:
     ----------
     path : path-like, optional
         Folder with the class folders, or the one that holds ``IRMAS-TrainingData``. By default the data are
-        downloaded (about 3 GB, once) through mirdata, which checks the archive, into ``cache_dir("data")``.
+        downloaded (about 3 GB, once, resumed where it stopped) from where mirdata says, and checked against its
+        checksum, into ``cache_dir("data")``.
 
     Returns
     -------
@@ -178,8 +198,8 @@ def load_irmas(path: str | os.PathLike | None = None) -> Dataset:
     ------
     ValueError
         If there is no such folder, it holds no clips, or a file is misnamed.
-    OSError
-        If the data have to be downloaded and cannot be.
+    ConnectionError
+        If the data have to be downloaded and cannot be, or are not what they should be.
     """
     if path is None:
         folder = _download()
@@ -190,41 +210,92 @@ def load_irmas(path: str | os.PathLike | None = None) -> Dataset:
     return Dataset("irmas", "IRMAS (training set)", make_table(read_layout(folder)), CITATION, LICENCE)
 
 
+def at_hand() -> bool:
+    """Whether the training set is in the cache, so that `load_irmas` downloads nothing.
+
+    Examples
+    --------
+    >>> at_hand() in (True, False)
+    True
+    """
+    return (cache_dir("data", "irmas") / _FOLDER).is_dir()
+
+
 def _download() -> Path:
     """The downloaded training set, fetched if it is not in the cache yet."""
     folder = cache_dir("data", "irmas") / _FOLDER
-    if folder.is_dir():
-        return folder
-    # mirdata knows where the archive is and what its checksum must be. It is slow to import, hence here. Its index
-    # is not used, since it lacks 45 of the 6 705 clips.
-    from mirdata import download_utils
-    from mirdata.datasets.irmas import REMOTES
-
-    remote = REMOTES["training_data"]
-    _probe(remote.url)
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(60)
-    try:
-        with atomic_path(folder) as temporary:
-            download_utils.download_zip_file(remote, str(temporary.parent), False, True, False)
-    except Exception as error:
-        raise OSError(f"the download of {remote.url} failed ({error}); {_BY_HAND}") from error
-    finally:
-        socket.setdefaulttimeout(timeout)
+    # A second process waits, then finds the folder; the archive is gone by then.
+    with FileLock(folder.parent / f".{_FOLDER}.lock"):
+        if not folder.is_dir():
+            archive = _fetch()
+            _unpack(archive, folder)
+            archive.unlink()
     return folder
 
 
 _BY_HAND = (
-    f"try again later, or get {_FOLDER}.zip from https://zenodo.org/record/1290750, unpack it and pass its folder "
+    f"get {_FOLDER}.zip from https://zenodo.org/record/1290750, unpack it and pass its folder "
     "instead of the name 'irmas'"
 )
 
 
-def _probe(url: str) -> None:
-    """Raise within seconds if the host of the data cannot be reached."""
-    import requests
+def _fetch() -> Path:
+    """The verified archive: downloaded with a bar, resumed where an earlier attempt stopped."""
+    # mirdata knows where the archive is and what its checksum must be. It is slow to import, hence here. Its index
+    # is not used, since it lacks 45 of the 6 705 clips.
+    from mirdata.datasets.irmas import REMOTES
 
+    from aesens.weights import WeightFile, WeightsError, fetch
+
+    class Archive(WeightFile):
+        """A file of the data, kept beside what is unpacked from it."""
+
+        path = cache_dir("data", "irmas") / REMOTES["training_data"].filename
+        by_hand = _BY_HAND
+
+    remote = REMOTES["training_data"]
+    archive = Archive(
+        model="irmas",
+        title="IRMAS (training set)",
+        filename=remote.filename,
+        url=remote.url,
+        kind="url",
+        size=None,
+        hash=f"md5:{remote.checksum}",
+        licence=LICENCE,
+    )
     try:
-        requests.head(url, timeout=(5, 8), allow_redirects=False).raise_for_status()
-    except requests.RequestException as error:
-        raise OSError(f"IRMAS cannot be downloaded: {url} is out of reach ({error}); {_BY_HAND}") from error
+        return fetch(archive)
+    except WeightsError as error:
+        raise ConnectionError(str(error)) from error
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack `folder` from an archive that holds nothing else of interest; all of it or nothing."""
+    try:
+        with zipfile.ZipFile(archive) as packed, atomic_path(folder) as temporary:
+            members = [member for member in packed.infolist() if _wanted(member)]
+            bar = tqdm(members, desc=f"unpacking {archive.name}", unit="file")
+            for member in bar:
+                target = temporary.joinpath(*PurePosixPath(member.filename).parts[1:])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with packed.open(member) as source, target.open("wb") as sink:
+                    shutil.copyfileobj(source, sink, 1 << 20)
+            if not members:
+                raise ValueError(f"there is no wav file below {folder.name}/ in it")
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise ValueError(
+            f"{archive} cannot be unpacked ({error}): move it away, then try again, or {_BY_HAND}"
+        ) from error
+
+
+def _wanted(member: zipfile.ZipInfo) -> bool:
+    """Whether a member is a clip of the training set; `ValueError` for a path that leads elsewhere."""
+    place = PurePosixPath(member.filename)
+    if not place.parts:
+        return False
+    if place.is_absolute() or ".." in place.parts or "\\" in member.filename or ":" in place.parts[0]:
+        raise ValueError(f"its member {member.filename!r} would be written outside the folder")
+    # What a Mac adds lies in a folder of its own or begins with a dot.
+    hidden = any(part.startswith((".", "__MACOSX")) for part in place.parts)
+    return place.parts[0] == _FOLDER and place.suffix == ".wav" and not member.is_dir() and not hidden

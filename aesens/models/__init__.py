@@ -50,6 +50,23 @@ def register(name: str, model: str | type[Embedder]) -> None:
     ------
     ValueError
         If `name` is that of one of the package's models.
+
+    Examples
+    --------
+    >>> from aesens.models import Embedder
+    >>> class Loudness(Embedder):
+    ...     name, sample_rate, dimension = "loudness", 16000, 1
+    ...
+    ...     @classmethod
+    ...     def load(cls, weights="auto", seed=0, device=None, **options):
+    ...         return cls(lambda: None, WeightsInfo.untrained(seed), device=device, **options)
+    ...
+    ...     def frames(self, waves):
+    ...         return waves.square().mean(dim=1)[:, None, None]
+    >>> register("loudness", Loudness)
+    >>> load_model("loudness").dimension
+    1
+    >>> _ = MODELS.pop("loudness")
     """
     if name in _SHIPPED:
         raise ValueError(f"a model named {name!r} is registered already: {MODELS[name]}")
@@ -117,6 +134,12 @@ def load_model(
         If there is no such model, policy or option.
     aesens.weights.WeightsError
         If ``weights="pretrained"`` and the file cannot be had or is not what it should be.
+
+    Examples
+    --------
+    >>> model = load_model("yamnet", weights="untrained")
+    >>> model.dimension, model.sample_rate, model.weights.pretrained
+    (1024, 16000, False)
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r} is not one of {', '.join(BACKENDS)}")

@@ -57,6 +57,11 @@ class WeightsInfo:
         Hash of the weight file, or ``"untrained-<seed>"``; part of a store's address.
     licence : str
         Licence of the weights, empty for untrained ones.
+
+    Examples
+    --------
+    >>> WeightsInfo.untrained(7)
+    WeightsInfo(pretrained=False, source='untrained, seed 7', digest='untrained-7', licence='')
     """
 
     pretrained: bool
@@ -74,6 +79,11 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     """Return the device to compute on: the one asked for, else CUDA where there is one, else the CPU.
 
     Apple's MPS is used only when asked for by name, since its float32 results differ from the CPU's.
+
+    Examples
+    --------
+    >>> choose_device("cpu")
+    device(type='cpu')
     """
     if device is not None:
         return torch.device(device)
@@ -94,6 +104,12 @@ def seeded(build, seed: int):
     """Call `build()` with torch's generator seeded, leaving the caller's generator as it was.
 
     Untrained weights are thus the same on every run and independent of what was drawn before.
+
+    Examples
+    --------
+    >>> draw = lambda: torch.rand(1).item()
+    >>> seeded(draw, 3) == seeded(draw, 3) != seeded(draw, 4)
+    True
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -131,6 +147,20 @@ class Embedder(ABC):
         Number of features of an embedding.
     batch_size : int
         Clips a forward pass.
+
+    Examples
+    --------
+    >>> class Loudness(Embedder):
+    ...     name, sample_rate, dimension = "loudness", 16000, 1
+    ...
+    ...     @classmethod
+    ...     def load(cls, weights="auto", seed=0, device=None, **options):
+    ...         return cls(torch.nn.Identity(), WeightsInfo.untrained(seed), device="cpu", **options)
+    ...
+    ...     def frames(self, waves):
+    ...         return waves.square().mean(dim=1)[:, None, None]
+    >>> Loudness.load().embed(np.full((2, 16000), 0.5, np.float32)).tolist()
+    [[0.25], [0.25]]
     """
 
     name: ClassVar[str]

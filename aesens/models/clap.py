@@ -174,7 +174,13 @@ def to_laion(network: ClapNetwork) -> dict:
 
 
 class CLAP(Embedder):
-    """CLAP's audio tower, one embedding a clip."""
+    """CLAP's audio tower, one embedding a clip.
+
+    Examples
+    --------
+    >>> CLAP.name, CLAP.sample_rate, CLAP.dimension
+    ('clap', 48000, 512)
+    """
 
     name = "clap"
     sample_rate = _RATE

@@ -49,6 +49,11 @@ def spectrum(waves: torch.Tensor, window: torch.Tensor, hop: int, n_fft: int) ->
     Returns
     -------
     torch.Tensor, shape (batch, frame, n_fft // 2 + 1)
+
+    Examples
+    --------
+    >>> spectrum(torch.ones(1, 16), torch.ones(8), hop=4, n_fft=8)[0, 0, :2].tolist()
+    [8.0, 0.0]
     """
     return torch.fft.rfft(frames_of(waves, len(window), hop) * window, n=n_fft).abs()
 
@@ -65,6 +70,11 @@ def take_patches(spectrogram: torch.Tensor, length: int, hop: int) -> torch.Tens
     Returns
     -------
     torch.Tensor, shape (batch, patch, length, band)
+
+    Examples
+    --------
+    >>> take_patches(torch.zeros(1, 10, 64), length=4, hop=2).shape
+    torch.Size([1, 4, 4, 64])
     """
     return spectrogram.unfold(1, length, hop).transpose(2, 3)
 

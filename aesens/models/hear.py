@@ -63,6 +63,13 @@ def import_module(place: str) -> ModuleType:
     ------
     ValueError
         If it cannot be found or imported, or does not follow the API; says which function is missing.
+
+    Examples
+    --------
+    >>> import_module("json")
+    Traceback (most recent call last):
+        ...
+    ValueError: hear:json does not follow the HEAR API: it has no load_model and no get_scene_embeddings
     """
     try:
         if place.endswith(".py"):
@@ -102,6 +109,27 @@ def register_module(place: str) -> str:
     ------
     ValueError
         See `import_module`; also if another module has that name already.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from aesens.models import MODELS, load_model
+    >>> code = '''
+    ... import torch
+    ... def load_model(path=""):
+    ...     model = torch.nn.Identity()
+    ...     model.sample_rate, model.scene_embedding_size = 16000, 1
+    ...     return model
+    ... def get_scene_embeddings(audio, model):
+    ...     return audio.square().mean(dim=1, keepdim=True)
+    ... '''
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     path = Path(place) / "loudness.py"
+    ...     _ = path.write_text(code)
+    ...     name = register_module(str(path))
+    ...     print(name, load_model(name).dimension)
+    hear-loudness 1
+    >>> _ = MODELS.pop("hear-loudness")
     """
     from aesens.models import MODELS, register
 

@@ -83,7 +83,13 @@ _NUMBERS = [
 
 
 def configuration(size: str = "tiny"):
-    """The ``transformers.ClapAudioConfig`` of a size, ``"tiny"`` or ``"base"``."""
+    """The ``transformers.ClapAudioConfig`` of a size, ``"tiny"`` or ``"base"``.
+
+    Examples
+    --------
+    >>> configuration("tiny").num_mel_bins
+    64
+    """
     # Imported here: it takes seconds, and only these models need it.
     from transformers import ClapAudioConfig
 
@@ -95,6 +101,13 @@ def draw(tower: nn.Module) -> None:
 
     Linear layers and position biases from a normal distribution of standard deviation 0.02 cut at two units, zero
     biases, normalisations at identity; the patch embedding as torch draws it.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(64, 64)
+    >>> draw(layer)
+    >>> layer.bias.count_nonzero().item(), bool(layer.weight.detach().std() < 0.03)
+    (0, True)
     """
     for module in tower.modules():
         if isinstance(module, nn.Linear):
@@ -125,6 +138,15 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     ------
     ModelError
         If the file holds anything but tensors and numbers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     path = Path(place) / "own.pt"
+    ...     torch.save({"state_dict": {"module.weight": torch.ones(2)}}, path)
+    ...     read_tensors(path)
+    {'weight': tensor([1., 1.])}
     """
     path = Path(path)
     try:

@@ -124,7 +124,13 @@ def read_checkpoint(path: Path, network: MsclapNetwork) -> None:
 
 
 class MSCLAP(Embedder):
-    """Microsoft's CLAP 2023, one embedding a clip."""
+    """Microsoft's CLAP 2023, one embedding a clip.
+
+    Examples
+    --------
+    >>> MSCLAP.name, MSCLAP.sample_rate, MSCLAP.dimension
+    ('msclap', 44100, 1024)
+    """
 
     name = "msclap"
     sample_rate = _RATE

@@ -250,6 +250,11 @@ class OpenL3(Embedder):
         The network's spectrogram.
     **settings
         `device`, `pooling`, `batch_size` of `Embedder`.
+
+    Examples
+    --------
+    >>> OpenL3.name, OpenL3.sample_rate
+    ('openl3', 48000)
     """
 
     name = "openl3"

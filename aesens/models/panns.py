@@ -126,6 +126,11 @@ class Cnn14(nn.Module):
     ----------
     Q. Kong, Y. Cao, T. Iqbal, Y. Wang, W. Wang, M. D. Plumbley, "PANNs: Large-Scale Pretrained Audio Neural
     Networks for Audio Pattern Recognition", IEEE/ACM TASLP 28, 2020, table I.
+
+    Examples
+    --------
+    >>> sum(weight.numel() for weight in Cnn14().parameters()) // 10**6
+    80
     """
 
     def __init__(self):
@@ -153,8 +158,12 @@ class Cnn14(nn.Module):
         # One normalisation a mel band.
         image = self.bn0(logmel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1)
         image = image.contiguous(memory_format=torch.channels_last)
-        for block in self.blocks():
-            image = block(image)
+        large, small = self.blocks()[:2], self.blocks()[2:]
+        # On a CPU a few clips at a time keep the large images of the first blocks in its caches, while the many weights
+        # of the last ones are read once for the whole batch.
+        at_once = 2 if image.device.type == "cpu" else len(image)
+        image = torch.cat([_through(large, part) for part in image.split(at_once)])
+        image = _through(small, image)
         over_time = image.mean(dim=3)
         return F.relu(self.fc1(over_time.amax(dim=2) + over_time.mean(dim=2)))
 
@@ -169,6 +178,12 @@ class Cnn14(nn.Module):
         # Five poolings leave two of the 64 bands to the last block.
         self.conv_block6 = TwoBandBlock(self.conv_block6)
         return self.to(memory_format=torch.channels_last)
+
+
+def _through(blocks: list[nn.Module], image: torch.Tensor) -> torch.Tensor:
+    for block in blocks:
+        image = block(image)
+    return image
 
 
 def read_checkpoint(path: Path, network: Cnn14) -> None:
@@ -199,12 +214,24 @@ def read_checkpoint(path: Path, network: Cnn14) -> None:
 
 
 class PANNs(Embedder):
-    """PANNs CNN14, one embedding a clip."""
+    """PANNs CNN14, one embedding a clip.
+
+    Examples
+    --------
+    >>> PANNs.name, PANNs.sample_rate, PANNs.dimension
+    ('panns', 32000, 2048)
+    """
 
     name = "panns"
     sample_rate = _RATE
     dimension = 2048
     default_batch_size = 64
+
+    def __init__(self, network, weights, *, batch_size=None, **settings):
+        super().__init__(network, weights, batch_size=batch_size, **settings)
+        if batch_size is None and self.device.type == "cpu":
+            # More than elsewhere on a CPU: see `Cnn14.forward`.
+            self.batch_size = 16
 
     @classmethod
     def load(

@@ -371,7 +371,10 @@ def _without_text():
 
 def _import_laion():
     """Import laion_clap and its data module, offline."""
-    # Before the placeholders: transformers looks for torchvision when it is imported.
+    import transformers
+
+    # Before the placeholders: transformers looks for torchvision when a model of it is imported.
+    _ = transformers.RobertaModel
     arguments = sys.argv
     with placeholders("torchvision", "torchaudio"), _without_text():
         try:

@@ -6,13 +6,15 @@ legend or panel title.
 """
 
 from aesens.plots.audio import effect_strip
-from aesens.plots.curves import auc_curves, sensitivity_curves, spectra
+from aesens.plots.curves import against_null, agreement, auc_curves, sensitivity_curves, spectra
 from aesens.plots.data import clean_classification, clean_map, clips_per_instrument
 from aesens.plots.maps import claims_map, condition_title, effect_column, heatmap, model_effect_row, model_row
 from aesens.plots.style import grid, use_style
 from aesens.plots.trajectories import correlation_grid, correlation_violins, trajectory_grid
 
 __all__ = [
+    "against_null",
+    "agreement",
     "auc_curves",
     "claims_map",
     "clean_classification",

@@ -26,6 +26,15 @@ def effect_strip(kind: Effect, versions: list[tuple[str, np.ndarray]], sample_ra
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> from aesens.effects import effect
+    >>> noise = np.random.default_rng(0).standard_normal(44100).astype(np.float32)
+    >>> figure = effect_strip(effect("gain"), [("Clean", noise), ("Gain -40 dB", 0.01 * noise)], 44100)
+    >>> [ax.get_title() for ax in figure.axes[:2]]
+    ['Clean', 'Gain -40 dB']
+    >>> plt.close(figure)
     """
     figure, axes = plt.subplots(
         2,

@@ -1,4 +1,4 @@
-"""Curves over strength and spectra."""
+"""Curves over strength, spectra, and statistics beside what chance makes of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,22 @@ from aesens import names
 from aesens.effects import effect
 from aesens.plots.style import UNTRAINED, WIDTH, grid, parameter_axis, present
 
-__all__ = ["auc_curves", "sensitivity_curves", "spectra"]
+__all__ = ["against_null", "agreement", "auc_curves", "sensitivity_curves", "spectra"]
 
 _MEASURES = {
     "cosine": "Cosine distance",
     "l2": "L2 distance\n(clean clips = 1)",
     "frechet": "Fréchet distance\n(clean halves = 1)",
+}
+
+# Measures whose unit is worth a line: two clean clips, two halves of the clean set.
+_UNITS = ("l2", "frechet")
+
+_COSINES = {
+    "between_instruments": ("Two instruments, same effect", "o", "#0072B2"),
+    "between_effects": ("Two effects, same instrument", "s", "#009E73"),
+    "with_own_classifier": ("Instrument and its own classifier", "D", "#D55E00"),
+    "with_other_classifiers": ("Instrument and another's classifier", "v", "#E69F00"),
 }
 
 
@@ -52,6 +62,8 @@ def sensitivity_curves(table: pd.DataFrame) -> plt.Figure:
                     label=names.model_title(model, pretrained),
                 )
             ax.set_ylim(bottom=0)
+            if measure in _UNITS and ax.get_ylim()[1] > 1:
+                ax.axhline(1, color="#888888", linewidth=0.7, linestyle="--", zorder=1)
             if column == 0:
                 ax.set_ylabel(_MEASURES.get(measure, measure))
             if kind.identity_inside:
@@ -98,7 +110,124 @@ def spectra(table: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def auc_curves(table: pd.DataFrame, projections: list[str]) -> plt.Figure:
+def against_null(
+    table: pd.DataFrame,
+    value: str,
+    *,
+    null: str,
+    label: str,
+    low: str | None = None,
+    high: str | None = None,
+    points: pd.DataFrame | None = None,
+    limits: tuple[float, float] | None = None,
+) -> plt.Figure:
+    """A statistic of each model and effect beside what chance reaches.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``effect`` and those named, one row a model and effect.
+    value, low, high : str
+        Columns of the statistic, a dot, and of its interval, a line.
+    null : str
+        Column of the 95 % quantile of the null, a grey bar.
+    label : str
+        Of the axis of values.
+    points : pandas.DataFrame, optional
+        The same columns with several rows a model and effect, such as one an instrument: small dots.
+    limits : tuple of float, optional
+        Of that axis; what lies below is drawn at its end.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> about = {"model": "yamnet", "pretrained": True, "effect": "gain"}
+    >>> table = pd.DataFrame([about | {"r2": 0.6, "low": 0.5, "high": 0.7, "null": 0.1}])
+    >>> figure = against_null(table, "r2", low="low", high="high", null="null", label="$R^2$")
+    >>> figure.axes[0].get_title()
+    'Gain'
+    """
+    models, effects = present(table, "model"), present(table, "effect")
+    figure, axes = plt.subplots(
+        1, len(effects), figsize=(WIDTH, 0.27 * len(models) + 1.25), sharex=True, sharey=True, squeeze=False
+    )
+    bottom = limits[0] if limits else -float("inf")
+    trained = dict(zip(table["model"], table["pretrained"], strict=True))
+    for ax, name in zip(axes[0], effects, strict=True):
+        for row in table[table["effect"] == name].to_dict("records"):
+            place, colour = models.index(row["model"]), names.colour(row["model"])
+            ax.barh(place, max(row[null], bottom), height=0.72, color="#DDDDDD", zorder=1)
+            if low and high:
+                ends = [max(row[end], bottom) for end in (low, high)]
+                ax.plot(ends, [place, place], color=colour, linewidth=1.4, zorder=2)
+            face = colour if row["pretrained"] else "white"
+            at = max(row[value], bottom)
+            ax.plot(
+                at, place, "o", color=colour, markerfacecolor=face, markersize=4.5, zorder=4, clip_on=False
+            )
+        if points is not None:
+            part = points[points["effect"] == name]
+            rows = [models.index(model) + 0.24 for model in part["model"]]
+            ax.plot(part[value].clip(lower=bottom), rows, ".", color="#666666", markersize=2.6, zorder=3)
+        ax.axvline(0, color="black", linewidth=0.6)
+        ax.set_title(effect(name).title)
+        ax.set_xlabel(label)
+    if limits:
+        axes[0, 0].set_xlim(*limits)
+    axes[0, 0].set_yticks(range(len(models)), [names.model_title(m, bool(trained[m])) for m in models])
+    axes[0, 0].set_ylim(len(models) - 0.5, -0.5)
+    handles = [
+        plt.Line2D([], [], marker="o", color="black", markersize=4.5, label="All clips, 95 % interval"),
+        plt.Rectangle((0, 0), 1, 1, color="#DDDDDD", label="Chance stays below this in 95 %"),
+    ]
+    if points is not None:
+        dot = plt.Line2D([], [], marker=".", color="#666666", linestyle="", markersize=4)
+        dot.set_label("One instrument")
+        handles.insert(1, dot)
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def agreement(table: pd.DataFrame) -> plt.Figure:
+    """Mean absolute cosines between directions of each model, beside that of random directions.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `aesens.study.Study.agreement`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> kinds = dict.fromkeys(_COSINES, 0.2) | {"random": 0.05}
+    >>> figure = agreement(pd.DataFrame([{"model": "yamnet", "pretrained": True, **kinds}]))
+    >>> figure.axes[0].get_yticklabels()[0].get_text()
+    'YAMNet'
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(table) + 1.25))
+    for place, row in enumerate(table.to_dict("records")):
+        ax.barh(place, row["random"], height=0.8, color="#DDDDDD", zorder=1)
+        for shift, (kind, (_, marker, colour)) in enumerate(_COSINES.items()):
+            ax.plot(row[kind], place + 0.18 * (shift - 1.5), marker, color=colour, markersize=4, zorder=2)
+    titles = [names.model_title(m, bool(p)) for m, p in zip(table["model"], table["pretrained"], strict=True)]
+    ax.set_yticks(range(len(table)), titles)
+    ax.set(xlim=(0, None), ylim=(len(table) - 0.5, -0.5), xlabel="Mean |cosine|")
+    handles = [
+        plt.Line2D([], [], marker=marker, color=colour, linestyle="", markersize=4, label=label)
+        for label, marker, colour in _COSINES.values()
+    ]
+    handles.append(plt.Rectangle((0, 0), 1, 1, color="#DDDDDD", label="Two random directions"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure
+
+
+def auc_curves(table: pd.DataFrame, projections: list[str] | None = None) -> plt.Figure:
     """ROC-AUC against the parameter, one line a projection, one panel a model and effect.
 
     Parameters
@@ -106,9 +235,10 @@ def auc_curves(table: pd.DataFrame, projections: list[str]) -> plt.Figure:
     table : pandas.DataFrame
         Columns ``model``, ``pretrained``, ``effect``, ``projection``, ``parameter``, ``roc_auc``; rows with
         ``clean_auc`` hold the value of clean clips on both sides.
-    projections : list of str
-        Those drawn, in this order.
+    projections : list of str, optional
+        Those drawn, in this order; by default the study's and all that were added (`aesens.names.drawn_projections`).
     """
+    projections = names.drawn_projections(table["projection"]) if projections is None else projections
     figure, panels = grid(table, sharey="row", height=1.35)
     for ax, part, kind in panels:
         for name in projections:
@@ -119,7 +249,11 @@ def auc_curves(table: pd.DataFrame, projections: list[str]) -> plt.Figure:
                 line["roc_auc"],
                 color=names.colour(name),
                 linewidth=1.8 if baseline else 1.0,
-                linestyle=":" if name.startswith("random") else "-",
+                linestyle=":"
+                if name.startswith("random")
+                else "-"
+                if name in names.PROJECTIONS
+                else (0, (4, 1)),
                 zorder=3 if baseline else 2,
                 label="No projection" if baseline else names.projection_title(name),
             )

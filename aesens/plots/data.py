@@ -23,12 +23,20 @@ def clips_per_instrument(table: pd.DataFrame) -> plt.Figure:
     ----------
     table : pandas.DataFrame
         Columns ``instrument``, ``split``, ``clips``, ``songs``.
+
+    Examples
+    --------
+    >>> row = {"instrument": "cel", "split": "train", "clips": 4, "songs": 2}
+    >>> figure = clips_per_instrument(pd.DataFrame([row]))
+    >>> [ax.get_xlabel() for ax in figure.axes]
+    ['Clips', 'Songs']
+    >>> plt.close(figure)
     """
     instruments = sort_instruments(table["instrument"])
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 0.18 * len(instruments) + 0.9), sharey=True)
     for ax, unit in zip(axes, ("clips", "songs"), strict=True):
         left = np.zeros(len(instruments))
-        for side in present(table, "split"):
+        for side in sorted(present(table, "split"), key=[*_SIDES, "none"].index):
             label, colour = _SIDES.get(side, (side, "#56B4E9"))
             part = table[table["split"] == side].set_index("instrument")[unit]
             count = part.reindex(instruments).fillna(0).to_numpy()
@@ -49,6 +57,14 @@ def clean_map(table: pd.DataFrame) -> plt.Figure:
     ----------
     table : pandas.DataFrame
         Columns ``model``, ``pretrained``, ``instrument``, ``x``, ``y``, ``explained`` (share of variance on both).
+
+    Examples
+    --------
+    >>> row = {"model": "panns", "pretrained": False, "instrument": "cel", "x": 0.0, "y": 1.0, "explained": 0.5}
+    >>> figure = clean_map(pd.DataFrame([row]))
+    >>> figure.axes[0].get_title()
+    'PANNs (untrained): 50% of variance'
+    >>> plt.close(figure)
     """
     models = present(table, "model")
     columns = min(3, len(models))
@@ -88,10 +104,18 @@ def clean_classification(table: pd.DataFrame) -> plt.Figure:
     ----------
     table : pandas.DataFrame
         Columns ``data``, ``model``, ``pretrained``, ``roc_auc``, ``low``, ``high``.
+
+    Examples
+    --------
+    >>> row = {"data": "Own", "model": "panns", "pretrained": True, "roc_auc": 0.9, "low": 0.8, "high": 1.0}
+    >>> figure = clean_classification(pd.DataFrame([row]))
+    >>> figure.axes[0].get_title()
+    'Own'
+    >>> plt.close(figure)
     """
     datasets, models = present(table, "data"), present(table, "model")
     figure, axes = plt.subplots(
-        1, len(datasets), figsize=(WIDTH, 0.42 * len(models) + 1.2), squeeze=False, sharey=True
+        1, len(datasets), figsize=(WIDTH, 0.42 * len(models) + 1.2), squeeze=False, sharex=True, sharey=True
     )
     for ax, data in zip(axes[0], datasets, strict=True):
         part = table[table["data"] == data]
@@ -111,7 +135,7 @@ def clean_classification(table: pd.DataFrame) -> plt.Figure:
         ax.set(title=data, xlabel="ROC-AUC, clean test clips")
         ax.grid(axis="x", color="#E5E5E5")
     axes[0, 0].set_yticks(range(len(models)), map(names.model_title, models))
-    axes[0, 0].invert_yaxis()
+    axes[0, 0].set_ylim(len(models) - 0.5, -0.5)
     handles = {
         label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }

@@ -19,7 +19,15 @@ UNTRAINED = (0, (3, 1.5))
 
 
 def use_style() -> None:
-    """Set fonts, lines and resolution; called once at the top of a notebook."""
+    """Set fonts, lines and resolution; called once at the top of a notebook.
+
+    Examples
+    --------
+    >>> with plt.rc_context():
+    ...     use_style()
+    ...     plt.rcParams["figure.constrained_layout.use"]
+    True
+    """
     sns.set_theme(
         context="paper",
         style="ticks",
@@ -46,12 +54,27 @@ def use_style() -> None:
 
 
 def present(table, column: str) -> list[str]:
-    """Distinct values of a column in their order of first appearance."""
+    """Distinct values of a column in their order of first appearance.
+
+    Examples
+    --------
+    >>> present({"effect": ["gain", "reverb", "gain"]}, "effect")
+    ['gain', 'reverb']
+    """
     return list(dict.fromkeys(table[column]))
 
 
 def parameter_axis(ax: plt.Axes, kind: Effect, parameters: np.ndarray, *, label: bool = True) -> None:
-    """Set up the x axis for an effect's parameter, strength growing to the right."""
+    """Set up the x axis for an effect's parameter, strength growing to the right.
+
+    Examples
+    --------
+    >>> figure, ax = plt.subplots()
+    >>> parameter_axis(ax, effect("lowpass"), np.array([18000.0, 1600.0]))
+    >>> ax.get_xlabel(), bool(ax.get_xlim()[0] > ax.get_xlim()[1])
+    ('Cutoff (kHz)', True)
+    >>> plt.close(figure)
+    """
     shown = np.asarray(parameters, dtype=float) * kind.display
     if kind.log:
         ax.set_xscale("log")
@@ -88,6 +111,14 @@ def grid(table, *, height: float = 1.45, sharex="col", sharey=False, width: floa
     figure : matplotlib.figure.Figure
     panels : list of (matplotlib.axes.Axes, pandas.DataFrame, Effect)
         Row by row; the rows of `table` that belong to each panel.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> figure, panels = grid(pd.DataFrame({"model": ["panns"], "pretrained": [True], "effect": ["gain"]}))
+    >>> panels[0][0].get_title()
+    'Gain'
+    >>> plt.close(figure)
     """
     models, effects = present(table, "model"), present(table, "effect")
     figure, axes = plt.subplots(

@@ -11,7 +11,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from aesens import names
 from aesens.plots.style import grid, parameter_axis, present
 
-_RHO = "$\\rho^2$: squared Spearman correlation on test songs (on the training songs)"
+_RHO = "$\\rho^2$: squared Spearman correlation on test songs (on the training songs) | 95 % quantile of its null"
 
 __all__ = ["correlation_grid", "correlation_violins", "trajectory_grid"]
 
@@ -74,7 +74,8 @@ def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:
     points : pandas.DataFrame
         Columns ``model``, ``pretrained``, ``effect``, ``split``, ``clip``, ``parameter``, ``projection``.
     summary : pandas.DataFrame
-        Columns ``model``, ``effect``, ``in_sample``, ``held_out``: squared Spearman correlations.
+        Columns ``model``, ``effect``, ``in_sample``, ``held_out``: squared Spearman correlations; ``null``: the 95 %
+        quantile of the latter's permutation null.
     """
     figure, panels = grid(points, sharey=False)
     for ax, part, kind in panels:
@@ -92,7 +93,7 @@ def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:
                 )
         chosen = (summary["model"] == part["model"].iloc[0]) & (summary["effect"] == kind.name)
         row = summary[chosen].iloc[0]
-        text = f"$\\rho^2$ {row['held_out']:.2f} ({row['in_sample']:.2f})"
+        text = f"$\\rho^2$ {row['held_out']:.2f} ({row['in_sample']:.2f}) | {row['null']:.2f}"
         ax.margins(y=0.2)
         ax.annotate(text, (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=6.5)
         ax.set_yticks([])

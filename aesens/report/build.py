@@ -16,6 +16,7 @@ import pandas as pd
 
 import aesens
 from aesens import names
+from aesens.effects import EFFECTS
 from aesens.report import reference
 from aesens.report.cells import markdown_html, notebook_html, opening
 
@@ -85,6 +86,16 @@ def build_report(out: Path, notebooks: Iterable[Path]) -> Path:
     ------
     ReportError
         If no notebook was executed, or a file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A page")])
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     nbformat.write(book, Path(place) / "01_page.ipynb")
+    ...     page = build_report(Path(place), [Path(place) / "01_page.ipynb"])
+    ...     "A page" in page.read_text(encoding="utf-8")
+    True
     """
     pages = [_page(Path(path)) for path in notebooks]
     if not pages:
@@ -237,7 +248,7 @@ def _groups(items: list[_Item]) -> list[dict]:
     groups = []
     for group in sorted(by_content.values(), key=lambda group: -len(group["names"])):
         about = group["about"]
-        data, models = about.get("data", {}), about.get("models", {})
+        data, models = about.get("data", {}), _ordered(about.get("models", {}), names.MODELS)
         state = {True: [], False: []}
         for name, model in models.items():
             state[bool(model.get("pretrained"))].append(names.model_title(name))
@@ -252,7 +263,8 @@ def _groups(items: list[_Item]) -> list[dict]:
         }
         rows = [{"model": names.model_title(name), **_flat(model)} for name, model in models.items()]
         effects = [
-            {"effect": name, "settings": _text(kind)} for name, kind in about.get("effects", {}).items()
+            {"effect": name, "settings": _text(kind)}
+            for name, kind in _ordered(about.get("effects", {}), EFFECTS).items()
         ]
         packages = [{"package": name, "version": text} for name, text in about.get("packages", {}).items()]
         groups.append(
@@ -268,12 +280,18 @@ def _groups(items: list[_Item]) -> list[dict]:
     return groups
 
 
+def _ordered(values: dict, order: Iterable[str]) -> dict:
+    """Entries in the order of the study, added ones last; files keep them by the alphabet."""
+    first = [name for name in order if name in values]
+    return {name: values[name] for name in dict.fromkeys([*first, *values])}
+
+
 def _flat(values: dict) -> dict:
     return {key: _text(value) if isinstance(value, dict) else value for key, value in values.items()}
 
 
 def _text(values: dict) -> str:
-    return ", ".join(f"{key} {value}" for key, value in values.items())
+    return ", ".join(f"{key} {' '.join(str(value).split())}" for key, value in values.items())
 
 
 def _architecture() -> str:

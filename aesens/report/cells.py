@@ -83,6 +83,12 @@ def notebook_html(notebook: nbformat.NotebookNode, pages: set[str]) -> str:
     -------
     str
         A fragment without head and scripts.
+
+    Examples
+    --------
+    >>> book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("[next](02_effects.ipynb)")])
+    >>> 'href="02_effects.html"' in notebook_html(book, {"02_effects"})
+    True
     """
     body, _ = _exporter().from_notebook_node(notebook)
 
@@ -116,5 +122,7 @@ def opening(notebook: nbformat.NotebookNode) -> tuple[str, str]:
     text = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
     blocks = [block.strip() for block in re.split(r"\n\s*\n", text) if block.strip()]
     title = next((block.lstrip("# ") for block in blocks if block.startswith("# ")), "Untitled")
-    story = next((block for block in blocks if not block.startswith(("#", "*Before", "*Next"))), "")
+    # A line of links is one in italics.
+    links = re.compile(r"\*[^*].*[^*]\*", flags=re.S)
+    story = next((block for block in blocks if not (block.startswith("#") or links.fullmatch(block))), "")
     return title, markdown_html(story).strip() if story else ""

@@ -33,6 +33,11 @@ class Entry:
         Its docstring, or the ``#:`` comment of a constant; empty if it has none.
     parts : list of Entry
         Public methods and properties of a class.
+
+    Examples
+    --------
+    >>> Entry("add", "add(a, b)", "Add `b`.").doc
+    '<p>Add <code>b</code>.</p>'
     """
 
     name: str
@@ -47,7 +52,13 @@ class Entry:
 
 
 def modules() -> list[ModuleType]:
-    """All modules of the package that declare public names or are packages with a docstring, by name."""
+    """All modules of the package that declare public names or are packages with a docstring, by name.
+
+    Examples
+    --------
+    >>> [module.__name__ for module in modules()][:2]
+    ['aesens', 'aesens.cache']
+    """
     names = [info.name for info in pkgutil.walk_packages(aesens.__path__, "aesens.")]
     found = [importlib.import_module(name) for name in ["aesens", *names] if not name.endswith("__main__")]
     return [module for module in found if not module.__name__.rpartition(".")[2].startswith("_")]
@@ -93,6 +104,12 @@ def public_entries(module: ModuleType) -> list[Entry]:
     Returns
     -------
     list of Entry
+
+    Examples
+    --------
+    >>> from aesens import paths
+    >>> [entry.signature for entry in public_entries(paths)]
+    ['from_root(path: str | Path) -> Path', 'repository() -> Path | None']
     """
     comments = constant_comments(module)
     entries = []
@@ -102,8 +119,8 @@ def public_entries(module: ModuleType) -> list[Entry]:
         if inspect.ismodule(thing) or (home.startswith("aesens") and home != module.__name__):
             continue
         if name not in comments and not home.startswith("aesens") and callable(thing):
-            # Another package's, passed on: its own documentation has the rest.
-            entries.append(Entry(name, f"{name} (of {home.split('.')[0]})", _doc(thing).split("\n\n")[0]))
+            # Which of its variants is passed on may depend on the process, so its text is left to its own package.
+            entries.append(Entry(name, f"{name} (of {home.split('.')[0]})", "Documented by its own package."))
             continue
         if inspect.isclass(thing):
             entries.append(Entry(name, f"class {name}{_signature(thing)}", _doc(thing), _members(thing)))

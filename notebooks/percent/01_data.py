@@ -38,6 +38,7 @@ jobs = None
 device = None
 backend = None
 pooling = None
+precision = None
 weights_file = None
 out = None
 
@@ -51,7 +52,7 @@ from aesens.study import Study
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
               data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, weights_file=weights_file)
+              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file)
 study
 
 # %% [markdown]
@@ -67,7 +68,15 @@ study
 # uniform than recorded music. **Results on it show that the method works, not what IRMAS would show.**
 
 # %%
-study.source.summary()
+study.source.summary().rename(index=instrument_title).rename_axis(index=None)
+
+# %% [markdown]
+# A clip that cannot be read, is empty or cut off, holds values that are not numbers, is silent, or has too low a sample
+# rate for one of the effects is left out of the whole study, for every model and effect alike, and listed here.
+
+# %%
+excluded = study.table(study.excluded.reset_index(), "01_excluded", "Clips left out of the study, and why.")
+excluded if len(excluded) else Markdown("Every clip is in order; none is left out.")
 
 # %% [markdown]
 # A song of three instruments to listen to (mp3, for the size of this page; the study computes on the wav files):
@@ -92,7 +101,9 @@ if not study.has_split:
 clips = study.source.table.assign(split=study.split)
 sides = clips.groupby(["instrument", "split"], sort=False).agg(clips=("path", "size"), songs=("song", "nunique"))
 sides = study.table(sides.reset_index(), "01_split", "Clips and songs an instrument on each side of the split.")
-sides.pivot(index="instrument", columns="split", values="clips").fillna(0).astype(int)
+counts = sides.pivot_table("clips", "instrument", "split", fill_value=0).astype(int)
+counts = counts.loc[study.source.instruments, sorted(counts, key=["train", "test", "unused", "none"].index)]
+counts.rename(index=instrument_title).rename_axis(index=None, columns=None)
 
 # %%
 study.figure(plots.clips_per_instrument(sides), "01_clips_per_instrument",

@@ -33,6 +33,7 @@ jobs = None
 device = None
 backend = None
 pooling = None
+precision = None
 weights_file = None
 out = None
 
@@ -49,7 +50,7 @@ from aesens.study import Study
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
               data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, weights_file=weights_file)
+              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file)
 study
 
 # %% [markdown]
@@ -98,7 +99,7 @@ for kind in map(effect, study.effects):
     display(study.figure(plots.effect_strip(kind, shown, sample_rate), f"02_{kind.name}",
                          f"{kind.title}: waveform and spectrogram of one clip, clean and at three strengths."))
     for title, version in versions[1:]:
-        display(player(version, sample_rate, title=f"{kind.title}, {title}"))
+        display(player(version, sample_rate, title=title if kind.title in title else f"{kind.title}: {title}"))
 
 # %% [markdown]
 # ## How much signal is left
@@ -109,7 +110,7 @@ for kind in map(effect, study.effects):
 # %%
 levels = pd.concat(effect_levels(kind, audio, sample_rate) for kind in map(effect, study.effects))
 study.table(levels, "02_levels", "Level of the result and of the change of one clip, for each effect and parameter.")
-levels.groupby("effect", sort=False).agg(["min", "max"]).round(1)
+levels.groupby("effect", sort=False).agg(["min", "max"]).round(2).rename_axis(None)
 
 # %% [markdown]
 # The strengths of different effects cannot be compared with one another: a step of 1.5 dB and a step of one bit have

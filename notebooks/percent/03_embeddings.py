@@ -33,6 +33,7 @@ jobs = None
 device = None
 backend = None
 pooling = None
+precision = None
 weights_file = None
 out = None
 
@@ -44,7 +45,7 @@ from aesens.study import Study
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
               data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, weights_file=weights_file)
+              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file)
 study
 
 # %% [markdown]
@@ -99,7 +100,7 @@ print("Made with", ", ".join(f"{name} {version}" for name, version in parity.ver
 
 # %%
 stored = study.extract()
-stored.drop(columns="store").pivot(index=["model", "pretrained", "clips", "features"], columns="effect", values="strengths")
+stored.pivot_table("strengths", ["model", "pretrained", "clips", "features"], "effect", sort=False).astype(int)
 
 # %% [markdown]
 # A sweep as the later chapters see it:
@@ -139,7 +140,7 @@ study.figure(plots.clean_classification(runs), "03_clean_classification",
              "Mean ROC-AUC over instruments on clean test clips: pretrained weights against the same network untrained.")
 
 # %%
-paired = here.pivot_table(index="model", columns="pretrained", values="roc_auc").dropna()
+paired = here.pivot_table("roc_auc", "model", "pretrained", sort=False).dropna()
 for name, row in paired.iterrows() if {True, False} <= set(paired.columns) else ():
     print(f"{model_title(name)}: {row[True]:.3f} pretrained, {row[False]:.3f} untrained, chance 0.500")
 

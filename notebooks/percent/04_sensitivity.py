@@ -33,6 +33,7 @@ jobs = None
 device = None
 backend = None
 pooling = None
+precision = None
 weights_file = None
 out = None
 
@@ -46,7 +47,7 @@ from aesens.study import Study
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
               data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, weights_file=weights_file)
+              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file)
 study
 
 # %% [markdown]
@@ -62,7 +63,8 @@ study
 #   distance suffices to judge sensitivity (S. Srivastava et al., 2022). It is shown in units of the distance between
 #   two halves of the clean set that share no song, so that 1 is what sampling alone gives.
 #
-# Lines are means over clips, bands 95 % bootstrap intervals over songs; dashed lines are untrained controls.
+# Lines are means over clips, bands 95 % bootstrap intervals over songs; dashed lines are untrained controls. The grey
+# line at 1 is the unit where a measure has one: two clean clips, two halves of the clean set.
 
 # %%
 distances = study.collect(measure.distances, resamples=study.profile.resamples, seed=study.seed)
@@ -84,19 +86,21 @@ study.figure(plots.heatmap(far, "value", rows=["model", "pretrained"], column="e
 #
 # For each clip, Spearman's $\rho$ between the distance and the strength (for gain: $|g|$), averaged over clips. The
 # null shuffles the strengths within each clip; its 95 % quantile is the value that chance exceeds once in twenty runs.
+# `above_null` is how far $\rho$ lies above the null's mean, the size of the effect that belongs to the p-value.
 
 # %%
 response = study.collect(measure.response, permutations=study.profile.permutations,
                          resamples=study.profile.resamples, seed=study.seed)
 study.table(response, "04_response", "Monotonicity, discontinuity and onset of the response, with intervals and nulls.")
-columns = ["model", "pretrained", "effect", "spearman", "spearman_low", "spearman_high", "spearman_null", "kendall"]
+columns = ["model", "pretrained", "effect", "spearman", "spearman_low", "spearman_high", "spearman_null", "above_null", "p",
+           "kendall"]
 response[columns].style.format(precision=2).hide(axis="index")
 
 # %%
-study.figure(plots.heatmap(response, "spearman", rows=["model", "pretrained"], column="effect", cmap="RdBu_r", centre=0,
-                           limits=(-1, 1), label="Mean Spearman correlation", row_title=plots.model_row,
-                           column_title=plots.effect_column),
-             "04_monotonicity", "Mean Spearman correlation over clips of the distance from clean with strength.")
+study.figure(plots.against_null(response, "spearman", low="spearman_low", high="spearman_high", null="spearman_null",
+                                label="Mean Spearman correlation"),
+             "04_monotonicity", "Mean Spearman correlation over clips of the distance from clean with strength, "
+             "with 95 % intervals over songs and the 95 % quantile of its permutation null.")
 
 # %% [markdown]
 # ## Smooth or in jumps? [beyond]

@@ -35,18 +35,19 @@ jobs = None
 device = None
 backend = None
 pooling = None
+precision = None
 weights_file = None
 out = None
 
 # %%
 from aesens import measure, plots
-from aesens.names import instrument_title
+from aesens.names import instrument_title, model_title
 from aesens.study import Study
 
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
               data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, weights_file=weights_file)
+              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file)
 study
 
 # %% [markdown]
@@ -130,7 +131,8 @@ study.figure(plots.spectra(spectra), "05_spectra", "Normalised singular value sp
 #
 # *Global CCA* stacks the trajectories of all training clips of an instrument and fits one direction. The study reports
 # the squared Spearman correlation between the projections on $u$ and the parameter on the clips it was fitted to.
-# **[fix]** Beside it stand the same number on *held-out songs* and the 95 % quantile of its permutation null. Where a
+# **[fix]** Beside it stand the same number on *held-out songs*, the 95 % quantile of its permutation null, and how far it
+# lies above the null's mean; `significant` is the share of instruments with p < 0.05 after Holm's correction. Where a
 # class has fewer training points than features, as here in the demo, the in-sample fit is perfect by construction (its
 # correlation stays a little below 1 only because equal parameters tie and projections do not).
 
@@ -138,7 +140,8 @@ study.figure(plots.spectra(spectra), "05_spectra", "Normalised singular value sp
 study.require_split()
 directions = study.collect(measure.global_directions, permutations=study.profile.permutations, seed=study.seed)
 study.table(directions, "05_global_cca", "Global CCA an instrument: in-sample and held-out correlations, null, p-value.")
-summary = directions.groupby(["model", "pretrained", "effect"], sort=False).mean(numeric_only=True).reset_index()
+columns = ["in_sample", "held_out", "null", "above_null", "held_out_r2", "significant"]
+summary = directions.groupby(["model", "pretrained", "effect"], sort=False)[columns].mean().reset_index()
 summary.style.format(precision=2).hide(axis="index")
 
 # %%
@@ -149,7 +152,8 @@ study.figure(plots.heatmap(directions, "held_out", rows=["model", "pretrained", 
              "an asterisk marks p < 0.05 after Holm's correction.")
 
 # %% [markdown]
-# What such a direction does, for one instrument: each line a clip, training songs grey, test songs blue.
+# What such a direction does, for one instrument: each line a clip, training songs grey, test songs blue. The last number
+# in each panel is what chance reaches on the test songs.
 
 # %%
 instrument = directions["instrument"].iloc[0]
@@ -158,15 +162,50 @@ study.figure(plots.correlation_grid(points, directions[directions["instrument"] 
              f"Projection on the global CCA direction against the parameter: {instrument_title(instrument)}.")
 
 # %% [markdown]
+# ## How well can strength be read from one embedding? [beyond]
+#
+# The fair question to a linear reader: ridge regression of the strength's quantile rank on single embeddings, one an
+# instrument, its penalty chosen by leaving out training songs, judged by $R^2$ on *test songs*. The null shuffles the
+# strengths within each training clip and fits again, or predicts the mean where that is better on training songs left
+# out. Spearman's correlation of decoded and true strength stands beside it. Claim C3 of [chapter 8](08_claims.ipynb) rests
+# on the rows of all instruments together, shown here.
+
+# %%
+decoding = study.collect(measure.decoding, permutations=study.profile.permutations,
+                         resamples=study.profile.resamples, seed=study.seed)
+study.table(decoding, "05_decoding", "Strength decoded linearly on held-out songs: R^2, interval, Spearman, nulls, p-value.")
+pooled, single = decoding[decoding["instrument"] == "all"], decoding[decoding["instrument"] != "all"]
+pooled.drop(columns=["instrument", "significant"]).style.format(precision=2).hide(axis="index")
+
+# %%
+study.figure(plots.against_null(pooled, "r2", low="low", high="high", null="r2_null", points=single, limits=(-0.5, 1),
+                                label="Held-out $R^2$"),
+             "05_decoding", "R^2 of strength decoded by ridge regression on held-out songs, with 95 % intervals over songs "
+             "and the 95 % quantile of its permutation null; small dots are instruments, values below -0.5 drawn there.")
+
+# %%
+clear = single.groupby(["model", "pretrained"], sort=False)["significant"].agg(["sum", "size"])
+print("\n".join(f"{model_title(model, trained)}: strength is decoded above chance for {row['sum']} of {row['size']} pairs "
+                "of effect and instrument" for (model, trained), row in clear.iterrows()))
+
+# %% [markdown]
 # ## Do directions agree across instruments and effects? [beyond]
 #
-# The mean absolute cosine between the directions of two instruments, within and across effects. Two random directions
-# in $D$ dimensions have about $\sqrt{2 / (\pi D)}$.
+# The mean absolute cosine between the global CCA directions of two instruments under one effect and of two effects for
+# one instrument; and between an instrument's direction and the weights of an instrument classifier, the logistic
+# regression of [chapter 7](07_classification.ipynb) trained on clean clips: its own or another instrument's. An effect
+# whose direction lay along a classifier's weights would push clips straight over its boundary. Two random directions in
+# $D$ dimensions have about $\sqrt{2 / (\pi D)}$.
 
 # %%
 agreement = study.agreement()
-study.table(agreement, "05_agreement", "Mean absolute cosine between global CCA directions, within and across effects.")
+study.table(agreement, "05_agreement", "Mean absolute cosine between global CCA directions, within and across effects, and "
+            "with the weights of instrument classifiers.")
 agreement.style.format(precision=3).hide(axis="index")
+
+# %%
+study.figure(plots.agreement(agreement), "05_agreement", "Mean absolute cosines of effect directions with one another and with "
+             "instrument classifiers; the bar is what random directions have.")
 
 # %% [markdown]
 # ## What this shows and what it does not

@@ -32,6 +32,7 @@ jobs = None
 device = None
 backend = None
 pooling = None
+precision = None
 weights_file = None
 out = None
 
@@ -43,7 +44,7 @@ from aesens.study import Study
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
               data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, weights_file=weights_file)
+              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file)
 study
 
 # %% [markdown]
@@ -102,6 +103,29 @@ overall = cosines.groupby(["first", "second"], sort=False)["cosine"].mean().rese
 study.figure(plots.heatmap(overall, "cosine", rows=["first"], column="second", limits=(0, 1), label="Mean |cosine|", width=4.6,
                            row_title=lambda key: projection_title(key[0]), column_title=projection_title),
              "06_method_cosines", "Mean absolute cosine between the directions that the methods find.")
+
+# %% [markdown]
+# ## Do they lie along the classifiers' own weights? [beyond]
+#
+# Each instrument has a classifier of its own, the logistic regression of [chapter 7](07_classification.ipynb) trained on
+# clean clips. A direction at right angles to its weights carries nothing of its score: the effect's movement along it
+# does not disturb that classifier, and removing it does not help. The absolute cosine between each method's direction and
+# the weights, averaged over instruments; the control *random direction* and the expectation show what chance gives.
+
+# %%
+own = study.collect(measure.classifier_cosines, seed=study.seed)
+study.table(own, "06_classifier_cosines", "Absolute cosine between effect directions and the weights of the instrument's own "
+            "classifier, by method, with the value expected of a random direction.")
+mean = own.groupby(["model", "pretrained", "effect", "projection"], sort=False)["cosine"].mean().reset_index()
+study.figure(plots.heatmap(mean, "cosine", rows=["model", "pretrained", "effect"], column="projection", limits=(0, 0.5),
+                           label="Mean |cosine| with classifier", height=0.2, row_title=plots.model_effect_row,
+                           column_title=projection_title),
+             "06_classifier_cosines", "Mean absolute cosine of each method's direction with the instrument's own classifier.")
+
+# %%
+ratio = own.assign(ratio=own["cosine"] / own["expected"]).groupby("projection", sort=False)["ratio"].median()
+print("Median |cosine| in units of what a random direction has:",
+      ", ".join(f"{projection_title(name)} {value:.1f}" for name, value in ratio.items()))
 
 # %% [markdown]
 # ## What this shows and what it does not

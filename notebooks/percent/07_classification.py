@@ -32,6 +32,7 @@ jobs = None
 device = None
 backend = None
 pooling = None
+precision = None
 weights_file = None
 out = None
 
@@ -44,7 +45,7 @@ from aesens.study import Study
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
               data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, weights_file=weights_file)
+              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file)
 study
 
 # %% [markdown]
@@ -75,9 +76,8 @@ study.table(changes, "07_changes", "Change of ROC-AUC against no projection, wit
 # helps; dotted grey lines are random projections.
 
 # %%
-shown = ["none", "lda", "average", "pca", "npca", "cca", "svd-0.3", "svd-0.5", "random", "random-svd-0.3"]
 clean_to_effected = curves[curves["condition"] == "clean-effected"]
-study.figure(plots.auc_curves(clean_to_effected, shown), "07_auc_clean_effected",
+study.figure(plots.auc_curves(clean_to_effected), "07_auc_clean_effected",
              "ROC-AUC against the parameter: trained on clean clips, tested on effected ones, for each projection.")
 
 # %% [markdown]
@@ -85,7 +85,7 @@ study.figure(plots.auc_curves(clean_to_effected, shown), "07_auc_clean_effected"
 
 # %%
 effected_to_clean = curves[curves["condition"] == "effected-clean"]
-study.figure(plots.auc_curves(effected_to_clean, shown), "07_auc_effected_clean",
+study.figure(plots.auc_curves(effected_to_clean), "07_auc_effected_clean",
              "ROC-AUC against the parameter: trained on effected clips, tested on clean ones, for each projection.")
 
 # %% [markdown]
@@ -104,16 +104,17 @@ study.figure(plots.heatmap(cost, "roc_auc", rows=["model", "pretrained", "effect
 # %% [markdown]
 # ## What a projection changes
 #
-# Change of the mean ROC-AUC over strengths against no projection, trained on clean and tested on effected clips. An
-# asterisk marks changes whose bootstrap p-value over songs stays below 0.05 after Holm's correction over the family of
-# all models, effects and projections shown.
+# Change of the mean ROC-AUC over strengths against no projection, in hundredths, trained on clean and tested on
+# effected clips. An asterisk marks changes whose bootstrap p-value over songs stays below 0.05 after Holm's correction
+# over the family of all models, effects and projections shown.
 
 # %%
 forward = changes[(changes["condition"] == "clean-effected") & (changes["projection"] != "all")]
-study.figure(plots.heatmap(forward, "change", rows=["model", "pretrained", "effect"], column="projection", cmap="RdBu", centre=0,
-                           mark="significant", label="Change of ROC-AUC", form="{:+.3f}", height=0.2,
+forward = forward.assign(points=100 * forward["change"])
+study.figure(plots.heatmap(forward, "points", rows=["model", "pretrained", "effect"], column="projection", cmap="RdBu",
+                           centre=0, mark="significant", label="Change of ROC-AUC (hundredths)", form="{:+.1f}", height=0.2,
                            row_title=plots.model_effect_row, column_title=projection_title),
-             "07_auc_change", "Change of ROC-AUC by each projection, trained on clean and tested on effected clips.")
+             "07_auc_change", "Change of ROC-AUC in hundredths by each projection, trained on clean, tested on effected clips.")
 
 # %%
 helped = forward[~forward["projection"].str.startswith("random")]

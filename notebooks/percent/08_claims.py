@@ -34,6 +34,7 @@ jobs = None
 device = None
 backend = None
 pooling = None
+precision = None
 weights_file = None
 out = None
 
@@ -46,7 +47,7 @@ from aesens.study import Study
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
               data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, weights_file=weights_file)
+              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file)
 study
 
 # %% [markdown]
@@ -56,7 +57,8 @@ study
 # (`aesens/synthetic.py`, error rates in `benchmarks/results/synthetic_truth.csv`). C3 reads strength along a direction
 # fitted with a ridge penalty: the unpenalised global CCA of [chapter 5](05_trajectories.ipynb), with more features than
 # independent clips, fails on other songs even where a direction exists. C2 compares the longest step with its
-# neighbours too, so that smooth acceleration does not pass for a jump.
+# neighbours too, so that smooth acceleration does not pass for a jump. Both statistics are in the chapters' tables:
+# `05_decoding`, rows of all instruments together, and `04_response`.
 
 # %%
 claims.definitions().style.hide(axis="index").set_properties(**{"text-align": "left"})

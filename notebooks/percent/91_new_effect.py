@@ -35,18 +35,19 @@ jobs = None
 device = None
 backend = None
 pooling = None
+precision = None
 weights_file = None
 out = None
 
 # %%
 import numpy as np
-import pandas as pd
 import pedalboard
 from IPython.display import display
 
 from aesens import measure, plots
-from aesens.effects import Effect, register
+from aesens.effects import Effect, effect, register
 from aesens.listen import player, sweep_versions
+from aesens.names import model_title
 from aesens.study import Study
 
 plots.use_style()
@@ -65,7 +66,7 @@ distortion = register(Effect(
 # %%
 study = Study(profile, models=models, effects=effects or ["reverb", "distortion"], instruments=instruments,
               weights=weights, data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, weights_file=weights_file)
+              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file)
 study
 
 # %% [markdown]
@@ -95,8 +96,17 @@ study.figure(plots.sensitivity_curves(distances), "91_distances",
 # %%
 response = study.collect(measure.response, permutations=study.profile.permutations, **settings)
 study.table(response, "91_response", "Monotonicity and jumps under reverberation and distortion.")
-response.style.format(precision=2).hide(axis="index")
+columns = ["model", "pretrained", "effect", "spearman", "spearman_low", "spearman_high", "jump", "jump_low", "jump_high"]
+response[columns].style.format(precision=2).hide(axis="index")
 
 # %%
-strongest = response.loc[response.groupby("effect", sort=False)["spearman"].idxmax()]
-pd.DataFrame({"effect": strongest["effect"], "most monotone model": strongest["model"], "rank correlation": strongest["spearman"]})
+for row in response.loc[response.groupby("effect", sort=False)["spearman"].idxmax()].itertuples():
+    print(f"{effect(row.effect).title}: most monotone in {model_title(row.model, row.pretrained)}, rank correlation "
+          f"{row.spearman:.2f} [{row.spearman_low:.2f}, {row.spearman_high:.2f}]")
+
+# %% [markdown]
+# ## What this shows and what it does not
+#
+# The new effect went through measures that know nothing of it. The strengths of two effects have no common unit, so the
+# curves compare models under one effect, not distortion with reverberation. To have it in every chapter, register it in
+# their first cells and name it in `effects`; the grid above decides what "strongest" means, so choose it by ear first.

@@ -36,6 +36,7 @@ jobs = None
 device = None
 backend = None
 pooling = None
+precision = None
 weights_file = None
 out = None
 
@@ -48,7 +49,7 @@ from aesens.study import Study
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
               data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, weights_file=weights_file)
+              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file)
 study
 
 # %% [markdown]
@@ -95,4 +96,20 @@ study.figure(plots.auc_curves(curves, ["none", "average", "strongest", "random"]
 change = results[(results["kind"] == "change") & (results["condition"] == "clean-effected") & results["projection"].isin(shown)]
 change = change[["model", "pretrained", "effect", "projection", "change", "low", "high"]]
 study.table(change, "92_changes", "Change of the ROC-AUC against no projection, with 95 % intervals over songs.")
-change.style.format(precision=3).hide(axis="index")
+change = change.assign(points=100 * change["change"], clear=(change["low"] > 0) | (change["high"] < 0))
+study.figure(plots.heatmap(change, "points", rows=["model", "pretrained", "effect"], column="projection", cmap="RdBu",
+                           centre=0, mark="clear", label="Change of ROC-AUC (hundredths)", form="{:+.1f}",
+                           row_title=plots.model_effect_row, column_title=projection_title),
+             "92_changes", "Change of ROC-AUC in hundredths; an asterisk marks 95 % intervals over songs that leave out 0.")
+
+# %%
+new = change[change["projection"] == "strongest"]
+print(f"strongest displacement: {(new['clear'] & (new['change'] > 0)).sum()} of {len(new)} changes are gains whose interval "
+      f"leaves out 0, {(new['clear'] & (new['change'] < 0)).sum()} losses; median {100 * new['change'].median():+.2f} hundredths")
+
+# %% [markdown]
+# ## What this shows and what it does not
+#
+# A method that removes more of the displacement need not help a classifier ([chapter 6](06_projections.ipynb) says why).
+# The intervals here are not corrected for the number of comparisons, as those of chapter 7 are: with many models and
+# effects some leave out 0 by chance.

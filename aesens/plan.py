@@ -1,0 +1,278 @@
+"""What a run would compute, and about how long: counted without embedding, downloading or storing anything.
+
+Conventions: an embedding is one clip under one condition by one model; a condition is an effect at one strength, or
+clean. Operations are those of the network as it is run, front end excepted, counted on one clip; bytes are those of the
+embeddings, uncompressed. Times come from a calibration of seconds on this machine and this load: the network on its
+device, with as many threads as the run has on a CPU, and the effects with the resampling, which a CPU adds to the
+network's time and a GPU does meanwhile.
+
+What is not at hand is not fetched: without IRMAS the published split is counted, and a model without its weights is
+calibrated untrained. Rendered clips are rendered, since nothing is known of them before.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from aesens import names
+from aesens.data import irmas
+from aesens.effects import Effect, effect
+from aesens.embed import CLEAN, Sweep, mono_at_rate
+from aesens.models import Embedder
+from aesens.store import BLOCK, Store
+from aesens.study import Study
+from aesens.weights import WeightsError
+
+__all__ = ["dry_run", "plan", "summary"]
+
+#: Clips on the two sides of the published split (Deng et al., ICASSP 2025, section 3).
+PUBLISHED = {"train": 3168, "test": 1666}
+
+_SECONDS, _RATE = 3.0, 44_100
+
+
+def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.DataFrame:
+    """Count what a study's embeddings take.
+
+    Parameters
+    ----------
+    study : Study
+        Nothing is fetched for it, embedded or stored.
+    calibrate : bool
+        Whether to measure; without it, ``gflop`` and ``seconds`` are missing.
+    fresh : bool
+        Count as if nothing were stored.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a model and effect (first ``clean``): ``model``, ``pretrained`` (whether its pretrained weights are at
+        hand), ``effect``, ``strengths``, ``clips``, ``embeddings``, ``chunks_done`` and ``chunks_missing`` of its
+        store, ``gflop`` (1e9 operations) and ``megabytes`` (1e6) of all its embeddings, ``seconds`` for those that are
+        missing. ``attrs`` holds ``data``, ``sides`` (clips a side), ``device`` and ``notes`` (list of str).
+
+    Raises
+    ------
+    ValueError
+        If the data cannot be read.
+
+    Examples
+    --------
+    >>> table = plan(Study("paper", models="panns", weights="untrained", data="irmas"), calibrate=False)
+    >>> table[["effect", "strengths"]].to_numpy().tolist()
+    [['clean', 1], ['gain', 31], ['lowpass', 31], ['reverb', 34], ['bitcrush', 12]]
+    """
+    notes: list[str] = []
+    at_hand = study.data != "irmas" or irmas.at_hand()
+    if at_hand:
+        sides = study.dataset.table["split"].value_counts().to_dict()
+        data = study.source.title
+        if len(study.excluded):
+            notes.append(f"Clips left out as faulty: {len(study.excluded)}.")
+    else:
+        sides, data = dict(PUBLISHED), "IRMAS (training set)"
+        notes.append(
+            "IRMAS is not at hand: counted with the published split; a run downloads about 3 GB first."
+        )
+    rows, speeds, devices, untrained = [], {}, [], []
+    kinds = [None, *map(effect, study.effects)]
+    with _offline():
+        for name in study.models:
+            model, ready = _model(study, name)
+            if study.weights != "untrained" and not model.weights.pretrained:
+                untrained.append(names.model_title(name))
+            devices.append(str(model.device))
+            seconds = study.clips(name).seconds if at_hand else _SECONDS
+            operations, speed = _network(model, seconds, study.jobs) if calibrate else (np.nan, np.nan)
+            for kind in kinds:
+                parameters = kind.parameters(study.scale(name).strengths) if kind else np.array([np.nan])
+                count = len(study.clips(name)) if at_hand else sum(sides.values())
+                blocks = -(-count // BLOCK)
+                done = np.zeros((len(parameters), blocks), dtype=bool)
+                if at_hand and ready and not fresh:
+                    path = Store.path_of(Sweep(model, kind, parameters, study.clips(name)).address())
+                    if path.exists():
+                        done = ~Store(path).missing()
+                missing = int((~done * _sizes(count)).sum())
+                if calibrate and (kind, model.sample_rate) not in speeds:
+                    speeds[kind, model.sample_rate] = _audio(kind, parameters, seconds, model, study.jobs)
+                # Models at work together share the audio of an effect.
+                audio = speeds[kind, model.sample_rate] / len(study.models) if calibrate else np.nan
+                apiece = speed + audio if model.device.type == "cpu" else max(speed, audio)
+                rows.append(
+                    {
+                        "model": name,
+                        "pretrained": model.weights.pretrained,
+                        "effect": kind.name if kind else CLEAN,
+                        "strengths": len(parameters),
+                        "clips": count,
+                        "embeddings": len(parameters) * count,
+                        "chunks_done": int(done.sum()),
+                        "chunks_missing": int((~done).sum()),
+                        "gflop": operations * len(parameters) * count / 1e9,
+                        "megabytes": len(parameters) * count * model.dimension * 4e-6,
+                        "seconds": missing * apiece,
+                    }
+                )
+    if untrained:
+        notes.append(
+            f"The pretrained weights of {', '.join(untrained)} are not at hand: counted and timed untrained"
+            + (", as a run without a network computes them." if study.weights == "auto" else ".")
+        )
+    table = pd.DataFrame(rows)
+    table.attrs = {"data": data, "sides": sides, "device": ", ".join(dict.fromkeys(devices)), "notes": notes}
+    return table
+
+
+def summary(table: pd.DataFrame) -> str:
+    """A plan in words and one line a model.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `plan`.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> table = plan(Study("paper", models="panns", weights="untrained"), calibrate=False)
+    >>> summary(table).splitlines()[1]
+    'Conditions  109: clean, 31 gain, 31 lowpass, 34 reverb, 12 bitcrush'
+    """
+    # The model with the finest grids stands for all.
+    most = table.groupby("model", sort=False)["strengths"].sum().idxmax()
+    first = table[table["model"] == most]
+    sides = ", ".join(f"{count} {side}" for side, count in table.attrs["sides"].items())
+    kinds = ", ".join(
+        row.effect if row.effect == CLEAN else f"{row.strengths} {row.effect}" for row in first.itertuples()
+    )
+    totals = table.groupby("model")["strengths"].sum()
+    fewer = f" (some models fewer: {totals.min()})" if totals.min() < totals.max() else ""
+    shown = table.groupby("model", sort=False).agg(
+        **{
+            "clips": ("clips", "first"),
+            "embeddings": ("embeddings", "sum"),
+            "chunks stored": ("chunks_done", "sum"),
+            "missing": ("chunks_missing", "sum"),
+            "TFLOP": ("gflop", lambda x: x.sum(min_count=1) / 1e3),
+            "MB": ("megabytes", "sum"),
+            "hours left": ("seconds", lambda x: x.sum(min_count=1) / 3600),
+        }
+    )
+    total = shown.sum(min_count=1)
+    total["clips"] = shown["clips"].max()
+    shown.loc["all"] = total
+    whole = ["clips", "embeddings", "chunks stored", "missing"]
+    shown[whole] = shown[whole].astype(int)
+    lines = [
+        f"Data        {table.attrs['data']}: {sum(table.attrs['sides'].values())} clips of the split ({sides})",
+        f"Conditions  {int(first['strengths'].sum())}: {kinds}" + fewer,
+        f"Device      {table.attrs['device']}",
+        "",
+        shown.rename_axis(None).to_string(float_format=_short),
+        "",
+        *table.attrs["notes"],
+    ]
+    return "\n".join(lines).rstrip()
+
+
+def dry_run(parameters: dict, *, fresh: bool = False) -> None:
+    """Print the plan of a run.
+
+    Parameters
+    ----------
+    parameters : dict
+        See `aesens.run.run`.
+    fresh : bool
+        As if nothing were stored.
+    """
+    study = Study(**{key: value for key, value in parameters.items() if value is not None})
+    print(f"Plan of the profile {study.profile.name}; nothing is downloaded, embedded or stored.\n")
+    print(summary(plan(study, fresh=fresh)))
+    print("Times are those of this machine as busy as it is now; a run goes on from what is stored.")
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.2g}"
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    before = os.environ.get("AESENS_OFFLINE")
+    os.environ["AESENS_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["AESENS_OFFLINE"]
+        else:
+            os.environ["AESENS_OFFLINE"] = before
+
+
+def _model(study: Study, name: str) -> tuple[Embedder, bool]:
+    """A model, and whether its weights are those that a run from here would take."""
+    try:
+        return study.model(name), True
+    except WeightsError:
+        return study.model(name, "untrained"), False
+
+
+def _sizes(count: int) -> np.ndarray:
+    """Clips of each block."""
+    return np.diff(np.append(np.arange(0, count, BLOCK), count))
+
+
+def _network(model: Embedder, seconds: float, jobs: int) -> tuple[int, float]:
+    """Operations of one clip, and seconds a clip with `jobs` threads at work where it runs on a CPU."""
+    rng = np.random.default_rng(0)
+    samples = round(seconds * model.sample_rate)
+    clips = (0.1 * rng.standard_normal((model.batch_size, samples))).astype(np.float32)
+    jobs = jobs if model.device.type == "cpu" else 1
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            model.embed(clips[:1])
+        _, took = _timed(lambda: model.embed(clips[:1]))
+        # A batch if that takes seconds; the first one on a GPU only prepares it.
+        batch = clips if model.device.type != "cpu" or took * len(clips) < 2 else clips[:1]
+        if model.device.type != "cpu":
+            model.embed(batch)
+        with ThreadPoolExecutor(jobs) as pool:
+            _, took = _timed(lambda: list(pool.map(model.embed, [batch] * jobs)))
+    finally:
+        torch.set_num_threads(before)
+    return counter.get_total_flops(), took / (jobs * len(batch))
+
+
+def _audio(kind: Effect | None, parameters: np.ndarray, seconds: float, model: Embedder, jobs: int) -> float:
+    """Seconds a clip for an effect at a middle strength and the resampling, with `jobs` threads at work."""
+    rng = np.random.default_rng(0)
+    audio = (0.1 * rng.standard_normal((2, round(seconds * _RATE)))).astype(np.float32)
+
+    def process(_=None):
+        processed = kind(audio, _RATE, parameters[len(parameters) // 2]) if kind else audio
+        mono_at_rate(processed, _RATE, model.sample_rate)
+
+    process()
+    with ThreadPoolExecutor(jobs) as pool:
+        _, took = _timed(lambda: list(pool.map(process, range(4 * jobs))))
+    return took / (4 * jobs)
+
+
+def _timed(work) -> tuple[object, float]:
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start

@@ -1,0 +1,463 @@
+"""How fast embeddings are made: beside the per-file way, beside the machine's own rate, and as the work grows.
+
+Run ``python benchmarks/extraction.py``; ``--parts a,c`` runs some of the parts and replaces their rows alone,
+``--quick`` is a smoke run at small sizes. The columns of the file it writes are explained in ``benchmarks/README.md``.
+Networks are untrained, which changes no time; clips are synthetic. The per-file way needs the packages openl3,
+panns_inference and laion_clap: where they are missing, part a runs in the environment of ``tests/parity/run.sh``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile as sf
+import torch
+from threadpoolctl import threadpool_limits
+from torch.utils.flop_counter import FlopCounterMode
+
+from aesens.data import Dataset, load_dataset
+from aesens.effects import EFFECTS
+from aesens.embed import Sweep, extract
+from aesens.models import Embedder, load_model
+from aesens.plan import PUBLISHED
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = ("openl3", "panns", "clap")
+#: The packages of the per-file way.
+PACKAGES = ("openl3", "panns_inference", "laion_clap")
+RATE, SECONDS = 44_100, 3.0
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+#: Embeddings of the study an embedding model: clips of the split, clean and under 108 settings of the effects.
+STUDY = sum(PUBLISHED.values()) * (1 + sum(len(kind.grid) for kind in EFFECTS.values()))
+
+PARTS = {
+    "a": "per-file way",
+    "b": "arithmetic",
+    "c": "growth",
+    "d": "precision",
+}
+
+
+class Table:
+    """Rows of the result, shown as they come."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, benchmark: str, metric: str, value: float, unit: str) -> None:
+        self.rows.append((benchmark, metric, f"{value:.6g}", unit))
+        print(f"{benchmark:<14} {metric:<96} {value:>12.6g} {unit}", flush=True)
+
+    def merge(self, path: Path) -> None:
+        """Put the rows in the place of those of the same benchmark in a file."""
+        columns = ["benchmark", "metric", "value", "unit"]
+        table = pd.DataFrame(self.rows, columns=columns)
+        if path.exists():
+            kept = pd.read_csv(path, dtype=str, keep_default_na=False)
+            # A GPU's rows stand beside those of other machines.
+            known = set(table["benchmark"])
+            table = pd.concat([kept[~kept["benchmark"].isin(known)], table])
+        order = {name: place for place, name in enumerate(PARTS.values())}
+        table = table.sort_values(
+            "benchmark", kind="stable", key=lambda c: c.map(lambda n: order.get(n.partition(",")[0], 9))
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(path, index=False)
+
+
+def timed(work: Callable, *args, **options) -> tuple[object, float]:
+    """Result and wall time of a call."""
+    start = time.perf_counter()
+    result = work(*args, **options)
+    return result, time.perf_counter() - start
+
+
+def write_clips(folder: Path, count: int, seed: int = 0) -> Dataset:
+    """Clips of 3 s at 44.1 kHz, stereo: decaying harmonic tones in noise."""
+    rng = np.random.default_rng(seed)
+    moment = np.arange(round(SECONDS * RATE)) / RATE
+    (folder / "tones").mkdir(parents=True)
+    for clip in range(count):
+        audio = 0.01 * rng.standard_normal((len(moment), 2))
+        for start in np.arange(0, SECONDS, 0.5):
+            since = moment - start
+            pitch = 110 * 2 ** rng.uniform(0, 3)
+            tone = sum(np.sin(2 * np.pi * pitch * k * since) / k for k in range(1, 8))
+            audio += 0.1 * (tone * np.exp(-4 * np.maximum(since, 0)) * (since > 0))[:, None]
+        sf.write(folder / "tones" / f"clip{clip:04d}.wav", audio, RATE)
+    dataset = load_dataset(folder, seconds=SECONDS)
+    object.__setattr__(dataset, "table", dataset.table.assign(split="train"))
+    return dataset
+
+
+def sweeps_of(model: Embedder, clips: Dataset, effects: tuple[str, ...], strengths: int) -> list[Sweep]:
+    """One sweep an effect."""
+    return [Sweep(model, EFFECTS[name], EFFECTS[name].parameters(strengths), clips) for name in effects]
+
+
+def fresh_extract(sweeps: list[Sweep], **options) -> tuple[list, float]:
+    """Stores and wall time of an extraction into an empty cache; networks are built before."""
+    for sweep in sweeps:
+        _ = sweep.model.network
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["AESENS_CACHE"] = folder
+        stores, took = timed(extract, sweeps, progress=False, **options)
+        return [store.read().values for store in stores], took
+
+
+# ---- a: the per-file way --------------------------------------------------------------------------------------------
+
+
+def official_calls() -> dict[str, Callable[[str], np.ndarray]]:
+    """The packages' own calls, from a file to an embedding, with the same untrained weights as aesens's networks."""
+    import librosa
+
+    networks = {
+        name: load_model(name, backend="reference", weights="untrained", device="cpu").network
+        for name in MODELS
+    }
+    openl3, panns, clap = (networks[name] for name in MODELS)
+
+    def by_openl3(path):
+        audio, rate = sf.read(path)
+        # The study's settings; the batch is the package's default.
+        frames, _ = openl3.package.get_audio_embedding(
+            audio,
+            rate,
+            model=openl3.model,
+            input_repr="mel128",
+            content_type="music",
+            embedding_size=512,
+            hop_size=0.1,
+            center=True,
+            batch_size=32,
+            verbose=False,
+        )
+        return frames.mean(axis=0)
+
+    def by_panns(path):
+        audio, _ = librosa.load(path, sr=32_000, mono=True)
+        return panns.hidden[0].inference(audio[None])[1][0]
+
+    def by_clap(path):
+        return clap.module.get_audio_embedding_from_filelist([path])[0]
+
+    return dict(zip(MODELS, (by_openl3, by_panns, by_clap), strict=True))
+
+
+def per_file(table: Table, quick: bool) -> None:
+    """Effects to wav files on disk, read back, one clip at a time through the packages; and aesens on the same."""
+    name = PARTS["a"]
+    count, strengths = (2, 2) if quick else (8, 2)
+    effects = ("lowpass", "reverb")
+    with tempfile.TemporaryDirectory() as folder:
+        clips = write_clips(Path(folder, "clips"), count)
+        calls = official_calls()
+        # What is compiled or traced once is not counted, for either way.
+        for call in calls.values():
+            call(clips.table["path"].iloc[0])
+        settings = [
+            (EFFECTS[e], s, v) for e in effects for s, v in enumerate(EFFECTS[e].parameters(strengths))
+        ]
+
+        def render():
+            for kind, strength, value in settings:
+                place = Path(folder, kind.name, str(strength))
+                place.mkdir(parents=True)
+                for clip, path in clips.table["path"].items():
+                    audio, rate = sf.read(path, dtype="float32")
+                    effected = kind(audio.T, rate, value).T
+                    sf.write(place / f"{Path(clip).name}.wav", effected, rate, subtype="FLOAT")
+
+        _, rendering = timed(render)
+        found, theirs = {}, {}
+        for model, call in calls.items():
+            files = [
+                str(Path(folder, kind.name, str(strength), f"{Path(clip).name}.wav"))
+                for kind, strength, _ in settings
+                for clip in clips.clips
+            ]
+            found[model], theirs[model] = timed(
+                lambda call=call, files=files: np.stack(list(map(call, files)))
+            )
+        total = len(settings) * count
+        ours = {}
+        for model in MODELS:
+            network = load_model(model, weights="untrained", device="cpu")
+            values, ours[model] = fresh_extract(sweeps_of(network, clips, effects, strengths), jobs=CORES)
+            ours_found = np.concatenate([v.reshape(-1, v.shape[-1]) for v in values])
+            norms = np.linalg.norm(ours_found, axis=1) * np.linalg.norm(found[model], axis=1)
+            cosine = 1 - (ours_found * found[model]).sum(axis=1) / norms
+            table.add(name, f"{model}: per-file way, an embedding", theirs[model] / total, "s")
+            table.add(name, f"{model}: aesens, an embedding, effect included", ours[model] / total, "s")
+            table.add(
+                name, f"{model}: ratio, without the rendering of the files", theirs[model] / ours[model], ""
+            )
+            table.add(name, f"{model}: largest cosine distance of the two (own resamplers)", cosine.max(), "")
+        table.add(name, "rendering to files, a clip under one effect", rendering / total, "s")
+        ratio = (rendering + sum(theirs.values())) / sum(ours.values())
+        table.add(
+            name, f"ratio, three models together, {total} clips under effects, {CORES} cores", ratio, ""
+        )
+
+
+# ---- b: arithmetic --------------------------------------------------------------------------------------------------
+
+
+def rate_of(work: Callable, operations: float, jobs: int, seconds: float) -> float:
+    """Operations a second, in 1e9, of `jobs` threads that repeat `work`, with one thread each inside."""
+    work()
+
+    def loop(_):
+        count, end = 0, time.perf_counter() + seconds
+        while time.perf_counter() < end or not count:
+            work()
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(jobs) as pool:
+        counts, took = timed(lambda: list(pool.map(loop, range(jobs))))
+    return sum(counts) * operations / took / 1e9
+
+
+def operations_of(work: Callable) -> int:
+    """Floating-point operations of a call, by torch's own counter (front ends are not among them)."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def arithmetic(table: Table, quick: bool) -> None:
+    """Operations a second of the networks and of plain matrix products, in turns."""
+    name, seconds, rounds = PARTS["b"], *((1.0, 1) if quick else (5.0, 5))
+    rng = np.random.default_rng(0)
+    works: dict[str, tuple[Callable, float]] = {}
+    for size in (2048, 4096):
+        factors = [rng.standard_normal((size, size)).astype(np.float32) for _ in "ab"]
+        tensors = [torch.from_numpy(factor) for factor in factors]
+        works[f"torch product {size}"] = (partial(torch.mm, *tensors), 2.0 * size**3)
+        works[f"numpy product {size}"] = (partial(np.matmul, *factors), 2.0 * size**3)
+    for model in MODELS:
+        network = load_model(model, weights="untrained", device="cpu")
+        count = 1 if model == "openl3" else network.batch_size
+        waves = (0.1 * rng.standard_normal((count, round(SECONDS * network.sample_rate)))).astype(np.float32)
+        work = partial(network.embed, waves)
+        works[model] = (work, operations_of(work))
+        table.add(name, f"{model}: operations a clip", works[model][1] / count / 1e9, "GFLOP")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            rates = pd.DataFrame(
+                {key: rate_of(*work, CORES, seconds) for key, work in works.items()} for _ in range(rounds)
+            )
+    finally:
+        torch.set_num_threads(before)
+    products = rates[[key for key in rates if "product" in key]]
+    fastest = products.median().idxmax()
+    table.add(
+        name, f"fastest matrix product ({fastest}), {CORES} threads", products[fastest].median(), "GFLOP/s"
+    )
+    for model in MODELS:
+        table.add(name, f"{model}: {CORES} threads", rates[model].median(), "GFLOP/s")
+        share = (rates[model] / products.max(axis=1)).median()
+        table.add(name, f"{model}: share of the matrix products' rate", 100 * share, "%")
+
+
+# ---- c: growth ------------------------------------------------------------------------------------------------------
+
+
+def growth(table: Table, quick: bool) -> None:
+    """Cost as clips, strengths and workers grow, with CNN14; memory as clips grow."""
+    name = PARTS["c"]
+    model = load_model("panns", weights="untrained", device="cpu")
+    sizes, grids, large = ((16, 32), (2, 4), 64) if quick else ((32, 64, 128), (4, 8, 16), 128)
+    with tempfile.TemporaryDirectory() as folder:
+        clips = write_clips(Path(folder, "clips"), large)
+        fresh_extract(sweeps_of(model, clips.select(songs=clips.clips[:4]), ("gain",), 2), jobs=CORES)
+        for count in sizes:
+            some = clips.select(songs=clips.clips[:count])
+            _, took = fresh_extract(sweeps_of(model, some, ("reverb",), 4), jobs=CORES)
+            table.add(name, f"clips grow: {count} of 4 strengths, an embedding", 1e3 * took / count / 4, "ms")
+        for strengths in grids:
+            some = clips.select(songs=clips.clips[: sizes[0]])
+            _, took = fresh_extract(sweeps_of(model, some, ("reverb",), strengths), jobs=CORES)
+            label = f"strengths grow: {strengths} of {sizes[0]} clips, an embedding"
+            table.add(name, label, 1e3 * took / sizes[0] / strengths, "ms")
+        work = sweeps_of(model, clips, ("reverb", "gain"), 2)
+        local = {jobs: fresh_extract(work, jobs=jobs)[1] for jobs in (1, 2)}
+        for jobs, took in local.items():
+            table.add(name, f"{large} clips, two effects of 2 strengths: {jobs} thread(s)", took, "s")
+        table.add(name, "2 threads: times as fast as one", local[1] / local[2], "")
+        if spread := dask_seconds(work, Path(folder)):
+            table.add(
+                name, f"{large} clips, two effects of 2 strengths: 2 Dask workers of one thread", spread, "s"
+            )
+            table.add(name, "2 Dask workers: time over that of 2 local threads", spread / local[2], "")
+    for count in (32, 128) if quick else (128, 512):
+        command = [sys.executable, __file__, "--memory-of", str(count)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        table.add(
+            name, f"peak memory of a process that embeds {count} clips (musicnn)", float(done.stdout), "MB"
+        )
+
+
+def dask_seconds(work: list[Sweep], folder: Path) -> float | None:
+    """Wall time on two workers whose networks are built; None without the package."""
+    try:
+        from distributed import LocalCluster
+    except ImportError:
+        print("distributed is not installed: the part with Dask workers is left out")
+        return None
+    # The workers write where their parent does.
+    os.environ["AESENS_CACHE"] = str(folder / "cache")
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=str(folder)
+    ) as cluster:
+        scheduler = cluster.scheduler_address
+        # Several blocks, so that each worker gets one and builds its network.
+        extract([Sweep.clean(work[0].model, work[0].clips)], progress=False, scheduler=scheduler)
+        _, took = timed(extract, work, progress=False, scheduler=scheduler)
+    return took
+
+
+def memory_of(count: int) -> None:
+    """Print the largest resident memory in MB of a process that embeds so many clips."""
+    # A small network: the memory of a large one would hide that of the clips.
+    model = load_model("musicnn", weights="untrained", device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        clips = write_clips(Path(folder, "clips"), count)
+        fresh_extract([Sweep.clean(model, clips)], jobs=CORES)
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not from getrusage, which on Linux starts with the memory of the process that started this one.
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        print(int(line.split()[1]) * 1024e-6)
+    else:
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3))
+
+
+# ---- d: precision and the GPU ---------------------------------------------------------------------------------------
+
+
+def precision(table: Table, quick: bool) -> None:
+    """Speed and error of the arithmetics on a GPU, or their error alone on a CPU."""
+    if not torch.cuda.is_available():
+        print("no CUDA device: only the error of bf16 is measured, on the CPU")
+        cpu_error(table, quick)
+        return
+    device = torch.cuda.get_device_name()
+    name = f"{PARTS['d']}, {device}"
+    count, effects, strengths = (64, ("gain",), 2) if quick else (320, ("lowpass", "reverb"), 4)
+    hours = {}
+    with tempfile.TemporaryDirectory() as folder:
+        clips = write_clips(Path(folder, "clips"), count)
+        for model in MODELS:
+            network = load_model(model, weights="untrained", device="cuda")
+            reference = None
+            for kind in ("float32", "tf32", "bf16"):
+                network.precision = kind
+                # The first run chooses algorithms and grows the memory pool.
+                fresh_extract(
+                    sweeps_of(network, clips.select(songs=clips.clips[:64]), ("gain",), 2), jobs=CORES
+                )
+                values, took = fresh_extract(sweeps_of(network, clips, effects, strengths), jobs=CORES)
+                values = np.stack(values)
+                reference = values if reference is None else reference
+                speed = count * strengths * len(effects) / took
+                table.add(name, f"{model}, {kind}: clips a second, effects and stores included", speed, "1/s")
+                table.add(name, f"{model}, {kind}: median relative error", *errors(values, reference)[:1], "")
+                table.add(
+                    name, f"{model}, {kind}: largest relative error", *errors(values, reference)[1:], ""
+                )
+                hours[model, kind] = STUDY / speed / 3600
+                table.add(
+                    name,
+                    f"{model}, {kind}: the study's {STUDY} embeddings, projected",
+                    hours[model, kind],
+                    "h",
+                )
+    for kind in ("float32", "tf32", "bf16"):
+        total = sum(hours[model, kind] for model in MODELS)
+        table.add(
+            name, f"the paper profile's three models one after the other, {kind}, projected", total, "h"
+        )
+
+
+def errors(found: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
+    """Median and largest norm of the difference over the norm of the embedding."""
+    relative = np.linalg.norm(found - reference, axis=-1) / np.linalg.norm(reference, axis=-1)
+    return float(np.median(relative)), float(relative.max())
+
+
+def cpu_error(table: Table, quick: bool) -> None:
+    name, count = f"{PARTS['d']}, CPU", 2 if quick else 8
+    with tempfile.TemporaryDirectory() as folder:
+        clips = write_clips(Path(folder, "clips"), count)
+        for model in MODELS:
+            network = load_model(model, weights="untrained", device="cpu")
+            plain, slow = fresh_extract([Sweep.clean(network, clips)], jobs=CORES)
+            network.precision = "bf16"
+            coarse, fast = fresh_extract([Sweep.clean(network, clips)], jobs=CORES)
+            median, largest = errors(coarse[0], plain[0])
+            table.add(name, f"{model}, bf16: median relative error", median, "")
+            table.add(name, f"{model}, bf16: largest relative error", largest, "")
+            table.add(name, f"{model}, bf16: times as fast as float32", slow / fast, "")
+
+
+def in_parity_environment(arguments: list[str]) -> None:
+    """Run part a where the reference packages are."""
+    python = ROOT / ".venv-parity" / "bin" / "python"
+    if not python.exists() or Path(sys.prefix).samefile(python.parents[1]):
+        print("part a needs openl3, panns_inference and laion_clap: run tests/parity/run.sh once; left out")
+        return
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+    subprocess.run([str(python), __file__, "--parts", "a", *arguments], check=True, env=os.environ | quiet)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--parts",
+        default="a,b,c,d",
+        help="a: per-file way, b: arithmetic, c: growth, d: precision and GPU; default: all",
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that all runs")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the results; benchmarks/results, or nothing with --quick"
+    )
+    parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")
+    if options.memory_of:
+        memory_of(options.memory_of)
+        return
+    out = options.out or (None if options.quick else ROOT / "benchmarks" / "results")
+    work = {"a": per_file, "b": arithmetic, "c": growth, "d": precision}
+    for part in options.parts.split(","):
+        table = Table()
+        if part == "a" and any(importlib.util.find_spec(name) is None for name in PACKAGES):
+            passed = ["--quick"] if options.quick else []
+            in_parity_environment([*passed, *(["--out", str(out)] if out else [])])
+        else:
+            work[part](table, options.quick)
+        if out and table.rows:
+            table.merge(out / "extraction.csv")
+
+
+if __name__ == "__main__":
+    main()

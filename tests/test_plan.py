@@ -1,0 +1,114 @@
+"""The plan of a run: its numbers are those of the run that follows, and it leaves nothing behind."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from support import ROOT, ToyModel, aesens, write_clips
+from torch.utils.flop_counter import FlopCounterMode
+
+from aesens import models
+from aesens.plan import PUBLISHED, plan, summary
+from aesens.profiles import Profile, Scale
+from aesens.study import Study
+
+PROFILE = Profile("toy", "", models=("toy", "dense"), effects=("gain", "bitcrush"), scale=Scale(strengths=3))
+
+
+class DenseModel(ToyModel):
+    """A model with a known number of operations: one matrix, 16 samples to 8 features."""
+
+    name = "dense"
+
+    def frames(self, waves):
+        self.calls += 1
+        return (waves[:, :16] @ torch.ones(16, 8))[:, None]
+
+
+@pytest.fixture
+def study(own_cache, monkeypatch, tmp_path):
+    monkeypatch.setitem(models.MODELS, "toy", ToyModel)
+    monkeypatch.setitem(models.MODELS, "dense", DenseModel)
+    clips = write_clips(tmp_path / "clips", songs=40, seconds=0.2)
+    return Study(PROFILE, data=clips, out=tmp_path / "out", jobs=1, weights="untrained")
+
+
+def files(folder):
+    return sorted(p for p in folder.rglob("*") if p.is_file()) if folder.exists() else []
+
+
+def test_the_plan_is_what_the_extraction_does(study, own_cache):
+    before = plan(study)
+    assert files(own_cache) == [] and not list((own_cache / "store").iterdir())
+    done = study.extract()
+    after = plan(study)
+    assert list(before["effect"]) == ["clean", "gain", "bitcrush"] * 2 == list(done["effect"])
+    for column in ("strengths", "clips"):
+        assert (before[column] == done[column]).all()
+    np.testing.assert_allclose(before["megabytes"], done["megabytes"])
+    assert (before["embeddings"] == done["strengths"] * done["clips"]).all()
+    blocks = math.ceil(len(study.clips("toy")) / 32)
+    assert blocks > 1 and (before["chunks_missing"] == before["strengths"] * blocks).all()
+    assert not before["chunks_done"].any() and (before["seconds"] > 0).all()
+    assert (after["chunks_done"] == before["chunks_missing"]).all() and not after["chunks_missing"].any()
+    assert not after["seconds"].any() and after["gflop"].equals(before["gflop"])
+    assert plan(study, calibrate=False, fresh=True)["chunks_missing"].equals(before["chunks_missing"])
+
+
+def test_what_is_half_done_is_counted_by_chunks_and_clips(study):
+    study.sweep("toy", "gain")
+    sweep = study._plan("toy", ["gain"])[1]
+    lost = ("0.0.0", "2.0.0", "2.1.0")
+    for name in lost:
+        (sweep.store().path / "embedding" / name).unlink()
+    table = plan(study).set_index(["model", "effect"])
+    assert table.loc[("toy", "clean"), "chunks_missing"] == 0
+    assert table.loc[("toy", "gain"), "chunks_missing"] == 3
+    assert table.loc[("dense", "gain"), "chunks_done"] == 0 and table.loc[("toy", "gain"), "seconds"] > 0
+
+
+def test_operations_are_those_of_one_clip(study):
+    table = plan(study).set_index(["model", "effect"])
+    assert table.loc[("dense", "gain"), "gflop"] == pytest.approx(
+        2 * 16 * 8 * 3 * table["clips"].iloc[0] / 1e9
+    )
+    with FlopCounterMode(display=False) as counter:
+        ToyModel().embed(np.ones((1, 3200), np.float32))
+    assert table.loc[("toy", "gain"), "gflop"] == counter.get_total_flops() == 0
+
+
+def test_the_paper_profile_without_its_data_and_weights(own_cache, monkeypatch):
+    monkeypatch.setenv("AESENS_OFFLINE", "0")
+    table = plan(Study("paper"), calibrate=False)
+    # 4 834 clips under 109 conditions by three models: the 1.6 million embeddings of the study.
+    assert sum(PUBLISHED.values()) == 4834 and table["embeddings"].sum() == 4834 * 109 * 3
+    assert set(table.groupby("model")["strengths"].sum()) == {109} and table["seconds"].isna().all()
+    assert table["megabytes"].sum() == pytest.approx(4834 * 109 * (512 + 2048 + 512) * 4e-6)
+    assert not table["pretrained"].any()
+    text = summary(table)
+    assert (
+        "3168 train, 1666 test" in text and "109: clean, 31 gain" in text and "IRMAS is not at hand" in text
+    )
+    assert "weights of OpenL3, PANNs, CLAP are not at hand" in text
+    assert files(own_cache) == []
+
+
+def test_dry_run_of_the_command_line(tmp_path):
+    clips = write_clips(tmp_path / "clips", songs=8, seconds=0.2)
+    options = [
+        "--models",
+        "musicnn",
+        "--weights",
+        "untrained",
+        "--effects",
+        "gain",
+        "--data",
+        clips,
+        "--dry-run",
+    ]
+    out = tmp_path / "out"
+    done = aesens("tiny", *options, "--out", out, cache=tmp_path / "cache", home=tmp_path)
+    assert "Conditions  4: clean, 3 gain" in done.stdout and "16 clips of the split" in done.stdout
+    assert "hours left" in done.stdout and not out.exists() and not (ROOT / "runs" / "out").exists()
+    assert not list((tmp_path / "cache" / "store").iterdir())

@@ -1,0 +1,80 @@
+"""What a study reads, keeps and computes of its sweeps."""
+
+import gc
+import weakref
+
+import numpy as np
+import pandas as pd
+import pytest
+from support import ToyModel, write_clips
+
+from aesens import measure, models
+from aesens.profiles import Profile, Scale
+from aesens.study import EffectSweep, Study
+from aesens.sweep import EffectSweep as Light
+
+PROFILE = Profile(
+    "toy",
+    "for these tests",
+    models=("toy",),
+    effects=("gain", "reverb"),
+    scale=Scale(strengths=4),
+    permutations=20,
+    resamples=50,
+)
+
+
+@pytest.fixture
+def study(monkeypatch, own_cache, tmp_path):
+    monkeypatch.setitem(models.MODELS, "toy", ToyModel)
+    clips = write_clips(tmp_path / "clips", songs=8, seconds=1.0, rate=22050)
+    return Study(PROFILE, data=clips, out=tmp_path / "out")
+
+
+def test_the_study_hands_out_the_light_class(study):
+    assert EffectSweep is Light
+    assert isinstance(study.sweep("toy", "gain"), Light)
+
+
+def test_a_study_keeps_one_sweep(study):
+    first = study.sweep("toy", "gain")
+    assert study.sweep("toy", "gain") is first
+    gone = weakref.ref(first)
+    del first
+    study.sweep("toy", "reverb")
+    gc.collect()
+    assert gone() is None
+    assert [sweep.effect.name for sweep in study.sweeps()] == ["gain", "reverb"]
+
+
+def test_results_that_are_there_need_no_embeddings(study, monkeypatch):
+    first = study.collect(measure.projected, seed=0)
+    monkeypatch.setattr(study, "sweep", lambda *pair: 1 / 0)
+    monkeypatch.setattr(study, "extract", lambda: 1 / 0)
+    pd.testing.assert_frame_equal(first, study.collect(measure.projected, seed=0))
+    with pytest.raises(ZeroDivisionError):
+        study.collect(measure.projected, seed=1)
+
+
+def test_projections_are_fitted_once_for_all_measures(study, monkeypatch):
+    sweep = study.sweep("toy", "gain")
+    fitted = study.fitted(sweep, 3)
+    expected = measure.fitted_subspaces(sweep, seed=3)
+    assert list(fitted) == list(expected)
+    for name, of in expected.items():
+        assert list(fitted[name]) == list(of)
+        for code, rows in of.items():
+            np.testing.assert_array_equal(fitted[name][code], rows)
+    study.collect(measure.projected, seed=3)
+    monkeypatch.setattr(measure.projections, "fit_all", lambda *a, **k: 1 / 0)
+    study.collect(measure.method_cosines, seed=3)
+    study.collect(measure.classifier_cosines, seed=3)
+    with pytest.raises(ZeroDivisionError):
+        study.collect(measure.projected, seed=4)
+
+
+def test_agreement_has_a_row_a_model(study):
+    (row,) = study.agreement().to_dict("records")
+    assert row["model"] == "toy" and not row["pretrained"]
+    for kind in ("between_instruments", "between_effects", "with_own_classifier", "with_other_classifiers"):
+        assert 0 <= row[kind] <= 1
