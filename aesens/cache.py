@@ -98,6 +98,11 @@ def runtime_environment() -> dict[str, str]:
     -------
     dict of str
         Variable names and folders.
+
+    Examples
+    --------
+    >>> "MPLCONFIGDIR" in runtime_environment()
+    True
     """
     places = {
         "IPYTHONDIR": "ipython",

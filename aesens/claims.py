@@ -108,6 +108,22 @@ def verdicts(
     pandas.DataFrame
         Columns ``claim``, ``title``, ``model``, ``pretrained``, ``effect``, ``statistic``, ``low``, ``high``,
         ``threshold``, ``verdict``, one row a claim, model and effect that it speaks of.
+
+    Examples
+    --------
+    >>> from aesens import measure
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=12, features=8)
+    >>> settings = {"resamples": 20, "seed": 0}
+    >>> tables = [
+    ...     measure.response(sweep, permutations=19, **settings),
+    ...     measure.decoding(sweep, permutations=19, **settings),
+    ...     measure.geometry(sweep, **settings),
+    ...     measure.classification(sweep, **settings).query("kind == 'change'"),
+    ... ]
+    >>> named = [table.assign(model="yamnet", pretrained=True, effect="gain") for table in tables]
+    >>> verdicts(*named).set_index("claim")["verdict"]["C1"]
+    'supported'
     """
     forward = changes[changes["condition"] == "clean-effected"]
     sources = {

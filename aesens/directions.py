@@ -367,6 +367,15 @@ def global_direction_report(
     meant nothing, training clips would be exchangeable over strengths, so the test is exact; where an effect moves
     embeddings a lot, even a direction fitted to shuffled strengths correlates with strength, and the p-value asks
     whether the fitted one does better. All refits share one factorisation.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> line = np.linspace(0, 1, 5)[:, None, None] * rng.normal(size=6)
+    >>> train, test = (line + 0.01 * rng.normal(size=(5, 20, 6)) for _ in range(2))
+    >>> report = global_direction_report(train, test, n_permutations=19)
+    >>> bool(report.held_out > 0.9), float(report.p_held_out)
+    (True, 0.05)
     """
     train, _ = check_trajectories(train)
     test, _ = check_trajectories(test)
@@ -580,6 +589,13 @@ def samplewise_report(
     D. Allen, The relationship between variable selection and data augmentation and a method for prediction,
     Technometrics 16, 1974 (leave-one-out residuals). T. Hastie et al., Surprises in high-dimensional ridgeless least
     squares interpolation, Annals of Statistics 50, 2022, section 7 (their interpolating limit).
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(0).normal(size=(5, 20, 16))
+    >>> report = samplewise_report(noise, n_permutations=0)
+    >>> bool(report.clips["in_sample"].median() > 0.99), bool(report.clips["held_out_r2"].median() < 0.5)
+    (True, True)
     """
     trajectories, _ = check_trajectories(trajectories)
     n_strengths, n_clips, _ = trajectories.shape

@@ -68,6 +68,14 @@ def distances(sweep, *, resamples: int, seed: int, jobs: int = 1) -> pd.DataFram
         Columns ``strength``, ``parameter``, ``measure`` (``cosine``, ``l2`` in units of the median distance of two
         clean clips, ``frechet`` in units of the median distance of two song-disjoint halves of the clean set),
         ``value``, ``low``, ``high`` (95 %, over songs; the Fréchet distance, one number a set, has none).
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> table = distances(sweep, resamples=20, seed=0)
+    >>> sorted(set(table["measure"])), len(table)
+    (['cosine', 'frechet', 'l2'], 12)
     """
     by_clip = {
         "cosine": sensitivity.cosine_distance(sweep.clean, sweep.trajectories),
@@ -104,6 +112,14 @@ def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
     Notes
     -----
     ``jump`` is the median over clips of `aesens.sensitivity.jump_ratio`, in which smooth acceleration is no jump.
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> row = response(sweep, permutations=20, resamples=20, seed=0).iloc[0]
+    >>> bool(row["spearman"] > row["spearman_null"])
+    True
     """
     distance = sensitivity.cosine_distance(sweep.clean, sweep.trajectories)
     order = sweep.effect.departure(sweep.parameters)
@@ -171,6 +187,14 @@ def layout(sweep, *, method: str, clips: int, seed: int) -> pd.DataFrame:
     ------
     ValueError
         If there is no such method.
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> table = layout(sweep, method="pca", clips=3, seed=0)
+    >>> len(table), sorted(set(table["strength"]))
+    (15, [-1, 0, 1, 2, 3])
     """
     layouts = {"umap": lambda x: trajectories.umap_layout(x, seed=seed), "pca": trajectories.pca_layout}
     if method not in layouts:
@@ -205,6 +229,13 @@ def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataF
         One row: median path over chord, participation ratio, components for 90 % of the displacement variance, and,
         where there is a split, the share of the test songs' displacement energy in the best 1, 3, ... dimensions of
         the training songs, the one for `subspace` with its interval over songs.
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> bool(geometry(sweep, resamples=20, seed=0)["participation_ratio"].iloc[0] < 2)
+    True
     """
     train, test = sweep.train, sweep.test
     sides = [side for side in (train, ~train) if side.any()]
@@ -246,6 +277,14 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
     pandas.DataFrame
         Columns ``clip``, ``kind`` (``in-sample``, ``held-out``, ``null``, ``noise in-sample``, ``noise held-out``) and
         ``value``. The noise is white, of the same shape as the trajectories.
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> median = samplewise(sweep, permutations=5, seed=0).groupby("kind")["value"].median()
+    >>> bool(median["in-sample"] > 0.99), bool(median["noise in-sample"] > 0.99)
+    (True, True)
     """
     rng = np.random.default_rng(seed)
     noise = np.empty(sweep.trajectories.shape, np.float32)
@@ -286,6 +325,14 @@ def spectra(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns ``kind``, ``rank`` (from 1), ``value``.
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> table = spectra(sweep, seed=0)
+    >>> set(table.loc[table["rank"] == 1, "value"].round(6))
+    {1.0}
     """
     chosen = sweep.train if sweep.train.any() else np.ones(len(sweep.clips), bool)
     found = directions.samplewise_directions(sweep.trajectories[:, chosen])
@@ -324,6 +371,14 @@ def global_directions(sweep, *, permutations: int, seed: int, jobs: int = 1) -> 
         One row an instrument: squared Spearman correlations ``in_sample`` and ``held_out``, the 95 % quantile of the
         latter's null and the distance from the null's mean, the predictive ``held_out_r2``, p-value, and whether it is
         below 0.05 after Holm's correction over the instruments.
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> table = global_directions(sweep, permutations=19, seed=0)
+    >>> table["instrument"].is_unique and {"in_sample", "held_out"} <= set(table)
+    True
     """
 
     def row(side):
@@ -441,6 +496,14 @@ def direction_points(sweep, *, instrument: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns ``clip``, ``split``, ``parameter``, ``projection``.
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> table = direction_points(sweep, instrument=sweep.instruments[0])
+    >>> sorted(set(table["split"])), len(table) % 4
+    (['test', 'train'], 0)
     """
     mine = sweep.take(sweep.instruments == instrument)
     fitted = directions.GlobalCCA().fit(mine.trajectories[:, mine.train])
@@ -504,6 +567,14 @@ def direction_vectors(sweep, *, fitted: Mapping | None = None) -> dict[str, np.n
     -------
     dict of str to np.ndarray, shape (feature,)
         Unit vectors; zero where nothing moves.
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> vectors = direction_vectors(sweep)
+    >>> [round(float(np.linalg.norm(vector)), 6) for vector in vectors.values()]
+    [1.0, 1.0, 1.0]
     """
     if fitted is not None:
         nothing = np.zeros(sweep.clean.shape[1])
@@ -530,6 +601,14 @@ def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1)
     pandas.DataFrame
         Columns ``instrument``, ``projection``, ``dimension``, ``effect_removed`` (share of the displacement energy of
         the instrument's test clips) and ``clean_removed`` (share of the variance between all clean test clips).
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> table = projected(sweep, seed=0).groupby("projection")["effect_removed"].mean()
+    >>> bool(table["average"] > 0.9 > table["random"])
+    True
     """
     fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
     clean = sweep.clean[sweep.test] - sweep.clean[sweep.test].mean(axis=0)
@@ -585,6 +664,14 @@ def method_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int
     -------
     pandas.DataFrame
         Columns ``first``, ``second``, ``cosine``.
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> table = method_cosines(sweep, seed=0).set_index(["first", "second"])["cosine"]
+    >>> bool(table["average", "pca"] > 0.9)
+    True
     """
     fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
     methods = _one_dimensional(fitted)
@@ -746,6 +833,14 @@ def classification(
         the ROC-AUC against no projection, mean over instruments and strengths, with ``low``, ``high`` (95 %, over test
         songs) and ``p``; twice the change is that of the rank-biserial correlation of scores and labels. The row with
         ``projection == "all"`` is the mean over the methods, controls left out.
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> table = classification(sweep, resamples=20, seed=0)
+    >>> sorted(set(table["kind"]))
+    ['change', 'curve']
     """
     classes = [code for code, _, _ in _instruments(sweep)]
     subspaces = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
@@ -795,6 +890,14 @@ def clean_classification(
     -------
     dict
         ``roc_auc`` (mean over instruments) with ``low`` and ``high`` (95 %, over test songs).
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> scores = clean_classification(sweep.clean, sweep.clips, resamples=20, seed=0)
+    >>> bool(scores["low"] <= scores["roc_auc"] <= scores["high"])
+    True
     """
     train, test = (clips["split"].to_numpy(dtype=str) == side for side in ("train", "test"))
     instruments, songs = (clips[name].to_numpy(dtype=str) for name in ("instrument", "song"))

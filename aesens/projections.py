@@ -85,6 +85,14 @@ class TrainingParts:
         As given, checked.
     displacements : array, shape (strength * clip, feature)
         Effected minus clean, strengths outermost, float64.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> clean = rng.normal(size=(12, 5))
+    >>> moved = clean + np.array([1.0, 2.0, 3.0])[:, None, None] * np.eye(1, 5)[0]
+    >>> TrainingParts(moved, clean).mean_displacement.round(6).tolist()
+    [2.0, 0.0, 0.0, 0.0, 0.0]
     """
 
     def __init__(self, trajectories: np.ndarray, clean: np.ndarray, target: np.ndarray | None = None):
@@ -251,7 +259,16 @@ class Projection(TransformerMixin, BaseEstimator):
 
 
 class NoProjection(Projection):
-    """Removes nothing: the baseline."""
+    """Removes nothing: the baseline.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> clean = rng.normal(size=(12, 5))
+    >>> moved = clean + np.array([1.0, 2.0, 3.0])[:, None, None] * np.eye(1, 5)[0]
+    >>> NoProjection().fit(moved, clean).components_.shape
+    (0, 5)
+    """
 
     def learn(self, parts: TrainingParts) -> np.ndarray:
         """No rows."""
@@ -270,6 +287,14 @@ class LDAProjection(Projection):
     ----------
     O. Ledoit and M. Wolf, A well-conditioned estimator for large-dimensional covariance matrices, J. Multivariate
     Analysis 88, 2004, section 3.3.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> clean = rng.normal(size=(12, 5))
+    >>> moved = clean + np.array([1.0, 2.0, 3.0])[:, None, None] * np.eye(1, 5)[0]
+    >>> bool(abs(LDAProjection().fit(moved, clean).components_[0, 0]) > 0.9)
+    True
     """
 
     def learn(self, parts: TrainingParts) -> np.ndarray:
@@ -352,7 +377,16 @@ def _ledoit_wolf(rows: np.ndarray, scale: np.ndarray, norm: float) -> tuple[floa
 
 
 class AverageDisplacement(Projection):
-    """The mean displacement over all clips and strengths."""
+    """The mean displacement over all clips and strengths.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> clean = rng.normal(size=(12, 5))
+    >>> moved = clean + np.array([1.0, 2.0, 3.0])[:, None, None] * np.eye(1, 5)[0]
+    >>> bool(abs(AverageDisplacement().fit(moved, clean).components_[0, 0]) > 0.9)
+    True
+    """
 
     def learn(self, parts: TrainingParts) -> np.ndarray:
         """One row."""
@@ -364,6 +398,14 @@ class PCAProjection(Projection):
 
     Centred on the mean displacement, as `sklearn.decomposition.PCA` is: what varies most, which need not be where
     the average points.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> clean = rng.normal(size=(12, 5))
+    >>> moved = clean + np.array([1.0, 2.0, 3.0])[:, None, None] * np.eye(1, 5)[0]
+    >>> bool(abs(PCAProjection().fit(moved, clean).components_[0, 0]) > 0.9)
+    True
     """
 
     def learn(self, parts: TrainingParts) -> np.ndarray:
@@ -384,6 +426,14 @@ class NormalisedPCAProjection(Projection):
         Rank of the chosen component, from 0; -1 if nothing moves.
     ratios_ : array
         The ratios of all ranks that compete.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> clean = rng.normal(size=(12, 5))
+    >>> moved = clean + np.array([1.0, 2.0, 3.0])[:, None, None] * np.eye(1, 5)[0]
+    >>> bool(abs(NormalisedPCAProjection().fit(moved, clean).components_[0, 0]) > 0.9)
+    True
     """
 
     def learn(self, parts: TrainingParts) -> np.ndarray:
@@ -399,7 +449,16 @@ class NormalisedPCAProjection(Projection):
 
 
 class GlobalCCAProjection(Projection):
-    """The direction of the global CCA, `aesens.directions.GlobalCCA`."""
+    """The direction of the global CCA, `aesens.directions.GlobalCCA`.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> clean = rng.normal(size=(12, 5))
+    >>> moved = clean + np.array([1.0, 2.0, 3.0])[:, None, None] * np.eye(1, 5)[0]
+    >>> bool(abs(GlobalCCAProjection().fit(moved, clean).components_[0, 0]) > 0.9)
+    True
+    """
 
     def learn(self, parts: TrainingParts) -> np.ndarray:
         """One row."""
@@ -413,6 +472,14 @@ class SampleWiseSubspace(Projection):
     ----------
     threshold : float
         Right singular vectors of the stacked sample-wise directions with s_i / s_0 at least this are removed.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> clean = rng.normal(size=(12, 5))
+    >>> moved = clean + np.array([1.0, 2.0, 3.0])[:, None, None] * np.eye(1, 5)[0]
+    >>> SampleWiseSubspace(threshold=0.5).fit(moved, clean).components_.shape
+    (1, 5)
     """
 
     def __init__(self, threshold: float = 0.5):
@@ -430,6 +497,14 @@ class RandomDirection(Projection):
     Parameters
     ----------
     seed : int
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> clean = rng.normal(size=(12, 5))
+    >>> moved = clean + np.array([1.0, 2.0, 3.0])[:, None, None] * np.eye(1, 5)[0]
+    >>> RandomDirection(seed=1).fit(moved, clean).components_.shape
+    (1, 5)
     """
 
     def __init__(self, seed: int = 0):
@@ -448,6 +523,14 @@ class RandomSubspace(Projection):
     threshold : float
         Threshold of the method it is a control for.
     seed : int
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> clean = rng.normal(size=(12, 5))
+    >>> moved = clean + np.array([1.0, 2.0, 3.0])[:, None, None] * np.eye(1, 5)[0]
+    >>> RandomSubspace(threshold=0.5, seed=1).fit(moved, clean).components_.shape
+    (1, 5)
     """
 
     def __init__(self, threshold: float = 0.5, seed: int = 0):
@@ -480,6 +563,13 @@ def register_projection(name: str, factory: Callable[[], Projection]) -> None:
     ------
     ValueError
         If the name is that of one of the package's projections.
+
+    Examples
+    --------
+    >>> register_projection("mine", AverageDisplacement)
+    >>> make_projection("mine")
+    AverageDisplacement()
+    >>> _ = PROJECTIONS.pop("mine")
     """
     if name in _SHIPPED:
         raise ValueError(f"a projection named {name!r} exists already; choose another name")
@@ -498,7 +588,13 @@ def added_names() -> list[str]:
 
 
 def added_sources() -> dict[str, str]:
-    """Source of the projections registered from outside the package, by name."""
+    """Source of the projections registered from outside the package, by name.
+
+    Examples
+    --------
+    >>> added_sources()
+    {}
+    """
     return {name: source_of(PROJECTIONS[name]) for name in added_names()}
 
 

@@ -38,6 +38,12 @@ def notebooks(root: Path, only: str | None = None) -> list[Path]:
     ------
     RunError
         If `only` names a notebook that is not there.
+
+    Examples
+    --------
+    >>> from aesens.paths import repository
+    >>> [path.stem for path in notebooks(repository(), "01,08")]
+    ['01_data', '08_claims']
     """
     found = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not only:

@@ -207,6 +207,13 @@ def frechet_floor(
     array, shape (n_splits,)
         The distance that chance alone makes between two sets of half the size. Effected sets are as large as the
         clean set and hold the same clips, so their own floor lies below: the halves are a strict reference.
+
+    Examples
+    --------
+    >>> clean = np.random.default_rng(0).normal(size=(40, 4))
+    >>> floor = frechet_floor(clean, np.arange(40) // 2, n_splits=3)
+    >>> floor.shape, bool((floor > 0).all())
+    ((3,), True)
     """
     clean, songs = np.asarray(clean), np.asarray(songs)
     labels = np.unique(songs)
@@ -327,6 +334,13 @@ def monotonicity_null(
         The same mean after each shuffle.
     p_value : float
         One-sided, `aesens.statistics.permutation_p_value`.
+
+    Examples
+    --------
+    >>> distance = np.arange(5.0)[:, None] + np.zeros(4)
+    >>> statistic, null, p_value = monotonicity_null(distance, np.arange(5.0), 99)
+    >>> float(statistic), float(p_value)
+    (1.0, 0.01)
     """
     distance, order = _check_distance(distance, order)
     ranks = standardised_ranks(distance.T)

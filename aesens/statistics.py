@@ -29,7 +29,13 @@ __all__ = [
 
 
 class Interval(NamedTuple):
-    """A statistic with its confidence limits (floats, or arrays of one shape)."""
+    """A statistic with its confidence limits (floats, or arrays of one shape).
+
+    Examples
+    --------
+    >>> Interval(0.5, 0.4, 0.6).high
+    0.6
+    """
 
     estimate: float | np.ndarray
     low: float | np.ndarray
@@ -57,6 +63,13 @@ def check_trajectories(
     ------
     ValueError
         If a shape is wrong or a value is not finite.
+
+    Examples
+    --------
+    >>> check_trajectories(np.zeros((3, 2, 4)), np.zeros((5, 4)))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: ...
     """
     trajectories = _floating(trajectories)
     if trajectories.ndim != 3 or 0 in trajectories.shape:

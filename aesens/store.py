@@ -61,7 +61,13 @@ def canonical(address: dict) -> str:
 
 
 def address_hash(address: dict) -> str:
-    """First 16 hex digits of the SHA-256 of the canonical address."""
+    """First 16 hex digits of the SHA-256 of the canonical address.
+
+    Examples
+    --------
+    >>> address_hash({"a": 1, "b": 2}) == address_hash({"b": 2, "a": 1}) != address_hash({"a": 1})
+    True
+    """
     return hashlib.sha256(canonical(address).encode()).hexdigest()[:16]
 
 

@@ -85,6 +85,12 @@ class Study:
     ------
     ValueError
         If a name is unknown or a value makes no sense.
+
+    Examples
+    --------
+    >>> study = Study("tiny", models="yamnet", effects="gain,reverb")
+    >>> study.models, study.effects, study.scale("yamnet").strengths
+    (['yamnet'], ['gain', 'reverb'], 3)
     """
 
     def __init__(

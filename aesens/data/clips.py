@@ -85,6 +85,11 @@ def make_table(rows: Iterable[dict]) -> pd.DataFrame:
     ------
     ValueError
         If two files give the same clip name.
+
+    Examples
+    --------
+    >>> make_table([{"clip": "a", "path": "a.wav", "instrument": "cel", "song": "1"}])["song"].to_dict()
+    {'a': '1'}
     """
     table = pd.DataFrame(list(rows))
     twice = table[table["clip"].duplicated(keep=False)].sort_values("clip")
@@ -114,6 +119,13 @@ class Dataset:
         How to cite the audio and on what terms it comes; empty where unknown.
     seconds : float
         Length of every clip as `load` returns it.
+
+    Examples
+    --------
+    >>> table = make_table([{"clip": c, "path": f"{c}.wav", "instrument": "cel", "song": "1"} for c in "ab"])
+    >>> dataset = Dataset("own", "Two takes of a song", table)
+    >>> len(dataset), dataset.select(per_song=1).clips
+    (2, ['a'])
     """
 
     name: str

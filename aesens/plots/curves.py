@@ -35,6 +35,15 @@ def sensitivity_curves(table: pd.DataFrame) -> plt.Figure:
     ----------
     table : pandas.DataFrame
         Columns ``model``, ``pretrained``, ``effect``, ``parameter``, ``measure``, ``value``, ``low``, ``high``.
+
+    Examples
+    --------
+    >>> row = {"model": "yamnet", "pretrained": True, "effect": "gain"}
+    >>> row |= {"measure": "cosine", "parameter": [-40.0, 5.0], "value": [0.5, 0.1], "low": 0.0, "high": 0.6}
+    >>> figure = sensitivity_curves(pd.DataFrame(row))
+    >>> figure.axes[0].get_ylabel()
+    'Cosine distance'
+    >>> plt.close(figure)
     """
     measures, effects = present(table, "measure"), present(table, "effect")
     figure, axes = plt.subplots(
@@ -86,6 +95,15 @@ def spectra(table: pd.DataFrame) -> plt.Figure:
     table : pandas.DataFrame
         Columns ``model``, ``pretrained``, ``effect``, ``kind`` (``directions``, ``clean`` or ``random``), ``rank``
         (from 1), ``value`` (s_i / s_1).
+
+    Examples
+    --------
+    >>> row = {"model": "yamnet", "pretrained": True, "effect": "gain"}
+    >>> row |= {"kind": "directions", "rank": [1, 2], "value": [1.0, 0.5]}
+    >>> figure = spectra(pd.DataFrame(row))
+    >>> figure.axes[0].get_xlabel()
+    'Rank'
+    >>> plt.close(figure)
     """
     figure, panels = grid(table, sharex=False, sharey=True)
     looks = {
@@ -174,7 +192,7 @@ def against_null(
             ax.plot(part[value].clip(lower=bottom), rows, ".", color="#666666", markersize=2.6, zorder=3)
         ax.axvline(0, color="black", linewidth=0.6)
         ax.set_title(effect(name).title)
-        ax.set_xlabel(label)
+    figure.supxlabel(label, fontsize=8)
     if limits:
         axes[0, 0].set_xlim(*limits)
     axes[0, 0].set_yticks(range(len(models)), [names.model_title(m, bool(trained[m])) for m in models])
@@ -237,6 +255,15 @@ def auc_curves(table: pd.DataFrame, projections: list[str] | None = None) -> plt
         ``clean_auc`` hold the value of clean clips on both sides.
     projections : list of str, optional
         Those drawn, in this order; by default the study's and all that were added (`aesens.names.drawn_projections`).
+
+    Examples
+    --------
+    >>> row = {"model": "yamnet", "pretrained": True, "effect": "gain"}
+    >>> row |= {"projection": "none", "parameter": [-40.0, 5.0], "roc_auc": [0.6, 0.9], "clean_auc": 0.9}
+    >>> figure = auc_curves(pd.DataFrame(row))
+    >>> [text.get_text() for text in figure.legends[0].get_texts()]
+    ['No projection']
+    >>> plt.close(figure)
     """
     projections = names.drawn_projections(table["projection"]) if projections is None else projections
     figure, panels = grid(table, sharey="row", height=1.35)

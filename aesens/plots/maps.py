@@ -14,22 +14,46 @@ __all__ = ["claims_map", "condition_title", "effect_column", "heatmap", "model_e
 
 
 def model_row(key: tuple) -> str:
-    """Row title from (model, pretrained)."""
+    """Row title from (model, pretrained).
+
+    Examples
+    --------
+    >>> model_row(("panns", False))
+    'PANNs (untrained)'
+    """
     return names.model_title(key[0], bool(key[1]))
 
 
 def model_effect_row(key: tuple) -> str:
-    """Row title from (model, pretrained, effect)."""
+    """Row title from (model, pretrained, effect).
+
+    Examples
+    --------
+    >>> model_effect_row(("yamnet", True, "lowpass"))
+    'YAMNet: low-pass filtering'
+    """
     return f"{model_row(key)}: {effect(key[2]).title.lower()}"
 
 
 def effect_column(name: str) -> str:
-    """Column title of an effect."""
+    """Column title of an effect.
+
+    Examples
+    --------
+    >>> effect_column("reverb")
+    'Reverberation'
+    """
     return effect(name).title
 
 
 def condition_title(condition: str) -> str:
-    """Column title of a training and test condition, e.g. ``"clean-effected"``."""
+    """Column title of a training and test condition, e.g. ``"clean-effected"``.
+
+    Examples
+    --------
+    >>> condition_title("clean-effected").split("\\n")
+    ['clean →', 'effected']
+    """
     trained, tested = condition.split("-")
     return f"{trained} →\n{tested}"
 
@@ -75,6 +99,14 @@ def heatmap(
         Names for people; `row_title` takes the tuple of a row's values.
     height, width : float
         Of a row and of the figure, in inches.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"model": ["yamnet"], "effect": ["gain"], "value": [0.5]})
+    >>> figure = heatmap(table, "value", rows=["model"], column="effect", label="Value")
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['0.50']
+    >>> plt.close(figure)
     """
     order = list(dict.fromkeys(table[rows].itertuples(index=False, name=None)))
     columns = present(table, column)
@@ -99,7 +131,9 @@ def heatmap(
     for (i, j), number in np.ndenumerate(values):
         if np.isfinite(number):
             shade = np.dot(image.cmap(image.norm(number))[:3], (0.299, 0.587, 0.114))
-            text = form.format(number) + ("*" if marks[i, j] else "")
+            # What rounds to zero has no sign of its own.
+            shown = form.format(number if float(form.format(number)) else 0.0).replace("-", "−")
+            text = shown + ("*" if marks[i, j] else "")
             weight = "bold" if marks[i, j] else "normal"
             ax.text(
                 j,
@@ -113,12 +147,12 @@ def heatmap(
             )
     ax.set_xticks(range(len(columns)), [column_title(c) for c in columns])
     ax.xaxis.tick_top()
-    # A character of this size takes about 0.07 inch; the cells have some six tenths of the width.
-    if max(len(line) for c in columns for line in column_title(c).split("\n")) * 0.07 > 0.6 * width / len(
-        columns
-    ):
+    # A character of this size takes about 0.055 inch; the cells have some two thirds of the width.
+    longest = max(len(line) for c in columns for line in column_title(c).split("\n"))
+    turned = longest * 0.055 > 0.65 * width / len(columns)
+    if turned:
         ax.tick_params(axis="x", rotation=35)
-        plt.setp(ax.get_xticklabels(), ha="left")
+        plt.setp(ax.get_xticklabels(), ha="left", rotation_mode="anchor")
     title = row_title or (lambda key: " ".join(map(str, key)))
     ax.set_yticks(range(len(order)), [title(key) for key in order])
     ax.tick_params(length=0)
@@ -127,7 +161,11 @@ def heatmap(
             ax.axhline(i - 0.5, color="white", linewidth=2)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    figure.colorbar(image, ax=ax, label=label, pad=0.01, aspect=25)
+    # Turned titles reach beyond the last cell: a bar at the side would stand far off.
+    if turned:
+        figure.colorbar(image, ax=ax, label=label, location="bottom", pad=0.02, aspect=60)
+    else:
+        figure.colorbar(image, ax=ax, label=label, pad=0.01, aspect=25)
     return figure
 
 
@@ -155,25 +193,44 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
     ----------
     table : pandas.DataFrame
         Columns ``claim``, ``title``, ``model``, ``pretrained``, ``effect``, ``statistic``, ``verdict``.
+
+    Examples
+    --------
+    >>> row = {"model": "yamnet", "pretrained": True, "effect": "gain", "claim": "C1"}
+    >>> row |= {"title": "sensitive", "statistic": 0.9, "verdict": "supported"}
+    >>> figure = claims_map(pd.DataFrame([row]))
+    >>> figure.axes[0].get_title()
+    'Gain'
+    >>> plt.close(figure)
     """
     claims, models, effects = (present(table, name) for name in ("claim", "model", "effect"))
+    # Two panels a row: cells wide enough for numbers that are read on a slide.
+    across = min(2, len(effects))
+    down = -(-len(effects) // across)
     figure, axes = plt.subplots(
-        1, len(effects), figsize=(WIDTH, 0.36 * len(models) * 1.0 + 2.0), sharey=True, squeeze=False
+        down,
+        across,
+        figsize=(WIDTH, (0.27 * len(models) + 0.5) * down + 0.9),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
     )
+    for ax in axes.flat[len(effects) :]:
+        ax.set_axis_off()
     trained = dict(zip(table["model"], table["pretrained"], strict=True))
-    for ax, name in zip(axes[0], effects, strict=True):
+    for ax, name in zip(axes.flat, effects, strict=False):
         for row in table[table["effect"] == name].itertuples():
             place = claims.index(row.claim), models.index(row.model)
             colour = _VERDICTS[row.verdict][0]
             ax.add_patch(
-                plt.Rectangle((place[0] - 0.47, place[1] - 0.46), 0.94, 0.92, color=colour, linewidth=0)
+                plt.Rectangle((place[0] - 0.48, place[1] - 0.46), 0.96, 0.92, color=colour, linewidth=0)
             )
             dark = row.verdict in ("supported", "not supported")
             text = _short(row.statistic)
-            ax.text(*place, text, ha="center", va="center", fontsize=5.6, color="white" if dark else "black")
+            ax.text(*place, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
         ax.set(xlim=(-0.5, len(claims) - 0.5), ylim=(len(models) - 0.5, -0.5), title=effect(name).title)
         ax.set_xticks(range(len(claims)), claims)
-        ax.tick_params(length=0)
+        ax.tick_params(length=0, labelbottom=True)
         for spine in ax.spines.values():
             spine.set_visible(False)
     axes[0, 0].set_yticks(range(len(models)), [model_row((m, trained[m])) for m in models])

@@ -25,6 +25,15 @@ def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str]) -> plt.Fig
         Columns ``model``, ``pretrained``, ``effect``, ``clip``, ``strength`` (-1 for the clean clip), ``x``, ``y``.
     axis_names : tuple of str
         What the axes are.
+
+    Examples
+    --------
+    >>> row = {"model": "yamnet", "pretrained": True, "effect": "gain"}
+    >>> row |= {"clip": "a", "strength": [-1, 0, 1], "x": [0.0, 1.0, 2.0], "y": 0.0}
+    >>> figure = trajectory_grid(pd.DataFrame(row), ("PC 1", "PC 2"))
+    >>> figure.axes[0].get_xlabel()
+    'PC 1'
+    >>> plt.close(figure)
     """
     figure, panels = grid(table, sharex=False, height=1.55)
     for ax, part, _ in panels:
@@ -76,6 +85,15 @@ def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:
     summary : pandas.DataFrame
         Columns ``model``, ``effect``, ``in_sample``, ``held_out``: squared Spearman correlations; ``null``: the 95 %
         quantile of the latter's permutation null.
+
+    Examples
+    --------
+    >>> row = {"model": "yamnet", "pretrained": True, "effect": "gain"}
+    >>> points = pd.DataFrame(row | {"split": "test", "clip": "a", "parameter": [-40.0, 5.0], "projection": [0.0, 1.0]})
+    >>> figure = correlation_grid(points, pd.DataFrame([row | {"in_sample": 1.0, "held_out": 0.9, "null": 0.1}]))
+    >>> figure.axes[0].get_ylabel()
+    'Projection on $u$'
+    >>> plt.close(figure)
     """
     figure, panels = grid(points, sharey=False)
     for ax, part, kind in panels:
@@ -122,6 +140,15 @@ def correlation_violins(table: pd.DataFrame) -> plt.Figure:
     ----------
     table : pandas.DataFrame
         Columns ``model``, ``pretrained``, ``effect``, ``kind``, ``value``.
+
+    Examples
+    --------
+    >>> row = {"model": "yamnet", "pretrained": True, "effect": "gain"}
+    >>> row |= {"kind": "in-sample", "value": [1.0, 0.9, 0.8]}
+    >>> figure = correlation_violins(pd.DataFrame(row))
+    >>> [text.get_text() for text in figure.legends[0].get_texts()]
+    ['In-sample']
+    >>> plt.close(figure)
     """
     looks = {
         "in-sample": ("In-sample", "#E69F00"),

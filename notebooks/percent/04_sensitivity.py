@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -125,7 +127,7 @@ study.figure(plots.heatmap(steps, "ratio", rows=["model", "pretrained"], column=
 # The largest L2 distance under gain, beside the mean over the other effects:
 
 # %%
-by_effect = far.pivot(index=["model", "pretrained"], columns="effect", values="value")
+by_effect = far.pivot_table("value", ["model", "pretrained"], "effect", sort=False)
 if "gain" in by_effect and len(by_effect.columns) > 1:
     others = by_effect.drop(columns="gain").mean(axis=1).rename("mean of the other effects")
     display(pd.concat([by_effect["gain"], others], axis=1).round(3))

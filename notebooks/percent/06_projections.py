@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -68,7 +70,7 @@ study.require_split()
 removed = study.collect(measure.projected, seed=study.seed)
 study.table(removed, "06_projections", "Dimension of each projection and what it removes, by instrument.")
 dimension = removed.groupby(["model", "pretrained", "effect", "projection"], sort=False)["dimension"].mean().reset_index()
-dimension.pivot(index=["model", "effect"], columns="projection", values="dimension")[list(dict.fromkeys(dimension["projection"]))].round(1)
+dimension.pivot_table("dimension", ["model", "effect"], "projection", sort=False).round(1)
 
 # %% [markdown]
 # ## What is removed of the effect, and of the music
@@ -117,7 +119,7 @@ own = study.collect(measure.classifier_cosines, seed=study.seed)
 study.table(own, "06_classifier_cosines", "Absolute cosine between effect directions and the weights of the instrument's own "
             "classifier, by method, with the value expected of a random direction.")
 mean = own.groupby(["model", "pretrained", "effect", "projection"], sort=False)["cosine"].mean().reset_index()
-study.figure(plots.heatmap(mean, "cosine", rows=["model", "pretrained", "effect"], column="projection", limits=(0, 0.5),
+study.figure(plots.heatmap(mean, "cosine", rows=["model", "pretrained", "effect"], column="projection", limits=(0, 1),
                            label="Mean |cosine| with classifier", height=0.2, row_title=plots.model_effect_row,
                            column_title=projection_title),
              "06_classifier_cosines", "Mean absolute cosine of each method's direction with the instrument's own classifier.")
