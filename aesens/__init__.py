@@ -79,7 +79,7 @@ Public names
 - `aesens.run`: RunError, notebooks, run
 - `aesens.sensitivity`: clean_scale, cosine_distance, discontinuity, frechet_curve, frechet_distance,
   frechet_floor, jump_ratio, kendall_rows, l2_distance, monotonicity, monotonicity_null
-- `aesens.sources`: source_of
+- `aesens.sources`: execute_additions, import_file, imported_files, source_of
 - `aesens.statistics`: Interval, bootstrap_songs, check_trajectories, holm, permutation_p_value,
   permute_within_clips, quantile_rank, resample_weights, spearman_rows, standardised_ranks
 - `aesens.store`: BLOCK, Store, StoreError, address_hash, canonical

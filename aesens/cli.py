@@ -17,6 +17,7 @@ examples:
   ./run_all.sh test                              set up and run the tests
   ./run_all.sh demo --models yamnet,musicnn      only the models named
   ./run_all.sh demo --only 04,05 --seed 7        two notebooks, another seed
+  ./run_all.sh demo --with my_effect.py --effects reverb,mine   an effect of your own in every chapter
   ./run_all.sh demo --data my_recordings/        your own clips: a folder of class folders
   ./run_all.sh demo --check                      make the tables again and compare them with the committed ones
   ./run_all.sh paper --data IRMAS-TrainingData/  the study on IRMAS as you have it
@@ -65,6 +66,14 @@ def _run_parser(commands) -> None:
         "--precision",
         choices=("float32", "tf32", "bf16"),
         help="of the networks; default: float32. The others are for GPUs, faster and coarser",
+    )
+    add(
+        "--with",
+        dest="additions",
+        action="append",
+        metavar="FILE",
+        help="execute a Python file that registers effects, models, projections or data sets of your own, for all "
+        "chapters; may be repeated",
     )
     add("--only", metavar="04,05", help="only these notebooks")
     add("--seed", type=int, help="of the split, the untrained weights and every random draw")
@@ -190,6 +199,9 @@ def main(arguments: list[str] | None = None) -> int:
             from aesens import results
 
             return getattr(results, command)(**options)
+        if additions := options.pop("additions"):
+            # Kernels inherit it; wherever they run, it is the same file.
+            os.environ["AESENS_WITH"] = os.pathsep.join(map(os.path.abspath, additions))
         if options.pop("dry_run"):
             from aesens.plan import dry_run
 

@@ -9,9 +9,12 @@ another; what it wrote stays.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from aesens.sources import imported_files
 
 __all__ = ["ClusterError", "connect", "spread"]
 
@@ -107,10 +110,17 @@ def spread(
         What `compute` raised, at the first shard that fails; what is not begun is cancelled.
     """
     with connect(scheduler) as client:
+        import cloudpickle
         from distributed import KilledWorker, as_completed
 
+        for module in imported_files():
+            cloudpickle.register_pickle_by_value(module)
+
         # Not pure: the same shard sent again is work again if a chunk went missing meanwhile.
-        futures = {client.submit(compute, shard, pure=False): shard for shard in shards}
+        futures = {
+            client.submit(_unpacked, cloudpickle.dumps((compute, shard)), pure=False): shard
+            for shard in shards
+        }
         try:
             for future in as_completed(list(futures)):
                 future.result()
@@ -123,3 +133,9 @@ def spread(
             ) from error
         finally:
             client.cancel(list(futures))
+
+
+def _unpacked(packed: bytes) -> int:
+    # Packed by us: Dask would send what a user's file defines as a name, which a worker cannot import.
+    compute, shard = pickle.loads(packed)
+    return compute(shard)

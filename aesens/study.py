@@ -34,7 +34,7 @@ from aesens.models.precision import PRECISIONS
 from aesens.paths import from_root
 from aesens.profiles import Profile, Scale
 from aesens.progress import tqdm
-from aesens.sources import source_of
+from aesens.sources import execute_additions, source_of
 from aesens.store import Store, address_hash
 from aesens.sweep import EffectSweep
 from aesens.trajectories import pca_layout
@@ -112,6 +112,7 @@ class Study:
         weights_file: str | os.PathLike | None = None,
         scheduler: str | None = None,
     ):
+        execute_additions()
         self.profile = profile if isinstance(profile, Profile) else profiles.profile(profile)
         self.models = [canonical_name(name) for name in _listed(models) or self.profile.models]
         self.effects = list(_listed(effects) or self.profile.effects)

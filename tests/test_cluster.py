@@ -143,3 +143,20 @@ def test_a_study_makes_all_its_embeddings_on_the_cluster(workers, own_cache, tmp
     monkeypatch.setattr(study, "extract", lambda sweeps, **_: [s.store() for s in sweeps])
     assert made.sweep("toy", "gain").trajectories.shape == (4, 16, 8)
     assert len(made.clean_classification()) == 1
+
+
+def test_an_effect_from_a_file_reaches_the_workers(workers, clips, own_cache, tmp_path):
+    from aesens.embed import Sweep
+    from aesens.sources import import_file
+
+    path = tmp_path / "half.py"
+    path.write_text(
+        "from aesens.effects import Effect\n"
+        "def apply(audio, rate, times):\n    return audio / times\n"
+        "HALF = Effect('half', apply, grid=[1.0, 2.0], title='Half', parameter='Times', unit='')\n"
+    )
+    effect = import_file(path, "with").HALF
+    clean = slow_sweeps(clips)[0]
+    sweep = Sweep(clean.model, effect, effect.parameters(2), clean.clips)
+    (store,) = extract([sweep], progress=False, scheduler=workers.scheduler_address)
+    assert not store.missing().any() and not (store.read()[0] == store.read()[1]).all()

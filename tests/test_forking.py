@@ -337,3 +337,37 @@ def test_on_a_page_the_explorer_stands_still(toy_explorer, monkeypatch):
     assert explore.explore(toy_explorer.study) is None
     assert len(shown) == 2 and "<audio" in shown[1].data
     assert (toy_explorer.study.out / "05_explorer.png").exists()
+
+
+ADDITION = """
+import pedalboard
+from aesens.effects import Effect, register
+
+register(Effect("distortion", lambda audio, rate, db: pedalboard.Distortion(db)(audio, rate),
+                grid=[5.0, 15.0, 30.0], title="Distortion", parameter="Drive", unit="dB"))
+"""
+
+
+def test_a_file_of_additions_is_executed_once(registries, own_cache, tmp_path, monkeypatch):
+    path = tmp_path / "my_effect.py"
+    path.write_text(ADDITION)
+    monkeypatch.setenv("AESENS_WITH", str(path))
+    study = Study("tiny", effects="gain,distortion", models="musicnn", weights="untrained")
+    assert study.effects == ["gain", "distortion"]
+    added = effects.EFFECTS["distortion"]
+    Study("tiny", effects="distortion")
+    assert effects.EFFECTS["distortion"] is added
+    monkeypatch.setenv("AESENS_WITH", str(tmp_path / "nowhere.py"))
+    with pytest.raises(ValueError, match=r"there is no file .*nowhere\.py"):
+        Study("tiny")
+
+
+@pytest.mark.notebooks
+def test_an_addition_from_the_command_line_reaches_the_chapters(tmp_path):
+    path = tmp_path / "my_effect.py"
+    path.write_text(ADDITION)
+    out = tmp_path / f"with-{tmp_path.name}"
+    arguments = ["tiny", "--with", path, "--effects", "gain,distortion", "--models", "musicnn"]
+    aesens(*arguments, "--weights", "untrained", "--only", "04", "--out", out, cache=tmp_path / "cache")
+    shutil.rmtree(ROOT / "runs" / out.name)
+    assert set(pd.read_csv(out / "04_distances.csv")["effect"]) == {"gain", "distortion"}

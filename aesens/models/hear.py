@@ -20,9 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -38,7 +36,7 @@ from aesens.models.base import (
     choose_device,
     seeded,
 )
-from aesens.paths import from_root
+from aesens.sources import import_file
 from aesens.weights import POLICIES, given
 
 __all__ = ["HEAR", "import_module", "register_module"]
@@ -72,18 +70,7 @@ def import_module(place: str) -> ModuleType:
     ValueError: hear:json does not follow the HEAR API: it has no load_model and no get_scene_embeddings
     """
     try:
-        if place.endswith(".py"):
-            path = from_root(place)
-            if not path.is_file():
-                raise ValueError(f"hear:{place}: there is no file {path}")
-            name = f"hear_{path.stem}"
-            spec = importlib.util.spec_from_file_location(name, path)
-            module = importlib.util.module_from_spec(spec)
-            # Registered before it runs, as an import does: dataclasses and pickling look there.
-            sys.modules[name] = module
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(place)
+        module = import_file(place, "hear") if place.endswith(".py") else importlib.import_module(place)
     except ImportError as error:
         raise ValueError(f"hear:{place} cannot be imported: {error}") from error
     missing = [name for name in _FUNCTIONS if not callable(getattr(module, name, None))]
