@@ -30,6 +30,6 @@ cd "$root"
 if [ "${1:-}" = test ]; then
   shift
   # Two processes, each of them on one core (tests/conftest.py); -n 0 puts everything into this one.
-  exec "$python" -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder "$@"
+  exec "$python" -m pytest --numprocesses 2 --dist worksteal "$@"
 fi
 exec "$python" -m aesens run "$@"

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -239,6 +240,8 @@ class Store:
             # Nobody else writes now: what is unfinished was left by a run that was killed.
             for unfinished in (self.path / "embedding").glob("*.partial"):
                 unfinished.unlink(missing_ok=True)
+            for unfinished in self.path.parent.glob(f".{self.path.stem}-*"):
+                shutil.rmtree(unfinished, ignore_errors=True)
             yield
         finally:
             holder.unlink(missing_ok=True)

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
 
 # Workers side by side take one core each; torch and BLAS would take all of them.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from filelock import FileLock
 from support import ROOT, ToyModel, aesens, write_clips
 
 
-# First: xdist reads the groups when its own turn comes.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config, items):
-    """Share tests out by file, those of the whole run together; what takes longest begins first."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        whole = "tiny" in getattr(item, "fixturenames", ())
-        alone = not whole and item.get_closest_marker("notebooks")
-        group = "tiny" if whole else item.nodeid if alone else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group.replace("@", "-")))
-        item.stash[_ORDER] = 0 if whole else 1 if alone else 2
-    items.sort(key=lambda item: item.stash[_ORDER])
+def pytest_collection_modifyitems(items):
+    """What takes longest begins first, so that a second process finds enough to take over at the end."""
+
+    def order(item):
+        return (
+            0
+            if "tiny" in getattr(item, "fixturenames", ())
+            else 1
+            if item.get_closest_marker("notebooks")
+            else 2
+        )
+
+    items.sort(key=order)
 
 
-_ORDER = pytest.StashKey[int]()
+def pytest_unconfigure():
+    """Remove the executed copies of the whole run, which processes side by side share."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        for copies in (ROOT / "runs").glob("tiny-pytest-*"):
+            shutil.rmtree(copies, ignore_errors=True)
 
 
 @pytest.fixture
@@ -51,15 +58,19 @@ def clip_folder(tmp_path):
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """A whole run of the tiny profile: its folder of figures, executed copies, home and cache."""
-    base = tmp_path_factory.mktemp("tiny")
-    (base / "home").mkdir()
-    name = f"tiny-{base.name}"
-    done = aesens("tiny", "--out", base / name, home=base / "home", cache=base / "cache")
-    yield {
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    base, name = shared / "tiny", f"tiny-{shared.name}"
+    with FileLock(shared / "tiny.lock"):
+        if not base.exists():
+            (base / "home").mkdir(parents=True)
+            done = aesens("tiny", "--out", base / name, home=base / "home", cache=base / "cache")
+            (base / "log.json").write_text(json.dumps([done.stdout, done.stderr]))
+    stdout, stderr = json.loads((base / "log.json").read_text())
+    return {
         "out": base / name,
         "copies": ROOT / "runs" / name,
         "home": base / "home",
         "cache": base / "cache",
-        "log": done,
+        "log": subprocess.CompletedProcess("aesens", 0, stdout, stderr),
     }
-    shutil.rmtree(ROOT / "runs" / name, ignore_errors=True)

@@ -63,9 +63,13 @@ def slow_sweeps(folder: Path, seconds: float = 0.0, strengths: int = 5) -> list[
 
 
 def store_bytes(root: Path) -> dict[str, bytes]:
-    """Content of every file of the stores below a cache folder, without locks."""
+    """Content of every file of the stores below a cache folder, without locks and their holders."""
     files = (path for path in sorted((root / "store").rglob("*")) if path.is_file())
-    return {str(path.relative_to(root)): path.read_bytes() for path in files if path.suffix != ".lock"}
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in files
+        if path.suffix not in (".lock", ".holder")
+    }
 
 
 def write_clips(folder: Path, classes=("aaa", "bbb"), songs=4, seconds=0.5, rate=44100, seed=0) -> Path:

@@ -49,9 +49,12 @@ def test_what_a_killed_write_leaves_is_removed_and_never_read(clips, own_cache):
     sweep = slow_sweeps(clips)[1]
     unfinished = sweep.store().path / "embedding" / "0.1.0123.partial"
     unfinished.write_bytes(b"half")
+    # A run that was killed while it made the store.
+    begun = sweep.store().path.with_name(f".{sweep.store().path.stem}-abcd")
+    begun.mkdir()
     assert sweep.store().missing().all()
     extract([sweep], progress=False)
-    assert not unfinished.exists()
+    assert not unfinished.exists() and not begun.exists()
 
 
 def test_only_what_is_missing_is_computed_again(clips, own_cache):
