@@ -20,22 +20,26 @@ def pytest_collection_modifyitems(items):
     """What takes longest begins first, so that a second process finds enough to take over at the end."""
 
     def order(item):
-        return (
-            0
-            if "tiny" in getattr(item, "fixturenames", ())
-            else 1
-            if item.get_closest_marker("notebooks")
-            else 2
-        )
+        if "tiny" in getattr(item, "fixturenames", ()):
+            return 0
+        return 1 if item.get_closest_marker("notebooks") else 2
 
     items.sort(key=order)
 
 
-def pytest_unconfigure():
-    """Remove the executed copies of the whole run, which processes side by side share."""
+def pytest_configure():
+    """Name the whole run that the processes of these tests share."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        for copies in (ROOT / "runs").glob("tiny-pytest-*"):
-            shutil.rmtree(copies, ignore_errors=True)
+        os.environ[_RUN] = f"tiny-{os.getpid()}"
+
+
+def pytest_unconfigure():
+    """Remove its executed copies."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(ROOT / "runs" / os.environ[_RUN], ignore_errors=True)
+
+
+_RUN = "AESENS_TESTS_RUN"
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def tiny(tmp_path_factory):
     """A whole run of the tiny profile: its folder of figures, executed copies, home and cache."""
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    base, name = shared / "tiny", f"tiny-{shared.name}"
+    base, name = shared / "tiny", os.environ[_RUN]
     with FileLock(shared / "tiny.lock"):
         if not base.exists():
             (base / "home").mkdir(parents=True)
