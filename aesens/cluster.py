@@ -86,14 +86,14 @@ def _slurm(scheduler: str):
 
 
 def spread(
-    compute: Callable[..., int], shards: Sequence, scheduler: str, tell: Callable[[int, str], None]
+    compute: Callable[..., None], shards: Sequence, scheduler: str, tell: Callable[[int, str], None]
 ) -> None:
     """Compute shards on the workers of a cluster.
 
     Parameters
     ----------
     compute : callable
-        ``compute(shard) -> int``, called in a worker; writes what it computes and may be called again for the same
+        ``compute(shard)``, called in a worker; writes what it computes and may be called again for the same
         shard.
     shards : sequence
         Picklable, each with a length and a representation for people.
@@ -135,7 +135,7 @@ def spread(
             client.cancel(list(futures))
 
 
-def _unpacked(packed: bytes) -> int:
+def _unpacked(packed: bytes) -> None:
     # Packed by us: Dask would send what a user's file defines as a name, which a worker cannot import.
     compute, shard = pickle.loads(packed)
-    return compute(shard)
+    compute(shard)

@@ -264,17 +264,12 @@ def _shards(tasks: list[_Task]) -> list[Shard]:
     return [Shard(tuple(group), _versions()) for _, group in groups]
 
 
-def compute_shard(shard: Shard) -> int:
+def compute_shard(shard: Shard) -> None:
     """Compute a shard in a worker process, without what was written before the worker took it over.
 
     Parameters
     ----------
     shard : Shard
-
-    Returns
-    -------
-    int
-        Embeddings of which the shard consists.
 
     Raises
     ------
@@ -300,7 +295,6 @@ def compute_shard(shard: Shard) -> int:
     _compute(
         tasks, jobs=1 if devices == {"cpu"} else min(8, os.cpu_count() or 1), tell=lambda clips, note: None
     )
-    return len(shard)
 
 
 # Of a process: the models of a worker, and what its threads must do one at a time.

@@ -272,9 +272,12 @@ class Study:
             return [self.weights]
         return [self.weights, "untrained"]
 
+    def _plans(self) -> list[Sweep]:
+        return [sweep for model in self.models for sweep in self._plan(model, self.effects)]
+
     def extract_all(self) -> None:
         """Embed all that the notebooks ask for and the stores lack: every sweep, and the controls' clean clips."""
-        plans = [sweep for model in self.models for sweep in self._plan(model, self.effects)]
+        plans = self._plans()
         controls = [(name, policy) for name in self.models for policy in self._policies(name)[1:]]
         self._extract(
             [*plans, *(Sweep.clean(self.model(name, policy), self.clips(name)) for name, policy in controls)]
@@ -288,7 +291,7 @@ class Study:
         pandas.DataFrame
             One row a model and effect: strengths, clips, features, megabytes.
         """
-        plans = [sweep for model in self.models for sweep in self._plan(model, self.effects)]
+        plans = self._plans()
         stores = self._extract(plans)
         return pd.DataFrame(
             {

@@ -13,7 +13,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 from filelock import FileLock
-from support import ROOT, ToyModel, aesens, write_clips
+from support import ROOT, ToyModel, aesens, slow_sweeps, store_bytes, write_clips
+
+from aesens.embed import extract
 
 
 def pytest_collection_modifyitems(items):
@@ -57,6 +59,21 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def clip_folder(tmp_path):
     return write_clips(tmp_path / "clips")
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """Three blocks of clips."""
+    return write_clips(tmp_path / "clips", songs=35, seconds=0.1)
+
+
+@pytest.fixture
+def whole(clips, tmp_path, monkeypatch):
+    """The stores of an extraction of `clips` that nothing interrupted; the cache is another, empty one afterwards."""
+    monkeypatch.setenv("AESENS_CACHE", str(tmp_path / "whole"))
+    extract(slow_sweeps(clips), progress=False)
+    monkeypatch.setenv("AESENS_CACHE", str(tmp_path / "spread"))
+    return store_bytes(tmp_path / "whole")
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,20 @@ from aesens.data import load_dataset
 from aesens.effects import EFFECTS
 from aesens.embed import Sweep
 from aesens.models import Embedder, WeightsInfo
+from aesens.profiles import Profile, Scale
 
 ROOT = Path(__file__).parents[1]
+
+#: A study of the toy model, which a test registers as "toy".
+PROFILE = Profile(
+    "toy",
+    "for these tests",
+    models=("toy",),
+    effects=("gain", "reverb"),
+    scale=Scale(strengths=4),
+    permutations=20,
+    resamples=50,
+)
 
 
 class ToyModel(Embedder):

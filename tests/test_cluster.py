@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from support import ROOT, slow_sweeps, store_bytes, write_clips
+from support import PROFILE, ROOT, ToyModel, slow_sweeps, store_bytes, write_clips
 
 from aesens import cluster
 from aesens.embed import extract
@@ -25,19 +25,6 @@ def workers(tmp_path_factory):
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=place
     ) as two:
         yield two
-
-
-@pytest.fixture
-def clips(tmp_path):
-    return write_clips(tmp_path / "clips", songs=35, seconds=0.1)
-
-
-@pytest.fixture
-def whole(clips, tmp_path, monkeypatch):
-    monkeypatch.setenv("AESENS_CACHE", str(tmp_path / "whole"))
-    extract(slow_sweeps(clips), progress=False)
-    monkeypatch.setenv("AESENS_CACHE", str(tmp_path / "spread"))
-    return store_bytes(tmp_path / "whole")
 
 
 def test_workers_make_the_same_stores(workers, clips, whole, tmp_path):
@@ -130,9 +117,6 @@ def test_scripts_of_jobs_are_sound(tmp_path):
 
 
 def test_a_study_makes_all_its_embeddings_on_the_cluster(workers, own_cache, tmp_path, monkeypatch):
-    from support import ToyModel
-    from test_study import PROFILE
-
     from aesens import models, study
 
     monkeypatch.setitem(models.MODELS, "toy", ToyModel)

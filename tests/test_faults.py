@@ -8,24 +8,10 @@ import textwrap
 
 import numpy as np
 import pytest
-from support import ROOT, SlowModel, ToyModel, slow_sweeps, store_bytes, write_clips
+from support import ROOT, SlowModel, ToyModel, slow_sweeps, store_bytes
 
 from aesens.embed import extract
 from aesens.store import Store, StoreError
-
-
-@pytest.fixture
-def clips(tmp_path):
-    # Three blocks of clips.
-    return write_clips(tmp_path / "clips", songs=35, seconds=0.1)
-
-
-@pytest.fixture
-def whole(clips, tmp_path, monkeypatch):
-    """The stores of an extraction that nothing interrupted."""
-    monkeypatch.setenv("AESENS_CACHE", str(tmp_path / "whole"))
-    extract(slow_sweeps(clips), progress=False)
-    return store_bytes(tmp_path / "whole")
 
 
 def python(*arguments, cache, command=(sys.executable,)):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from support import ToyModel, write_clips
+from support import PROFILE, ToyModel, write_clips
 
 from aesens import measure, models, outputs
 from aesens.claims import decide
@@ -14,16 +14,6 @@ from aesens.listen import effect_levels, player, sweep_versions
 from aesens.plots import heatmap
 from aesens.profiles import PROFILES, Profile, Scale
 from aesens.study import NeedsSplit, Study
-
-PROFILE = Profile(
-    "toy",
-    "for these tests",
-    models=("toy",),
-    effects=("gain", "reverb"),
-    scale=Scale(strengths=4),
-    permutations=20,
-    resamples=50,
-)
 
 
 @pytest.fixture

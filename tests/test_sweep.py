@@ -6,22 +6,11 @@ import weakref
 import numpy as np
 import pandas as pd
 import pytest
-from support import ToyModel, write_clips
+from support import PROFILE, ToyModel, write_clips
 
 from aesens import measure, models
-from aesens.profiles import Profile, Scale
 from aesens.study import EffectSweep, Study
 from aesens.sweep import EffectSweep as Light
-
-PROFILE = Profile(
-    "toy",
-    "for these tests",
-    models=("toy",),
-    effects=("gain", "reverb"),
-    scale=Scale(strengths=4),
-    permutations=20,
-    resamples=50,
-)
 
 
 @pytest.fixture
