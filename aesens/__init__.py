@@ -52,6 +52,7 @@ Public names
 - `aesens.models.precision`: PRECISIONS, check_precision, computing, in_float32
 - `aesens.models.reference`: REFERENCES, CLAPReference, OpenL3Reference, PANNsReference, placeholders,
   reference_class
+- `aesens.models.winograd`: WinogradConv2d, direct_convolutions, with_winograd
 - `aesens.models.yamnet`: YAMNet
 - `aesens.names`: INSTRUMENTS, METRICS, MODELS, PROJECTIONS, colour, drawn_projections, instrument_title,
   model_title, projection_title, strength_colours

@@ -39,7 +39,7 @@ __all__ = ["CLEAN", "Sweep", "extract", "mono_at_rate"]
 CLEAN = "clean"
 
 # Raised when the code below changes what an embedding is; part of every address.
-_EXTRACTION = 2
+_EXTRACTION = 3
 
 
 def _versions() -> dict:

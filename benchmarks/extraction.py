@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -33,10 +34,13 @@ from aesens.data import Dataset, load_dataset
 from aesens.effects import EFFECTS
 from aesens.embed import Sweep, extract
 from aesens.models import Embedder, load_model
+from aesens.models.winograd import direct_convolutions
 from aesens.plan import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("openl3", "panns", "clap")
+#: OpenL3 without Winograd's algorithm.
+DIRECT = "openl3, direct convolutions"
 #: The packages of the per-file way.
 PACKAGES = ("openl3", "panns_inference", "laion_clap")
 RATE, SECONDS = 44_100, 3.0
@@ -235,8 +239,8 @@ def rate_of(work: Callable, operations: float, jobs: int, seconds: float) -> flo
 
 
 def operations_of(work: Callable) -> int:
-    """Floating-point operations of a call, by torch's own counter (front ends are not among them)."""
-    with FlopCounterMode(display=False) as counter:
+    """Floating-point operations of a call by definition, as torch counts them (front ends are not among them)."""
+    with direct_convolutions(), FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops()
 
@@ -258,13 +262,20 @@ def arithmetic(table: Table, quick: bool) -> None:
         work = partial(network.embed, waves)
         works[model] = (work, operations_of(work))
         table.add(name, f"{model}: operations a clip", works[model][1] / count / 1e9, "GFLOP")
+    works[DIRECT] = works["openl3"]
+
+    def measured() -> dict:
+        found = {}
+        for key, work in works.items():
+            with direct_convolutions() if key == DIRECT else nullcontext():
+                found[key] = rate_of(*work, CORES, seconds)
+        return found
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1):
-            rates = pd.DataFrame(
-                {key: rate_of(*work, CORES, seconds) for key, work in works.items()} for _ in range(rounds)
-            )
+            rates = pd.DataFrame(measured() for _ in range(rounds))
     finally:
         torch.set_num_threads(before)
     products = rates[[key for key in rates if "product" in key]]
@@ -272,10 +283,12 @@ def arithmetic(table: Table, quick: bool) -> None:
     table.add(
         name, f"fastest matrix product ({fastest}), {CORES} threads", products[fastest].median(), "GFLOP/s"
     )
-    for model in MODELS:
+    for model in (*MODELS, DIRECT):
         table.add(name, f"{model}: {CORES} threads", rates[model].median(), "GFLOP/s")
         share = (rates[model] / products.max(axis=1)).median()
         table.add(name, f"{model}: share of the matrix products' rate", 100 * share, "%")
+    faster = (rates["openl3"] / rates[DIRECT]).median()
+    table.add(name, "openl3: Winograd's convolutions, times as fast as direct ones", faster, "")
 
 
 # ---- c: growth ------------------------------------------------------------------------------------------------------

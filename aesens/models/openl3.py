@@ -27,8 +27,9 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from aesens import weights as weight_files
-from aesens.models.base import Embedder, ModelError, seeded
+from aesens.models.base import Embedder, ModelError, choose_device, seeded
 from aesens.models.precision import in_float32
+from aesens.models.winograd import with_winograd
 
 __all__ = ["OpenL3", "OpenL3Network", "read_keras", "write_keras"]
 
@@ -344,7 +345,10 @@ class OpenL3(Embedder):
             if files is not None:
                 (path,) = files.values()
                 read_keras(path, network)
-            return network.fold()
+            network.fold()
+            if choose_device(device).type == "cpu":
+                network.layers = with_winograd(network.layers)
+            return network
 
         return cls(
             build,
