@@ -34,12 +34,12 @@ class Tolerance:
 
     Attributes
     ----------
-    absolute, relative : float
+    absolute, relative : float or np.ndarray
         ``|x - y| <= absolute + relative * max(|x|, |y|)`` is agreement.
     """
 
-    absolute: float = 0.0
-    relative: float = 0.0
+    absolute: float | np.ndarray = 0.0
+    relative: float | np.ndarray = 0.0
 
     def excess(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Differences in units of what is allowed: above 1 is disagreement; two missing values agree.
@@ -62,7 +62,7 @@ def _stated() -> list[dict]:
     return tomllib.loads(text)["tolerance"]
 
 
-def tolerance(table: str, column: str) -> Tolerance:
+def tolerance(table: str, column: str, row: dict | None = None) -> Tolerance:
     """The tolerance stated for a column.
 
     Parameters
@@ -70,6 +70,8 @@ def tolerance(table: str, column: str) -> Tolerance:
     table : str
         File name without ending.
     column : str
+    row : dict, optional
+        What names the row, by column; entries for some rows only are passed over without it.
 
     Returns
     -------
@@ -79,8 +81,16 @@ def tolerance(table: str, column: str) -> Tolerance:
     --------
     >>> tolerance("05_global_cca", "p")
     Tolerance(absolute=0.05, relative=0.0)
+    >>> tolerance("05_global_cca", "p", {"model": "openl3", "effect": "gain"})
+    Tolerance(absolute=0.3, relative=0.1)
     """
-    entry = next(e for e in _stated() if fnmatchcase(f"{table}.{column}", e["pattern"]))
+    row = row or {}
+    entry = next(
+        e
+        for e in _stated()
+        if fnmatchcase(f"{table}.{column}", e["pattern"])
+        and all(row.get(key) == value for key, value in e.get("rows", {}).items())
+    )
     return Tolerance(entry.get("absolute", 0.0), entry.get("relative", 0.0))
 
 
@@ -133,13 +143,13 @@ def compare_tables(name: str, first: pd.DataFrame, second: pd.DataFrame) -> dict
     worst, cells, equal = (0.0, "", 0.0, 0.0), 0, True
     for column in numbers:
         x, y = (t[column].to_numpy(dtype=float) for t in (first, second))
-        allowed = tolerance(name, column)
+        allowed = _allowed(name, column, first[keys])
         excess = allowed.excess(x, y)
         cells += int((excess > 1).sum())
         equal &= not excess.any()
         if excess.size and excess.max() > worst[0]:
             place = int(excess.argmax())
-            reach = allowed.absolute + allowed.relative * np.fmax(abs(x[place]), abs(y[place]))
+            reach = allowed.absolute[place] + allowed.relative[place] * np.fmax(abs(x[place]), abs(y[place]))
             worst = (float(excess.max()), column, float(abs(x[place] - y[place])), float(reach))
     for column in (c for c in _OUTCOMES if c in first):
         changed = int((first[column].astype(str) != second[column].astype(str)).sum())
@@ -147,6 +157,12 @@ def compare_tables(name: str, first: pd.DataFrame, second: pd.DataFrame) -> dict
             return result("different", f"{column} changed in {changed} rows", cells=cells + changed)
     outcome = "different" if cells else "equal" if equal else "within tolerance"
     return result(outcome, *worst[1:], cells=cells)
+
+
+def _allowed(name: str, column: str, rows: pd.DataFrame) -> Tolerance:
+    """The tolerances of all rows of a column, as arrays."""
+    each = [tolerance(name, column, row) for row in rows.to_dict("records")]
+    return Tolerance(*(np.array([getattr(t, kind) for t in each]) for kind in ("absolute", "relative")))
 
 
 def _ordered(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

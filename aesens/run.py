@@ -129,7 +129,7 @@ def run(
         last = outcomes[-1]
         print(f"      {last.stopped or 'done'} ({last.seconds:.0f} s)", flush=True)
         if keep:
-            shutil.copyfile(copies / path.name, path)
+            _keep(copies / path.name, path)
     print(
         f"{len(outcomes)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {parameters['out']}"
     )
@@ -223,6 +223,26 @@ def _execute(path: Path, copy: Path, parameters: dict, root: Path) -> _Outcome:
     _clean(notebook)
     nbformat.write(notebook, copy)
     return _Outcome(path.stem, time.monotonic() - started, stopped)
+
+
+def _keep(copy: Path, path: Path) -> None:
+    """Write an executed copy over its notebook, as if that had been run in Jupyter.
+
+    The cell that the executor added is not of the text: jupytext would carry it into the percent script.
+    """
+    import nbformat
+
+    notebook = nbformat.read(copy, as_version=4)
+    notebook.cells = [
+        cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
+    code = (cell for cell in notebook.cells if cell.cell_type == "code")
+    for count, cell in enumerate(code, 1):
+        for part in (cell, *cell.outputs):
+            if part.get("execution_count") is not None:
+                part["execution_count"] = count
+    with atomic_path(path) as temporary:
+        nbformat.write(notebook, temporary)
 
 
 def _clean(notebook) -> None:

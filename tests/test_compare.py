@@ -51,6 +51,16 @@ def test_largest_difference_is_told_and_row_order_does_not_matter():
     assert result["allowed"] == pytest.approx(0.01 + 0.02 * 0.6)
 
 
+def test_a_tolerance_for_some_rows_leaves_the_others_alone():
+    rows = {"model": ["openl3", "openl3", "panns"], "effect": ["gain", "reverb", "gain"]}
+    one = pd.DataFrame(rows | {"held_out": [0.1, 0.1, 0.1]})
+    for place, outcome in enumerate(("within tolerance", "different", "different")):
+        other = one.copy()
+        other.loc[place, "held_out"] += 0.2
+        found = compare_tables("05_global_cca", one, other)
+        assert found["outcome"] == outcome and found["cells"] == (outcome == "different")
+
+
 def test_tolerance_is_the_first_that_fits():
     assert tolerance("06_method_cosines", "cosine") == Tolerance(0.05, 0.0)
     assert tolerance("04_distances", "value") == Tolerance(0.01, 0.02)

@@ -233,6 +233,19 @@ def test_hooks_do_what_they_say(tmp_path):
     assert hook("notebook-metadata", "notebooks/90_template.ipynb") == 0
 
 
+@pytest.mark.parametrize("newer", ["notebooks", "notebooks/percent"])
+def test_a_clean_clone_passes_the_notebooks_hook(tmp_path, newer):
+    """Whichever of a pair git wrote last, neither is changed."""
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    before = {path: path.read_text() for path in (tmp_path / "notebooks").rglob("*.*")}
+    for path in before:
+        os.utime(path, (1e9, 1e9 + 100 * (path.parent == tmp_path / newer)))
+    command = [sys.executable, "-m", "jupytext", "--sync", *map(str, sorted(before))]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert {path: path.read_text() for path in before} == before
+
+
 def test_hooks_name_files_that_are_there():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     assert {hook["id"] for hook in hooks} == {

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from support import ROOT, aesens, write_clips
 
-from aesens.run import RunError, notebooks
+from aesens.run import RunError, _keep, notebooks
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STUDY = [path for path in NOTEBOOKS if path.name < "90"]
@@ -30,9 +30,30 @@ def test_notebook_and_percent_script_are_in_step(path):
     def cells(book):
         return [(cell.cell_type, cell.source.strip(), cell.metadata.get("tags", [])) for cell in book.cells]
 
-    # The executor adds a cell with the run's parameters behind the tagged one; it is not part of the text.
-    executed = [cell for cell in cells(notebook) if "injected-parameters" not in cell[2]]
-    assert executed == cells(text), f"run: jupytext --sync {path.relative_to(ROOT)}"
+    # Also without the cell that the executor adds, which jupytext would carry from one to the other.
+    assert cells(notebook) == cells(text), f"run: jupytext --sync {path.relative_to(ROOT)}"
+
+
+def test_outputs_are_kept_without_the_executors_cell(tmp_path):
+    cells = [
+        nbformat.v4.new_code_cell("profile = None", metadata={"tags": ["parameters"]}, execution_count=1),
+        nbformat.v4.new_code_cell(
+            "profile = 'tiny'", metadata={"tags": ["injected-parameters"]}, execution_count=2
+        ),
+        nbformat.v4.new_markdown_cell("Text."),
+        nbformat.v4.new_code_cell(
+            "1 + 1",
+            execution_count=3,
+            outputs=[nbformat.v4.new_output("execute_result", {"text/plain": "2"}, execution_count=3)],
+        ),
+    ]
+    copy, path = tmp_path / "copy.ipynb", tmp_path / "01_own.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), copy)
+    _keep(copy, path)
+    kept = nbformat.read(path, as_version=4)
+    assert [cell.source for cell in kept.cells] == ["profile = None", "Text.", "1 + 1"]
+    assert [kept.cells[0].execution_count, kept.cells[2].execution_count] == [1, 2]
+    assert kept.cells[2].outputs[0].execution_count == 2
 
 
 @pytest.mark.parametrize("path", STUDY, ids=lambda p: p.stem)
