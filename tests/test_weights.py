@@ -227,11 +227,18 @@ def test_offline_is_bounded_and_remembered(host):
 
 def test_a_resolver_that_hangs_is_bounded(monkeypatch):
     monkeypatch.setattr(weights, "_CONNECT", 0.2)
-    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: time.sleep(20))
+    answer = threading.Event()
+
+    def hang(*_, **__):
+        answer.wait(20)
+        raise OSError("no answer")
+
+    monkeypatch.setattr(socket, "create_connection", hang)
     start = time.monotonic()
     with pytest.raises(WeightsError, match="did not answer"):
         fetch(file_at("http://weights.invalid/weights.bin"), progress=False)
     assert time.monotonic() - start < 3
+    answer.set()
 
 
 def test_a_silent_server_is_bounded(server, monkeypatch):

@@ -61,9 +61,10 @@ study
 # - **L2 distance** $\lVert e_s - c\rVert$, in units of the median distance between two clean clips: at 1, an effect
 #   moves a clip as far as another clip is;
 # - **Fréchet distance [beyond]** between the *sets* of clean and of effected clips,
-#   $\lVert\mu_c - \mu_s\rVert^2 + \operatorname{tr}(\Sigma_c + \Sigma_s - 2(\Sigma_c \Sigma_s)^{1/2})$. No single
-#   distance suffices to judge sensitivity (S. Srivastava et al., 2022). It is shown in units of the distance between
-#   two halves of the clean set that share no song, so that 1 is what sampling alone gives.
+#   $\lVert\mu_c - \mu_s\rVert^2 + \operatorname{tr}(\Sigma_c + \Sigma_s - 2 R)$ with
+#   $R = (\Sigma_c \Sigma_s)^{1/2}$. No single distance suffices to judge sensitivity (S. Srivastava et al., 2022). It
+#   is shown in units of the distance between two halves of the clean set that share no song, so that 1 is what
+#   sampling alone gives.
 #
 # Lines are means over clips, bands 95 % bootstrap intervals over songs; dashed lines are untrained controls. The grey
 # line at 1 is the unit where a measure has one: two clean clips, two halves of the clean set.
