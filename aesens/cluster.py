@@ -9,9 +9,10 @@ another; what it wrote stays.
 
 from __future__ import annotations
 
+import ctypes
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aesens.sources import imported_files
@@ -19,6 +20,8 @@ from aesens.sources import imported_files
 __all__ = ["ClusterError", "connect", "spread"]
 
 _SECONDS = 30
+# Of malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class ClusterError(RuntimeError):
@@ -138,4 +141,19 @@ def spread(
 def _unpacked(packed: bytes) -> None:
     # Packed by us: Dask would send what a user's file defines as a name, which a worker cannot import.
     compute, shard = pickle.loads(packed)
+    _keep_freed_memory()
     compute(shard)
+
+
+def _keep_freed_memory() -> None:
+    """Give a worker back the thresholds that glibc would find for large arrays by itself.
+
+    Dask starts workers with ``MALLOC_TRIM_THRESHOLD_=65536``. Every activation of a network is then mapped anew, which
+    costs a fifth of the time (benchmarks/extraction.py, part c). The numbers are the ends of glibc's own adjustment:
+    mallopt(3), under M_MMAP_THRESHOLD.
+    """
+    # Other systems have no mallopt, and no such setting.
+    with suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 64 << 20)

@@ -58,7 +58,8 @@ class Profile:
     scales : dict of Scale
         By model name.
     permutations : int
-        Draws of each permutation null.
+        Draws of each permutation null. The smallest p-value is 1 / (permutations + 1), which Holm's correction over
+        the eleven instruments multiplies by 11: fewer than 220 draws can never show p < 0.05 for one of them.
     resamples : int
         Bootstrap resamples over songs.
     picture_clips : int
@@ -82,7 +83,7 @@ class Profile:
     model_options: dict = field(default_factory=dict)
     scale: Scale = Scale()
     scales: dict[str, Scale] = field(default_factory=dict)
-    permutations: int = 200
+    permutations: int = 500
     resamples: int = 10_000
     picture_clips: int = 11
     seed: int = 20220419

@@ -316,11 +316,17 @@ def growth(table: Table, quick: bool) -> None:
         for jobs, took in local.items():
             table.add(name, f"{large} clips, two effects of 2 strengths: {jobs} thread(s)", took, "s")
         table.add(name, "2 threads: times as fast as one", local[1] / local[2], "")
-        if spread := dask_seconds(work, Path(folder)):
+        turns = dask_turns(
+            sweeps_of(model, clips.select(songs=clips.clips[:64]), ("reverb", "gain"), 2), quick
+        )
+        if turns is not None:
+            spread, threads = turns.median()
+            table.add(name, "64 clips, two effects of 2 strengths: 2 Dask workers of one thread", spread, "s")
             table.add(
-                name, f"{large} clips, two effects of 2 strengths: 2 Dask workers of one thread", spread, "s"
+                name, "64 clips, two effects of 2 strengths: 2 threads, in turns with them", threads, "s"
             )
-            table.add(name, "2 Dask workers: time over that of 2 local threads", spread / local[2], "")
+            ratio = (turns["workers"] / turns["threads"]).median()
+            table.add(name, "2 Dask workers: time over that of 2 threads, median of turns", ratio, "")
     for count in (32, 128) if quick else (128, 512):
         command = [sys.executable, __file__, "--memory-of", str(count)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -329,23 +335,28 @@ def growth(table: Table, quick: bool) -> None:
         )
 
 
-def dask_seconds(work: list[Sweep], folder: Path) -> float | None:
-    """Wall time on two workers whose networks are built; None without the package."""
+def dask_turns(work: list[Sweep], quick: bool) -> pd.DataFrame | None:
+    """Wall times of two workers whose networks are built and of two threads, in turns; None without the package."""
     try:
         from distributed import LocalCluster
     except ImportError:
         print("distributed is not installed: the part with Dask workers is left out")
         return None
-    # The workers write where their parent does.
-    os.environ["AESENS_CACHE"] = str(folder / "cache")
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=str(folder)
-    ) as cluster:
-        scheduler = cluster.scheduler_address
+    turns = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=folder
+        ) as cluster,
+    ):
+        spread = {"scheduler": cluster.scheduler_address}
         # Several blocks, so that each worker gets one and builds its network.
-        extract([Sweep.clean(work[0].model, work[0].clips)], progress=False, scheduler=scheduler)
-        _, took = timed(extract, work, progress=False, scheduler=scheduler)
-    return took
+        fresh_extract([Sweep.clean(work[0].model, work[0].clips)], **spread)
+        for _ in range(1 if quick else 5):
+            _, workers = fresh_extract(work, **spread)
+            _, threads = fresh_extract(work, jobs=2)
+            turns.append({"workers": workers, "threads": threads})
+    return pd.DataFrame(turns)
 
 
 def memory_of(count: int) -> None:

@@ -1,8 +1,10 @@
 """The same stores from the workers of a Dask cluster, also when workers die, and clear words when there is none."""
 
 import os
+import platform
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -144,3 +146,33 @@ def test_an_effect_from_a_file_reaches_the_workers(workers, clips, own_cache, tm
     sweep = Sweep(clean.model, effect, effect.parameters(2), clean.clips)
     (store,) = extract([sweep], progress=False, scheduler=workers.scheduler_address)
     assert not store.missing().any() and not (store.read()[0] == store.read()[1]).all()
+
+
+_REUSE = """
+import pickle, resource, sys
+import numpy as np
+from aesens import cluster
+
+def use():
+    for _ in range(20):
+        np.ones(8 << 20, dtype=np.uint8)
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    use()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+as_dask_starts = faults()
+cluster._unpacked(pickle.dumps((len, ())))
+use()
+print(as_dask_starts, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_a_worker_uses_freed_memory_again():
+    environment = os.environ | {"MALLOC_TRIM_THRESHOLD_": "65536"}
+    done = subprocess.run([sys.executable, "-c", _REUSE], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    as_dask_starts, worker = map(int, done.stdout.split())
+    assert worker < as_dask_starts / 10

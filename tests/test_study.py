@@ -9,6 +9,7 @@ from support import PROFILE, ToyModel, write_clips
 
 from aesens import measure, models, outputs
 from aesens.claims import decide
+from aesens.data.clips import INSTRUMENTS
 from aesens.effects import EFFECTS
 from aesens.listen import effect_levels, player, sweep_versions
 from aesens.plots import heatmap
@@ -91,6 +92,9 @@ def test_seed_and_parameters_of_profiles_make_sense():
     for profile in PROFILES.values():
         assert set(profile.effects) <= set(EFFECTS) and set(profile.models) <= set(models.MODELS)
         assert set(profile.scales) <= set(profile.models) | set(models.MODELS)
+        # The smallest p-value, corrected over the instruments, must be able to show something.
+        if profile.name != "tiny":
+            assert len(INSTRUMENTS) / (profile.permutations + 1) < 0.05
     assert PROFILES["paper"].scale == Scale() and PROFILES["paper"].weights == "pretrained"
 
 

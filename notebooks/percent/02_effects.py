@@ -115,6 +115,9 @@ study.table(levels, "02_levels", "Level of the result and of the change of one c
 levels.groupby("effect", sort=False).agg(["min", "max"]).round(2).rename_axis(None)
 
 # %% [markdown]
+# A change of $-\infty$ dB is none: pedalboard rounds to multiples of $2^{-b}$, and $2^{-15}$ is the step of a 16-bit
+# file, so that the weakest bitcrushing leaves such a clip as it is.
+#
 # The strengths of different effects cannot be compared with one another: a step of 1.5 dB and a step of one bit have
 # no common unit. What can be compared, and is from here on, is how *models* answer to the same sweep.
 #

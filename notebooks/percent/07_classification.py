@@ -65,7 +65,7 @@ results = study.collect(measure.classification, resamples=study.profile.resample
 curves = results[results["kind"] == "curve"].dropna(axis=1, how="all")
 study.table(curves, "07_curves", "Scores of every projection, condition and parameter, averaged over instruments.")
 changes = results[results["kind"] == "change"].dropna(axis=1, how="all")
-changes["p_holm"] = changes.groupby("condition")["p"].transform(holm)
+changes["p_holm"] = changes[changes["projection"] != "all"].groupby("condition")["p"].transform(holm)
 changes["significant"] = changes["p_holm"] < 0.05
 study.table(changes, "07_changes", "Change of ROC-AUC against no projection, with 95 % bootstrap intervals over songs "
             "and p-values after Holm's correction over all models, effects and projections of a condition.");
