@@ -15,16 +15,17 @@ conditioned for that, a singular value decomposition takes over, with the cut-of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from numba import njit
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, svd
 from scipy.linalg.lapack import dpocon
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from aesens.parallel import each
 from aesens.statistics import (
     check_trajectories,
     permutation_p_value,
@@ -437,22 +438,25 @@ def global_direction_report(
     )
 
 
-def _blocks(trajectories: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Centred trajectories of a few clips at a time: slice of clips, array (clip, strength, feature) in float64."""
+def _blocks(trajectories: np.ndarray) -> list[slice]:
+    """A few clips at a time."""
     n_strengths, n_clips, n_features = trajectories.shape
     size = max(1, _BLOCK // (n_strengths * n_features))
-    for start in range(0, n_clips, size):
-        part = slice(start, min(start + size, n_clips))
-        x = trajectories[:, part].swapaxes(0, 1).astype(np.float64, order="C")
-        mean = x.mean(axis=1, keepdims=True)
-        x -= mean
-        # What the rounding of the mean leaves of a clip that does not move is no movement.
-        rounding = n_strengths**1.5 * np.finfo(np.float64).eps
-        ends = np.abs(x[:, 0]).max(axis=1) + np.abs(x[:, -1]).max(axis=1)
-        for clip in np.flatnonzero(ends <= rounding * np.abs(mean).max(axis=(1, 2))):
-            if np.abs(x[clip]).max() <= rounding * np.abs(mean[clip]).max():
-                x[clip] = 0.0
-        yield part, x
+    return [slice(start, min(start + size, n_clips)) for start in range(0, n_clips, size)]
+
+
+def _centred(trajectories: np.ndarray) -> np.ndarray:
+    """Centred trajectories, array (clip, strength, feature) in float64."""
+    x = trajectories.swapaxes(0, 1).astype(np.float64, order="C")
+    mean = x.mean(axis=1, keepdims=True)
+    x -= mean
+    # What the rounding of the mean leaves of a clip that does not move is no movement.
+    rounding = len(trajectories) ** 1.5 * np.finfo(np.float64).eps
+    ends = np.abs(x[:, 0]).max(axis=1) + np.abs(x[:, -1]).max(axis=1)
+    for clip in np.flatnonzero(ends <= rounding * np.abs(mean).max(axis=(1, 2))):
+        if np.abs(x[clip]).max() <= rounding * np.abs(mean[clip]).max():
+            x[clip] = 0.0
+    return x
 
 
 def _gram_inverse(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -490,7 +494,9 @@ def _gram_inverse(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return inverse, special, hat
 
 
-def samplewise_directions(trajectories: np.ndarray, target: np.ndarray | None = None) -> np.ndarray:
+def samplewise_directions(
+    trajectories: np.ndarray, target: np.ndarray | None = None, jobs: int = 1
+) -> np.ndarray:
     """Each clip's own direction, all clips in one batched solve.
 
     Parameters
@@ -498,6 +504,8 @@ def samplewise_directions(trajectories: np.ndarray, target: np.ndarray | None = 
     trajectories : array, shape (strength, clip, feature)
     target : array, shape (strength,), optional
         By default the quantile rank of the strength.
+    jobs : int
+        Threads, as in joblib; the result does not depend on it.
 
     Returns
     -------
@@ -514,11 +522,95 @@ def samplewise_directions(trajectories: np.ndarray, target: np.ndarray | None = 
     trajectories, _ = check_trajectories(trajectories)
     target = _target(target, len(trajectories))
     centred = target - target.mean()
-    out = np.empty(trajectories.shape[1:])
-    for part, x in _blocks(trajectories):
-        inverse, _, _ = _gram_inverse(x)
-        out[part] = ((inverse @ centred)[:, None] @ x)[:, 0]
+    trajectories = np.ascontiguousarray(trajectories)
+    out, condition = np.empty(trajectories.shape[1:]), np.empty(trajectories.shape[1])
+    each(
+        lambda part: _solve(trajectories, part.start, part.stop, centred, out, condition),
+        _blocks(trajectories),
+        jobs,
+    )
+    special = np.flatnonzero(~((condition < _CONDITION) & (condition > 0)))
+    for clip in special:
+        x = _centred(trajectories[:, [clip]])
+        out[clip] = _gram_inverse(x)[0][0] @ centred @ x[0]
     return _unit(out)
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _solve(trajectories, start, stop, target, out, condition):
+    """What `_gram_inverse` gives, times the target and the trajectory, clip by clip: a clip stays in a core's cache.
+
+    Writes rows of `out` and of `condition`, which is not a condition where the clip needs the other way.
+    """
+    n, _, features = trajectories.shape
+    x, mean, weights = np.empty((n, features)), np.empty(features), np.empty(n)
+    inverse = np.zeros((n, n))
+    rounding = n**1.5 * np.finfo(np.float64).eps
+    for clip in range(start, stop):
+        condition[clip] = np.inf
+        mean[:] = 0.0
+        for i in range(n):
+            for f in range(features):
+                mean[f] += trajectories[i, clip, f]
+        level = movement = 0.0
+        for f in range(features):
+            mean[f] /= n
+            level = max(level, abs(mean[f]))
+        for i in range(n):
+            for f in range(features):
+                x[i, f] = trajectories[i, clip, f] - mean[f]
+                movement = max(movement, abs(x[i, f]))
+        if movement <= rounding * level:
+            continue
+        factor = np.dot(x, x.T)
+        trace = 0.0
+        for i in range(n):
+            trace += factor[i, i]
+        lift = trace / n**2
+        if not _factorise(factor, lift, np.finfo(np.float64).eps * trace):
+            continue
+        _invert(factor, inverse)
+        condition[clip] = trace * ((inverse**2).sum() - 1.0 / (lift * n))
+        weights[:] = np.dot(inverse.T, np.dot(inverse, target)) - target.sum() / (lift * n**2)
+        row = out[clip]
+        row[:] = 0.0
+        for i in range(n):
+            for f in range(features):
+                row[f] += weights[i] * x[i, f]
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _factorise(matrix, lift, diagonal):
+    """Cholesky's factor of a matrix with `lift` and `diagonal` added, in place of its lower triangle; False if none."""
+    n = len(matrix)
+    for j in range(n):
+        pivot = matrix[j, j] + lift + diagonal
+        for k in range(j):
+            pivot -= matrix[j, k] ** 2
+        if not pivot > 0:
+            return False
+        pivot = np.sqrt(pivot)
+        matrix[j, j] = pivot
+        for i in range(j + 1, n):
+            value = matrix[i, j] + lift
+            for k in range(j):
+                value -= matrix[i, k] * matrix[j, k]
+            matrix[i, j] = value / pivot
+    return True
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _invert(factor, inverse):
+    """Inverse of a lower triangular matrix, into the lower triangle of another."""
+    for i in range(len(factor)):
+        for j in range(i):
+            inverse[i, j] = 0.0
+        for k in range(i):
+            for j in range(k + 1):
+                inverse[i, j] -= factor[i, k] * inverse[k, j]
+        for j in range(i):
+            inverse[i, j] /= factor[i, i]
+        inverse[i, i] = 1.0 / factor[i, i]
 
 
 @dataclass(frozen=True)
@@ -609,7 +701,8 @@ def samplewise_report(
 
     r2 = np.empty((1 + n_permutations, n_clips))
     in_sample = np.empty(n_clips)
-    for part, x in _blocks(trajectories):
+    for part in _blocks(trajectories):
+        x = _centred(trajectories[:, part])
         inverse, special, hat = _gram_inverse(x)
         size = len(x)
         y = np.concatenate(

@@ -335,7 +335,7 @@ def spectra(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
     {1.0}
     """
     chosen = sweep.train if sweep.train.any() else np.ones(len(sweep.clips), bool)
-    found = directions.samplewise_directions(sweep.trajectories[:, chosen])
+    found = directions.samplewise_directions(sweep.trajectories[:, chosen], jobs=jobs)
     noise = np.random.default_rng(seed).standard_normal(found.shape)
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     stacks = {"directions": found, "clean": sweep.clean[chosen], "random": noise}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import joblib
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["each"]
 
@@ -38,5 +39,11 @@ def each(work: Callable, items: Iterable, jobs: int = 1) -> list:
     >>> each(lambda x: x**2, [1, 2, 3], jobs=2)
     [1, 4, 9]
     """
-    with threadpool_limits(1), ThreadPoolExecutor(joblib.effective_n_jobs(jobs)) as pool:
+    with _libraries().limit(limits=1), ThreadPoolExecutor(joblib.effective_n_jobs(jobs)) as pool:
         return list(pool.map(work, items))
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    # Finding the libraries of the process takes longer than a small problem; NumPy's and SciPy's are there by now.
+    return ThreadpoolController()
