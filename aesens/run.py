@@ -228,7 +228,8 @@ def _execute(path: Path, copy: Path, parameters: dict, root: Path) -> _Outcome:
 def _keep(copy: Path, path: Path) -> None:
     """Write an executed copy over its notebook, as if that had been run in Jupyter.
 
-    The cell that the executor added is not of the text: jupytext would carry it into the percent script.
+    The cell that the executor added is not of the text: jupytext would carry it into the percent script. The kernel's
+    description of its Python differs from machine to machine.
     """
     import nbformat
 
@@ -236,6 +237,7 @@ def _keep(copy: Path, path: Path) -> None:
     notebook.cells = [
         cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])
     ]
+    notebook.metadata.pop("language_info", None)
     code = (cell for cell in notebook.cells if cell.cell_type == "code")
     for count, cell in enumerate(code, 1):
         for part in (cell, *cell.outputs):

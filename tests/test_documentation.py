@@ -234,7 +234,7 @@ def test_hooks_do_what_they_say(tmp_path):
 
 
 @pytest.mark.parametrize("newer", ["notebooks", "notebooks/percent"])
-def test_a_clean_clone_passes_the_notebooks_hook(tmp_path, newer):
+def test_a_clean_clone_passes_the_notebooks_hooks(tmp_path, newer):
     """Whichever of a pair git wrote last, neither is changed."""
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -243,6 +243,8 @@ def test_a_clean_clone_passes_the_notebooks_hook(tmp_path, newer):
         os.utime(path, (1e9, 1e9 + 100 * (path.parent == tmp_path / newer)))
     command = [sys.executable, "-m", "jupytext", "--sync", *map(str, sorted(before))]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    strip = runpy.run_path(str(ROOT / "scripts" / "strip_metadata.py"))["strip"]
+    assert not any([strip(path) for path in before if path.suffix == ".ipynb"])
     assert {path: path.read_text() for path in before} == before
 
 

@@ -48,12 +48,14 @@ def test_outputs_are_kept_without_the_executors_cell(tmp_path):
         ),
     ]
     copy, path = tmp_path / "copy.ipynb", tmp_path / "01_own.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), copy)
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), copy
+    )
     _keep(copy, path)
     kept = nbformat.read(path, as_version=4)
     assert [cell.source for cell in kept.cells] == ["profile = None", "Text.", "1 + 1"]
     assert [kept.cells[0].execution_count, kept.cells[2].execution_count] == [1, 2]
-    assert kept.cells[2].outputs[0].execution_count == 2
+    assert kept.cells[2].outputs[0].execution_count == 2 and not kept.metadata
 
 
 @pytest.mark.parametrize("path", STUDY, ids=lambda p: p.stem)
