@@ -4,22 +4,28 @@ Conventions: a *scheduler* is named as ``tcp://host:port``, by the path of the f
 --scheduler-file`` wrote, or as ``slurm`` or ``slurm:N``, which starts N workers as SLURM jobs through dask-jobqueue
 with the settings of the user's Dask configuration (an example: scripts/jobqueue.yaml). Client and workers share the
 file system that holds the cache folder. A worker that dies gives its work back to the scheduler, which sends it to
-another; what it wrote stays.
+another; what it wrote stays. Without workers a run waits, and says so. Networks run on the workers' device, which need
+not be that of the machine where the run was started (`device_of`).
 """
 
 from __future__ import annotations
 
 import ctypes
 import pickle
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from aesens.progress import tqdm
 from aesens.sources import imported_files
 
-__all__ = ["ClusterError", "connect", "spread"]
+__all__ = ["ClusterError", "connect", "device_of", "spread"]
 
-_SECONDS = 30
+# To wait for a scheduler, and between two looks at the workers.
+_SECONDS, _LOOK = 30, 10
 # Of malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -84,8 +90,104 @@ def _slurm(scheduler: str):
         raise ClusterError(
             f"no SLURM cluster from your Dask configuration ({error}); see scripts/jobqueue.yaml for an example"
         ) from error
-    cluster.scale(jobs=int(number))
+    # Not scale(): a job that ends at its time limit is to be followed by another.
+    cluster.adapt(minimum_jobs=int(number), maximum_jobs=int(number))
     return cluster
+
+
+def device_of(client) -> str:
+    """Return the device that the workers of a cluster have, waiting for the first of them.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of `connect`.
+
+    Returns
+    -------
+    str
+        ``"cuda"`` or ``"cpu"``.
+
+    Raises
+    ------
+    ClusterError
+        If some workers have a GPU and others have none, or the scheduler is gone.
+    """
+    with _reaching(client):
+        _await_workers(client)
+        found = client.run(_device)
+    kind, *more = {"cuda" if name else "cpu" for name in found.values()}
+    if more:
+        without = ", ".join(sorted(worker for worker, name in found.items() if not name))
+        raise ClusterError(
+            f"of {len(found)} workers some have a GPU and some have none ({without}): embeddings of the two differ in "
+            "their last digits. Choose with --device cuda or --device cpu, or end the workers of one kind"
+        )
+    titles = ", ".join(sorted(set(filter(None, found.values()))))
+    print(f"device of the {len(found)} workers: {kind}" + (f" ({titles})" if titles else ""), flush=True)
+    return kind
+
+
+def _device() -> str:
+    """Name of this process's GPU, empty if there is none."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
+def _await_workers(client) -> None:
+    from distributed import TimeoutError as NoWorkers
+
+    while True:
+        try:
+            client.wait_for_workers(1, timeout=_LOOK)
+            return
+        except NoWorkers:
+            _say(f"no worker at {client.scheduler.address} yet: waiting, start one with `dask worker`")
+
+
+@contextmanager
+def _watching(client) -> Iterator[None]:
+    """Wait for a worker; then say when the last one has left, and when there is one again."""
+    _await_workers(client)
+    ended = threading.Event()
+
+    def watch():
+        before = True
+        while not ended.wait(_LOOK):
+            try:
+                now = bool(client.nthreads())
+            except Exception:
+                # Who waits for the results learns of it.
+                return
+            if now != before:
+                _say("workers are back" if now else "the last worker has left: waiting for another")
+            before = now
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _say(note: str) -> None:
+    tqdm.write(note, file=sys.stderr)
+
+
+@contextmanager
+def _reaching(client) -> Iterator[None]:
+    """Explain what comes of a scheduler that is gone."""
+    try:
+        yield
+    except (CancelledError, OSError) as error:
+        if isinstance(error, OSError) and client.status == "running":
+            # Not of the connection: what a worker's disk said.
+            raise
+        raise ClusterError(
+            f"the scheduler at {client.scheduler.address} is gone ({type(error).__name__}). What is finished is kept: "
+            "start it and its workers again, the same command goes on from there"
+        ) from error
 
 
 def spread(
@@ -108,11 +210,11 @@ def spread(
     Raises
     ------
     ClusterError
-        If the scheduler cannot be reached, or a shard's workers died several times.
+        If the scheduler cannot be reached or is lost, or a shard's workers died several times.
     Exception
         What `compute` raised, at the first shard that fails; what is not begun is cancelled.
     """
-    with connect(scheduler) as client:
+    with connect(scheduler) as client, _reaching(client), _watching(client):
         import cloudpickle
         from distributed import KilledWorker, as_completed
 

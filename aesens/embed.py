@@ -6,21 +6,22 @@ so a stopped extraction goes on where it was, and memory does not grow with the 
 
 The unit of work is a `_Task`: one block of clips under one effect and parameter, through all models that want it. On a
 CPU each thread takes one task on one core, since many small independent tasks use the cores better than one network
-spread over them. On a GPU one network runs at a time while the other threads decode, apply effects and resample. With
-a scheduler, tasks travel in shards to the workers of a Dask cluster (`aesens.cluster`), which write into the same
-stores.
+spread over them. On a GPU one network runs at a time while the other threads decode, apply effects and resample. No
+forward pass reaches beyond a block, however large the GPU: which clips share a pass may decide the last bit of their
+embeddings, and must not depend on what an earlier run left to compute. With a scheduler, tasks travel in shards to the
+workers of a Dask cluster (`aesens.cluster`), which write into the same stores.
 """
 
 from __future__ import annotations
 
-import os
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager, nullcontext
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, islice
 
 import numpy as np
 import soxr
@@ -29,8 +30,10 @@ import torch
 from aesens import __version__
 from aesens.data import Dataset
 from aesens.effects import Effect
-from aesens.models import Embedder
+from aesens.models import Embedder, ModelError
+from aesens.parallel import cores
 from aesens.progress import tqdm
+from aesens.sources import source_of
 from aesens.store import BLOCK, Store, StoreError
 
 __all__ = ["CLEAN", "Sweep", "extract", "mono_at_rate"]
@@ -40,6 +43,9 @@ CLEAN = "clean"
 
 # Raised when the code below changes what an embedding is; part of every address.
 _EXTRACTION = 3
+
+# Seconds after which to look again for chunks that workers wrote: other machines may see them late.
+_PATIENCE = (0, 1, 3, 10)
 
 
 def _versions() -> dict:
@@ -84,9 +90,12 @@ class Sweep:
 
     def address(self) -> dict:
         """Everything that determines the embeddings."""
-        # Named only where it is not float32, so that stores made before there was a choice keep their address.
-        coarse = {} if self.model.precision == "float32" else {"precision": self.model.precision}
-        return coarse | {
+        # Only where they say something: the plain case keeps its short address. What a shipped class computes is
+        # told by the versions; a class of the user's can change under the same name.
+        more = {} if self.model.precision == "float32" else {"precision": self.model.precision}
+        if type(self.model).__module__.partition(".")[0] != "aesens":
+            more["class"] = source_of(type(self.model))
+        return more | {
             "model": self.model.name,
             "effect": self.effect_name,
             "process": self.effect.describe() if self.effect else {},
@@ -160,8 +169,10 @@ def extract(
     ValueError
         If a clip cannot be read or an effect cannot be applied to it; the message names the clip. What was finished
         before stays in the stores.
+    aesens.models.ModelError
+        If a network fails; the message names the model, the effect and the clips.
     aesens.store.StoreError
-        If another run is extracting one of the stores, or they cannot be written.
+        If another run is extracting one of the stores, or they cannot be written or are not seen by all workers.
     aesens.cluster.ClusterError
         If the scheduler cannot be reached or its workers are lost.
     """
@@ -189,7 +200,20 @@ def extract(
             cluster.spread(compute_shard, _shards(tasks), scheduler, tell)
         else:
             _compute(tasks, jobs, tell)
+    _check_complete(lacking)
     return stores
+
+
+def _check_complete(stores: list[Store]) -> None:
+    for pause in _PATIENCE:
+        time.sleep(pause)
+        lacking = [store for store in stores if store.missing().any()]
+        if not lacking:
+            return
+    raise StoreError(
+        f"all work is done, but {lacking[0].path} lacks {lacking[0].missing().sum()} chunks: do all workers see the "
+        "same cache folder (AESENS_CACHE)? Run again for what is missing"
+    )
 
 
 @dataclass(frozen=True)
@@ -197,6 +221,7 @@ class _Chunk:
     """Where the embeddings of a task's clips by one model belong."""
 
     model: Embedder
+    recipe: str
     store: Store
     strength: int
     block: int
@@ -235,12 +260,13 @@ class Shard:
 def _tasks(sweeps: Sequence[Sweep], stores: Sequence[Store]) -> list[_Task]:
     """What is missing, in the order of blocks."""
     chunks, places = defaultdict(list), {}
+    recipes = {key: _recipe(model) for key, model in {id(s.model): s.model for s in sweeps}.items()}
     for sweep, store in zip(sweeps, stores, strict=True):
         # The clean clips have no parameter; a number that equals itself lets their tasks be sorted and found.
         parameters = np.nan_to_num(sweep.parameters)
         for strength, block in zip(*np.nonzero(store.missing()), strict=True):
             key = (sweep.clips.fingerprint, int(block), sweep.effect_name, float(parameters[strength]))
-            chunk = _Chunk(sweep.model, store, int(strength), int(block))
+            chunk = _Chunk(sweep.model, recipes[id(sweep.model)], store, int(strength), int(block))
             if all(chunk.store != other.store or strength != other.strength for other in chunks[key]):
                 chunks[key].append(chunk)
             places[key] = sweep
@@ -284,7 +310,7 @@ def compute_shard(shard: Shard) -> None:
     tasks = []
     for task in shard.tasks:
         missing = [
-            replace(chunk, model=_resident(chunk.model))
+            replace(chunk, model=_resident(chunk))
             for chunk in task.chunks
             if not chunk.store.has(chunk.strength, chunk.block)
         ]
@@ -292,20 +318,34 @@ def compute_shard(shard: Shard) -> None:
             tasks.append(replace(task, chunks=tuple(missing)))
     devices = {chunk.model.device.type for task in tasks for chunk in task.chunks}
     # A worker on a CPU is one thread among the workers' threads; on a GPU its other cores prepare the audio.
-    _compute(
-        tasks, jobs=1 if devices == {"cpu"} else min(8, os.cpu_count() or 1), tell=lambda clips, note: None
-    )
+    _compute(tasks, jobs=1 if devices == {"cpu"} else min(8, cores()), tell=lambda clips, note: None)
 
 
-# Of a process: the models of a worker, and what its threads must do one at a time.
-_RESIDENT: dict[str, Embedder] = {}
+# Of a process: the models of a worker with their recipes, and what its threads must do one at a time.
+_RESIDENT: dict[tuple[str, str], tuple[str, Embedder]] = {}
 _BUILDING, _ON_DEVICE = threading.Lock(), threading.Lock()
 
 
-def _resident(model: Embedder) -> Embedder:
-    """The same model with its network, built once in a worker process."""
-    recipe = repr((model.name, model.weights.digest, model.options(), str(model.device), model.precision))
-    return _RESIDENT.setdefault(recipe, model)
+def _recipe(model: Embedder) -> str:
+    """Text that differs where a model or its code does; written where its source is at hand, by who starts a run."""
+    settings = {
+        name: value
+        for name, value in sorted(model.__getstate__().items())
+        if isinstance(value, (int, float, str, type(None)))
+    }
+    return repr((model.weights.digest, model.options(), str(model.device), settings, source_of(type(model))))
+
+
+def _resident(chunk: _Chunk) -> Embedder:
+    """The chunk's model with its network, built once in a worker process for as long as its recipe stays the same."""
+    place = chunk.model.name, chunk.model.weights.digest
+    with _BUILDING:
+        recipe, model = _RESIDENT.get(place, ("", None))
+        if recipe != chunk.recipe:
+            # In the place of the other one: a worker that lives long keeps no network that nobody asks for any more.
+            model = chunk.model
+            _RESIDENT[place] = chunk.recipe, model
+    return model
 
 
 def _compute(tasks: list[_Task], jobs: int, tell: Callable[[int, str], None]) -> None:
@@ -323,22 +363,47 @@ def _compute(tasks: list[_Task], jobs: int, tell: Callable[[int, str], None]) ->
         batches = {rate: np.stack([wave[rate] for wave in waves]) for rate in rates}
         del waves
         for chunk in task.chunks:
-            model = chunk.model
-            # Two networks on one device would only wait for each other and need the memory of both.
-            with nullcontext() if model.device.type == "cpu" else _ON_DEVICE:
-                embeddings = model.embed(batches[model.sample_rate])
+            embeddings = _embed(chunk.model, batches[chunk.model.sample_rate], task)
             chunk.store.write(chunk.strength, chunk.block, embeddings)
-            tell(len(task.clips), f"{model.name}, {task.effect_name}")
+            tell(len(task.clips), f"{chunk.model.name}, {task.effect_name}")
 
-    with _one_thread_each(), ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        running = [pool.submit(run, task) for task in tasks]
+    jobs, waiting = max(1, jobs), iter(tasks)
+    with _one_thread_each(), ThreadPoolExecutor(max_workers=jobs) as pool:
         try:
-            for future in as_completed(running):
-                future.result()
+            # A few more than there are threads: memory must not grow with the number of tasks.
+            running = {pool.submit(run, task) for task in islice(waiting, 2 * jobs)}
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                running |= {pool.submit(run, task) for task in islice(waiting, len(done))}
         except BaseException:
             # An error or an interruption ends the run at the next chunk; what is written stays.
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _embed(model: Embedder, waves: np.ndarray, task: _Task) -> np.ndarray:
+    # Two networks on one GPU would only wait for each other and need the memory of both.
+    alone = None if model.device.type == "cpu" else _ON_DEVICE
+    try:
+        return model.embed(waves, alone=alone)
+    except Exception as error:
+        setting = f"{task.effect_name} {task.parameter:g}" if task.effect else CLEAN
+        clips = ", ".join(_failing(model, waves, task.clips.clips, alone))
+        problem = error if isinstance(error, (ModelError, ValueError)) else f"{type(error).__name__}: {error}"
+        raise ModelError(f"{model.name} failed under {setting} at {clips}: {problem}") from error
+
+
+def _failing(model, waves, names, alone) -> list[str]:
+    """Clips at which a model fails alone, or the first and the last if it only fails at all of them together."""
+    found = []
+    for name, wave in zip(names, waves, strict=True):
+        try:
+            model.embed(wave[None], alone=alone)
+        except Exception:
+            found.append(name)
+    return found if 0 < len(found) < len(names) else [f"{names[0]} to {names[-1]}"]
 
 
 @contextmanager
@@ -356,16 +421,35 @@ class _Decoded:
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._blocks: dict[tuple[str, int], list[tuple[np.ndarray, int]]] = {}
+        self._blocks: dict[tuple[str, int], Future] = {}
 
     def clips(self, task: _Task) -> list[tuple[np.ndarray, int]]:
         with self._lock:
-            if task.block not in self._blocks:
+            block = self._blocks.get(task.block)
+            first = block is None
+            if first:
                 # Tasks come in the order of blocks: two are at work where one ends and the next begins.
                 while len(self._blocks) > 1:
                     del self._blocks[next(iter(self._blocks))]
-                self._blocks[task.block] = [task.clips.load(name) for name in task.clips.clips]
-            return self._blocks[task.block]
+                block = self._blocks[task.block] = Future()
+        # Who comes first decodes; who wants the same block waits for it, who wants another does not.
+        if first:
+            try:
+                block.set_result([_load(task.clips, name) for name in task.clips.clips])
+            except BaseException as error:
+                block.set_exception(error)
+        return block.result()
+
+
+def _load(clips: Dataset, name: str) -> tuple[np.ndarray, int]:
+    try:
+        return clips.load(name)
+    except ValueError as error:
+        # Clips were checked before, so this one was in order when the run began.
+        raise ValueError(
+            f"clip {name}: {error}. Mend or replace the file and run again: what is finished is kept. Without the clip "
+            "the split is another one, and these embeddings start anew"
+        ) from error
 
 
 def _waves(clip, audio, sample_rate, effect, parameter, rates):

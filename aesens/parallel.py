@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -9,7 +10,18 @@ from functools import cache
 import joblib
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["each"]
+__all__ = ["cores", "each"]
+
+
+def cores() -> int:
+    """Cores this process may use, which on a shared machine are fewer than there are.
+
+    Examples
+    --------
+    >>> cores() >= 1
+    True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def each(work: Callable, items: Iterable, jobs: int = 1) -> list:

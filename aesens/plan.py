@@ -1,13 +1,15 @@
-"""What a run would compute, and about how long: counted without embedding, downloading or storing anything.
+"""What a run would compute, and about how long: counted without downloading or embedding anything.
 
 Conventions: an embedding is one clip under one condition by one model; a condition is an effect at one strength, or
-clean. Operations are those of the network as it is run, front end excepted, counted on one clip; bytes are those of the
+clean. Operations are those of the layers' definitions, front end excepted, counted on one clip; bytes are those of the
 embeddings, uncompressed. Times come from a calibration of seconds on this machine and this load: the network on its
-device, with as many threads as the run has on a CPU, and the effects with the resampling, which a CPU adds to the
-network's time and a GPU does meanwhile.
+device, in batches as the run makes them and with as many threads as it has on a CPU; and the effects with the
+resampling, which are computed once for all models that lack them, and which a CPU adds to the network's time and a GPU
+does meanwhile. Left out, since it is little: decoding, writing, the clean clips once more by the untrained controls,
+and the finer grids of the few clips that are drawn.
 
 What is not at hand is not fetched: without IRMAS the published split is counted, and a model without its weights is
-calibrated untrained. Rendered clips are rendered, since nothing is known of them before.
+calibrated untrained. Rendered clips are rendered and kept, since nothing is known of them before.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
     Parameters
     ----------
     study : Study
-        Nothing is fetched for it, embedded or stored.
+        Nothing is fetched for it or embedded; rendered clips are rendered, and kept for the run.
     calibrate : bool
         Whether to measure; without it, ``gflop`` and ``seconds`` are missing.
     fresh : bool
@@ -77,14 +79,17 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
     if at_hand:
         sides = study.dataset.table["split"].value_counts().to_dict()
         data = study.source.title
+        if study.source.name == "irmas":
+            notes.append(_beside_published(sides, len(study.source)))
         if len(study.excluded):
             notes.append(f"Clips left out as faulty: {len(study.excluded)}.")
     else:
         sides, data = dict(PUBLISHED), "IRMAS (training set)"
         notes.append(
-            "IRMAS is not at hand: counted with the published split; a run downloads about 3 GB first."
+            "IRMAS is not at hand: counted with the published split; a run downloads about 3 GB first, and takes "
+            "7 GB while it unpacks them."
         )
-    rows, speeds, devices, untrained = [], {}, [], []
+    rows, costs, speeds, devices, untrained = [], [], {}, [], []
     kinds = [None, *map(effect, study.effects)]
     with _offline():
         for name in study.models:
@@ -106,9 +111,8 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
                 missing = int((~done * _sizes(count)).sum())
                 if calibrate and (kind, model.sample_rate) not in speeds:
                     speeds[kind, model.sample_rate] = _audio(kind, parameters, seconds, model, study.jobs)
-                # Models at work together share the audio of an effect.
-                audio = speeds[kind, model.sample_rate] / len(study.models) if calibrate else np.nan
-                apiece = speed + audio if model.device.type == "cpu" else max(speed, audio)
+                audio = speeds[kind, model.sample_rate] if calibrate else np.nan
+                costs.append((missing, speed, audio, model.device.type))
                 rows.append(
                     {
                         "model": name,
@@ -121,7 +125,6 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
                         "chunks_missing": int((~done).sum()),
                         "gflop": operations * len(parameters) * count / 1e9,
                         "megabytes": len(parameters) * count * model.dimension * 4e-6,
-                        "seconds": missing * apiece,
                     }
                 )
     if untrained:
@@ -130,6 +133,7 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
             + (", as a run without a network computes them." if study.weights == "auto" else ".")
         )
     table = pd.DataFrame(rows)
+    table["seconds"] = _seconds(table, costs)
     table.attrs = {"data": data, "sides": sides, "device": ", ".join(dict.fromkeys(devices)), "notes": notes}
     return table
 
@@ -199,10 +203,16 @@ def dry_run(parameters: dict, *, fresh: bool = False) -> None:
     fresh : bool
         As if nothing were stored.
     """
-    study = Study(**{key: value for key, value in parameters.items() if value is not None})
-    print(f"Plan of the profile {study.profile.name}; nothing is downloaded, embedded or stored.\n")
+    given = {key: value for key, value in parameters.items() if value is not None}
+    # Nobody is asked: without --device the workers' own is known only when they are there.
+    scheduler = given.pop("scheduler", None)
+    study = Study(**given)
+    rendered = "; its clips are rendered, and kept for the run" if study.data == "rendered" else ""
+    print(f"Plan of the profile {study.profile.name}: nothing is downloaded or embedded{rendered}.\n")
     print(summary(plan(study, fresh=fresh)))
     print("Times are those of this machine as busy as it is now; a run goes on from what is stored.")
+    if scheduler and study.device is None:
+        print("Workers compute on their own device: give it with --device to count what is stored for it.")
 
 
 def _short(number: float) -> str:
@@ -230,6 +240,29 @@ def _model(study: Study, name: str) -> tuple[Embedder, bool]:
         return study.model(name, "untrained"), False
 
 
+def _beside_published(sides: dict[str, int], clips: int) -> str:
+    """The split's counts beside those of the study."""
+    here, there = (
+        f"{counts.get('train', 0)} training and {counts.get('test', 0)} test" for counts in (sides, PUBLISHED)
+    )
+    if sides == PUBLISHED:
+        return f"The split of {clips} clips: {here}, as published."
+    return (
+        f"The split of {clips} clips: {here}; the published one of 6705: {there}. The rule is the same, but "
+        "scikit-learn changed how it shuffles songs (see aesens.data.split)."
+    )
+
+
+def _seconds(table: pd.DataFrame, costs: list[tuple[int, float, float, str]]) -> list[float]:
+    """Time of each row, the audio of an effect shared by the models that lack embeddings of it."""
+    lacking = table[table["chunks_missing"] > 0].groupby("effect").size()
+    seconds = []
+    for kind, (missing, network, audio, device) in zip(table["effect"], costs, strict=True):
+        shared = audio / lacking.get(kind, 1)
+        seconds.append(missing * (network + shared if device == "cpu" else max(network, shared)))
+    return seconds
+
+
 def _sizes(count: int) -> np.ndarray:
     """Clips of each block."""
     return np.diff(np.append(np.arange(0, count, BLOCK), count))
@@ -239,7 +272,9 @@ def _network(model: Embedder, seconds: float, jobs: int) -> tuple[int, float]:
     """Operations of one clip by definition, and seconds a clip with `jobs` threads at work where it runs on a CPU."""
     rng = np.random.default_rng(0)
     samples = round(seconds * model.sample_rate)
-    clips = (0.1 * rng.standard_normal((model.batch_size, samples))).astype(np.float32)
+    # No forward pass of a run reaches beyond a block.
+    size = min(model.batch_size, BLOCK)
+    clips = (0.1 * rng.standard_normal((size, samples))).astype(np.float32)
     jobs = jobs if model.device.type == "cpu" else 1
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -7,7 +7,9 @@ dimensions ``(strength, clip, feature)``, float32, and the coordinates ``paramet
 The store's folder name ends in a hash of its `address`, a dictionary of everything that changes an embedding, and the
 address itself stands in the store's attributes. A changed setting therefore leads to another folder, never to stale
 embeddings. A chunk holds one strength and one block of clips and is written as a whole by an atomic rename, so a
-chunk that exists is complete: a run that was stopped goes on with those that are missing.
+chunk that exists is complete whatever became of its writer: a run that was stopped goes on with those that are missing.
+Only a machine that lost its power can leave a chunk that is empty, which counts as missing, or cut off, which is found
+and removed when it is read.
 """
 
 from __future__ import annotations
@@ -122,7 +124,9 @@ class Store:
             try:
                 _create(path, address, np.asarray(parameters, dtype=float), clips, dimension)
             except OSError as error:
-                raise _cannot_write(path, error) from error
+                # Unless another run was faster: it has the store, and has cleared away what was unfinished.
+                if not path.exists():
+                    raise _cannot_write(path, error) from error
         return cls(path)
 
     @staticmethod
@@ -158,7 +162,8 @@ class Store:
         """
         strengths, clips, _ = zarr.open_array(str(self.path / "embedding"), mode="r").shape
         blocks = -(-clips // BLOCK)
-        there = {entry.name for entry in (self.path / "embedding").iterdir()}
+        with os.scandir(self.path / "embedding") as entries:
+            there = {entry.name for entry in entries if entry.stat().st_size}
         return np.array([[f"{s}.{b}.0" not in there for b in range(blocks)] for s in range(strengths)])
 
     def has(self, strength: int, block: int) -> bool:
@@ -168,7 +173,13 @@ class Store:
         ----------
         strength, block : int
         """
-        return (self.path / "embedding" / f"{strength}.{block}.0").exists()
+        try:
+            return self._chunk(strength, block).stat().st_size > 0
+        except FileNotFoundError:
+            return False
+
+    def _chunk(self, strength: int, block: int) -> Path:
+        return self.path / "embedding" / f"{strength}.{block}.0"
 
     def write(self, strength: int, block: int, embeddings: np.ndarray) -> None:
         """Write one chunk.
@@ -212,7 +223,7 @@ class Store:
         Raises
         ------
         StoreError
-            If another run holds it; names its process, machine and since when.
+            If another run holds it; names its process, machine and since when. If its folder cannot be written.
 
         Examples
         --------
@@ -231,6 +242,8 @@ class Store:
                 f"another run is extracting {self.path.name} ({_read(holder)}): wait until it ends, or stop it; this "
                 "run then goes on with what is missing"
             ) from None
+        except OSError as error:
+            raise _cannot_write(self.path.parent, error) from error
         try:
             since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
             try:
@@ -257,12 +270,38 @@ class Store:
         Raises
         ------
         StoreError
-            If chunks are missing.
+            If chunks are missing, or damaged, which are removed.
         """
         missing = int(self.missing().sum())
         if missing:
             raise StoreError(f"{self.path.name} lacks {missing} of its chunks; run the extraction again")
-        return self.open().load()["embedding"]
+        try:
+            return self.open().load()["embedding"]
+        except Exception as error:
+            # What the decoder raises depends on what the damage looks like.
+            damaged = self._remove_damaged()
+            if not damaged:
+                raise
+            raise StoreError(
+                f"{len(damaged)} of the chunks of {self.path.name} were damaged, the first of them "
+                f"{damaged[0]} ({error}). They are removed: run again, and they alone are computed"
+            ) from error
+
+    def _remove_damaged(self) -> list[Path]:
+        """Remove the chunks that cannot be decoded."""
+        array = zarr.open_array(str(self.path / "embedding"), mode="r")
+        damaged = []
+        for strength, block in np.ndindex(self.missing().shape):
+            try:
+                array[strength, block * BLOCK : (block + 1) * BLOCK]
+            except (OSError, MemoryError):
+                # No fault of the chunk's.
+                raise
+            except Exception:
+                damaged.append(self._chunk(strength, block))
+        for chunk in damaged:
+            chunk.unlink(missing_ok=True)
+        return damaged
 
     def open(self) -> xr.Dataset:
         """Open the store without reading the embeddings."""

@@ -35,6 +35,7 @@ from aesens.effects import EFFECTS
 from aesens.embed import Sweep, extract
 from aesens.models import Embedder, load_model
 from aesens.models.winograd import direct_convolutions
+from aesens.parallel import cores
 from aesens.plan import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +45,7 @@ DIRECT = "openl3, direct convolutions"
 #: The packages of the per-file way.
 PACKAGES = ("openl3", "panns_inference", "laion_clap")
 RATE, SECONDS = 44_100, 3.0
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = cores()
 #: Embeddings of the study an embedding model: clips of the split, clean and under 108 settings of the effects.
 STUDY = sum(PUBLISHED.values()) * (1 + sum(len(kind.grid) for kind in EFFECTS.values()))
 
@@ -108,6 +109,12 @@ def write_clips(folder: Path, count: int, seed: int = 0) -> Dataset:
     return dataset
 
 
+def add_spread(table: Table, benchmark: str, metric: str, values: pd.Series) -> None:
+    """Rows of the least and the largest of several measurements."""
+    table.add(benchmark, f"{metric}: least of {len(values)} turns", values.min(), "")
+    table.add(benchmark, f"{metric}: largest of {len(values)} turns", values.max(), "")
+
+
 def sweeps_of(model: Embedder, clips: Dataset, effects: tuple[str, ...], strengths: int) -> list[Sweep]:
     """One sweep an effect."""
     return [Sweep(model, EFFECTS[name], EFFECTS[name].parameters(strengths), clips) for name in effects]
@@ -164,9 +171,12 @@ def official_calls() -> dict[str, Callable[[str], np.ndarray]]:
 
 
 def per_file(table: Table, quick: bool) -> None:
-    """Effects to wav files on disk, read back, one clip at a time through the packages; and aesens on the same."""
+    """Effects to wav files on disk, read back, one clip at a time through the packages; and aesens on the same.
+
+    In turns, so that both ways meet the same machine; medians of the turns.
+    """
     name = PARTS["a"]
-    count, strengths = (2, 2) if quick else (8, 2)
+    count, strengths, turns = (2, 2, 1) if quick else (8, 2, 2)
     effects = ("lowpass", "reverb")
     with tempfile.TemporaryDirectory() as folder:
         clips = write_clips(Path(folder, "clips"), count)
@@ -181,42 +191,49 @@ def per_file(table: Table, quick: bool) -> None:
         def render():
             for kind, strength, value in settings:
                 place = Path(folder, kind.name, str(strength))
-                place.mkdir(parents=True)
+                place.mkdir(parents=True, exist_ok=True)
                 for clip, path in clips.table["path"].items():
                     audio, rate = sf.read(path, dtype="float32")
                     effected = kind(audio.T, rate, value).T
                     sf.write(place / f"{Path(clip).name}.wav", effected, rate, subtype="FLOAT")
 
-        _, rendering = timed(render)
-        found, theirs = {}, {}
-        for model, call in calls.items():
-            files = [
-                str(Path(folder, kind.name, str(strength), f"{Path(clip).name}.wav"))
-                for kind, strength, _ in settings
-                for clip in clips.clips
-            ]
-            found[model], theirs[model] = timed(
-                lambda call=call, files=files: np.stack(list(map(call, files)))
-            )
+        files = [
+            str(Path(folder, kind.name, str(strength), f"{Path(clip).name}.wav"))
+            for kind, strength, _ in settings
+            for clip in clips.clips
+        ]
         total = len(settings) * count
-        ours = {}
+        networks = {model: load_model(model, weights="untrained", device="cpu") for model in MODELS}
+        took, distance = [], {}
+        for _ in range(turns):
+            turn = {("files", ""): timed(render)[1]}
+            for model, call in calls.items():
+                theirs, turn["theirs", model] = timed(lambda call=call: np.stack(list(map(call, files))))
+                work = sweeps_of(networks[model], clips, effects, strengths)
+                values, turn["ours", model] = fresh_extract(work, jobs=CORES)
+                ours = np.concatenate([v.reshape(-1, v.shape[-1]) for v in values])
+                norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+                distance[model] = (1 - (ours * theirs).sum(axis=1) / norms).max()
+            took.append(turn)
+        seconds = pd.DataFrame(took)
+        seconds.columns = pd.MultiIndex.from_tuples(seconds.columns)
         for model in MODELS:
-            network = load_model(model, weights="untrained", device="cpu")
-            values, ours[model] = fresh_extract(sweeps_of(network, clips, effects, strengths), jobs=CORES)
-            ours_found = np.concatenate([v.reshape(-1, v.shape[-1]) for v in values])
-            norms = np.linalg.norm(ours_found, axis=1) * np.linalg.norm(found[model], axis=1)
-            cosine = 1 - (ours_found * found[model]).sum(axis=1) / norms
-            table.add(name, f"{model}: per-file way, an embedding", theirs[model] / total, "s")
-            table.add(name, f"{model}: aesens, an embedding, effect included", ours[model] / total, "s")
+            theirs, ours = seconds["theirs", model], seconds["ours", model]
+            table.add(name, f"{model}: per-file way, an embedding", theirs.median() / total, "s")
+            table.add(name, f"{model}: aesens, an embedding, effect included", ours.median() / total, "s")
             table.add(
-                name, f"{model}: ratio, without the rendering of the files", theirs[model] / ours[model], ""
+                name, f"{model}: ratio, without the rendering of the files", (theirs / ours).median(), ""
             )
-            table.add(name, f"{model}: largest cosine distance of the two (own resamplers)", cosine.max(), "")
-        table.add(name, "rendering to files, a clip under one effect", rendering / total, "s")
-        ratio = (rendering + sum(theirs.values())) / sum(ours.values())
+            table.add(
+                name, f"{model}: largest cosine distance of the two (own resamplers)", distance[model], ""
+            )
         table.add(
-            name, f"ratio, three models together, {total} clips under effects, {CORES} cores", ratio, ""
+            name, "rendering to files, a clip under one effect", seconds["files", ""].median() / total, "s"
         )
+        ratio = (seconds["files", ""] + seconds["theirs"].sum(axis=1)) / seconds["ours"].sum(axis=1)
+        what = f"ratio, three models together, {total} clips under effects, {CORES} cores"
+        table.add(name, what, ratio.median(), "")
+        add_spread(table, name, what, ratio)
 
 
 # ---- b: arithmetic --------------------------------------------------------------------------------------------------
@@ -325,14 +342,21 @@ def growth(table: Table, quick: bool) -> None:
             table.add(
                 name, "64 clips, two effects of 2 strengths: 2 threads, in turns with them", threads, "s"
             )
-            ratio = (turns["workers"] / turns["threads"]).median()
-            table.add(name, "2 Dask workers: time over that of 2 threads, median of turns", ratio, "")
-    for count in (32, 128) if quick else (128, 512):
-        command = [sys.executable, __file__, "--memory-of", str(count)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        table.add(
-            name, f"peak memory of a process that embeds {count} clips (musicnn)", float(done.stdout), "MB"
-        )
+            ratio = turns["workers"] / turns["threads"]
+            what = "2 Dask workers: time over that of 2 threads"
+            table.add(name, f"{what}, median of turns", ratio.median(), "")
+            add_spread(table, name, what, ratio)
+    for count in (32, 64, 128) if quick else (128, 256, 512):
+        peaks = [peak_memory(count) for _ in range(1 if quick else 3)]
+        label = f"peak memory of a process that embeds {count} clips, clean and at 2 strengths (musicnn)"
+        table.add(name, f"{label}, median", float(np.median(peaks)), "MB")
+        table.add(name, f"{label}, largest", max(peaks), "MB")
+
+
+def peak_memory(count: int) -> float:
+    """Largest resident memory in MB of a fresh process that embeds so many clips."""
+    command = [sys.executable, __file__, "--memory-of", str(count)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def dask_turns(work: list[Sweep], quick: bool) -> pd.DataFrame | None:
@@ -365,7 +389,7 @@ def memory_of(count: int) -> None:
     model = load_model("musicnn", weights="untrained", device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         clips = write_clips(Path(folder, "clips"), count)
-        fresh_extract([Sweep.clean(model, clips)], jobs=CORES)
+        fresh_extract([Sweep.clean(model, clips), *sweeps_of(model, clips, ("gain",), 2)], jobs=CORES)
     status = Path("/proc/self/status")
     if status.exists():
         # Not from getrusage, which on Linux starts with the memory of the process that started this one.

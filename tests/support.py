@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
 import torch
 
-from aesens.data import load_dataset
+from aesens.data import Dataset, load_dataset
 from aesens.effects import EFFECTS
 from aesens.embed import Sweep
 from aesens.models import Embedder, WeightsInfo
@@ -64,10 +65,16 @@ class SlowModel(ToyModel):
         return super().frames(waves)
 
 
-def slow_sweeps(folder: Path, seconds: float = 0.0, strengths: int = 5) -> list[Sweep]:
+def all_train(data: Dataset) -> Dataset:
+    """A data set with all its clips on the training side."""
+    return replace(data, table=data.table.assign(split="train"))
+
+
+def slow_sweeps(
+    folder: Path, seconds: float = 0.0, strengths: int = 5, clip_seconds: float = 0.1
+) -> list[Sweep]:
     """Sweeps of a slow model over the clips of a folder: clean and three effects."""
-    data = load_dataset(folder, seconds=0.1)
-    object.__setattr__(data, "table", data.table.assign(split="train"))
+    data = all_train(load_dataset(folder, seconds=clip_seconds))
     model = SlowModel()
     model.seconds = seconds
     kinds = [EFFECTS[name] for name in ("gain", "reverb", "bitcrush")]

@@ -348,6 +348,20 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
             irmas._unpack(path, tmp_path / "IRMAS-TrainingData")
 
 
+def test_no_room_to_unpack_is_explained_and_the_archive_kept(tmp_path, monkeypatch):
+    archive = tmp_path / "IRMAS-TrainingData.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("IRMAS-TrainingData/cel/[cel][cla]0001__1.wav", b"audio")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(irmas.shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match=r"cannot unpack .*zip into .*No space left.*make room") as caught:
+        irmas._unpack(archive, tmp_path / "IRMAS-TrainingData")
+    assert caught.type is OSError and archive.exists() and not (tmp_path / "IRMAS-TrainingData").exists()
+
+
 def test_importing_data_is_light():
     code = (
         "import sys, aesens.data; print([m for m in ('mirdata', 'symusic', 'requests') if m in sys.modules])"
@@ -411,6 +425,12 @@ def test_metadata_is_taken_over(class_folder):
         ("name,song\ncel/b.wav,a\n", "column 'file'"),
         ("file,colour\ncel/b.wav,red\n", "at least one of song"),
         ("", "cannot read"),
+        (
+            "file,split\ncel/b.wav,train\n\nharp/b.wav, tset\n",
+            "row 4: split='tset' is not one of train, test, unused",
+        ),
+        ("file,song\ncel/b.wav,one, two\n", "row 2 has 3 fields, the header has 2"),
+        ("file,song,song\ncel/b.wav,one,two\n", "two columns of one name"),
     ],
 )
 def test_bad_metadata_is_refused(class_folder, content, message):

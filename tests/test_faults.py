@@ -8,9 +8,11 @@ import textwrap
 
 import numpy as np
 import pytest
-from support import ROOT, SlowModel, ToyModel, slow_sweeps, store_bytes
+from support import PROFILE, ROOT, SlowModel, ToyModel, slow_sweeps, store_bytes, write_clips
 
+from aesens import embed
 from aesens.embed import extract
+from aesens.models import ModelError
 from aesens.store import Store, StoreError
 
 
@@ -53,6 +55,122 @@ def test_only_what_is_missing_is_computed_again(clips, own_cache):
     extract(sweeps, progress=False)
     # 32 clips in one and 6 in the other, in one batch each.
     assert model.calls == 2
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "zeros"])
+def test_a_chunk_that_lost_power_damaged_is_computed_again(clips, own_cache, damage):
+    sweep = slow_sweeps(clips)[1]
+    (store,) = extract([sweep], progress=False)
+    whole = store_bytes(own_cache)
+    chunk = store.path / "embedding" / "3.1.0"
+    content = chunk.read_bytes()
+    chunk.write_bytes(
+        {"empty": b"", "cut": content[: len(content) // 2], "zeros": bytes(len(content))}[damage]
+    )
+    if damage == "empty":
+        assert not store.has(3, 1)
+    else:
+        assert store.has(3, 1)
+        with pytest.raises(StoreError, match=r"3\.1\.0.*run again, and they alone"):
+            store.read()
+        assert not chunk.exists()
+    assert store.missing().sum() == 1
+    extract([sweep], progress=False)
+    assert store_bytes(own_cache) == whole and store.read().shape == (5, 70, 8)
+
+
+def test_a_failing_disk_removes_nothing(clips, own_cache, monkeypatch):
+    import zarr
+
+    (store,) = extract(slow_sweeps(clips)[:1], progress=False)
+    monkeypatch.setattr(Store, "open", lambda self: (_ for _ in ()).throw(OSError("stale file handle")))
+    broken = type("Broken", (), {"__getitem__": lambda self, key: (_ for _ in ()).throw(OSError("stale"))})
+    opened = zarr.open_array
+    monkeypatch.setattr(zarr, "open_array", lambda *a, **k: opened(*a, **k) if removing is None else broken())
+    removing = None
+    missing = store.missing()
+    monkeypatch.setattr(Store, "missing", lambda self: missing)
+    removing = True
+    with pytest.raises(OSError, match="stale"):
+        store.read()
+    assert all(store.has(0, block) for block in range(3))
+
+
+def test_a_folder_that_cannot_be_written_is_explained(clips, own_cache, monkeypatch):
+    import filelock
+
+    def refused(self, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(own_cache))
+
+    sweeps = slow_sweeps(clips)
+    _ = [sweep.store() for sweep in sweeps]
+    monkeypatch.setattr(filelock.FileLock, "acquire", refused)
+    with pytest.raises(StoreError, match=r"cannot write to .*store: Permission denied"):
+        extract(sweeps, progress=False)
+
+
+def test_chunks_that_do_not_show_are_not_taken_for_done(clips, own_cache, monkeypatch):
+    monkeypatch.setattr(embed, "_PATIENCE", (0, 0.01))
+    monkeypatch.setattr(Store, "write", lambda self, *arguments: None)
+    sweep = slow_sweeps(clips)[0]
+    with pytest.raises(StoreError, match=f"{sweep.store().path.name} lacks 3 chunks.*same cache folder"):
+        extract([sweep], progress=False)
+
+
+def test_chunks_that_show_late_are_waited_for(clips, own_cache, monkeypatch):
+    monkeypatch.setattr(embed, "_PATIENCE", (0, 0.01, 0.01))
+    missing, looks = Store.missing, []
+
+    def late(self):
+        looks.append(self)
+        # As if missing: before the extraction, and at the first look after it.
+        return missing(self) | (2 <= len(looks) <= 3)
+
+    sweep = slow_sweeps(clips)[0]
+    monkeypatch.setattr(Store, "missing", late)
+    (store,) = extract([sweep], progress=False)
+    assert not missing(store).any()
+
+
+def test_a_clip_that_breaks_in_the_middle_can_be_mended(clips, own_cache):
+    sweeps = slow_sweeps(clips)
+    _ = [sweep.store() for sweep in sweeps]
+    path = clips / "bbb" / "bbb9.wav"  # in the last of the three blocks
+    content = path.read_bytes()
+    path.write_bytes(b"no sound")
+    with pytest.raises(ValueError, match=r"clip bbb/bbb9: .*Mend or replace the file and run again"):
+        extract(sweeps, progress=False, jobs=1)
+    missing = sum(int(sweep.store().missing().sum()) for sweep in sweeps)
+    assert missing == 16
+    path.write_bytes(content)
+    # As a run that is started anew sees them.
+    again = slow_sweeps(clips)
+    extract(again, progress=False)
+    assert again[0].model.calls == missing
+    assert not any(sweep.store().missing().any() for sweep in sweeps)
+
+
+def test_an_error_of_a_network_names_model_effect_and_clip(clips, own_cache):
+    class Fragile(ToyModel):
+        def frames(self, waves):
+            loud = waves.abs().amax(dim=1) > 0.9
+            return super().frames(waves).masked_fill(loud[:, None, None], float("nan"))
+
+    class Broken(ToyModel):
+        def frames(self, waves):
+            raise RuntimeError("no kernel image")
+
+    import soundfile as sf
+
+    sf.write(clips / "aaa" / "aaa3.wav", np.full(4410, 0.99), 44100)
+    data = slow_sweeps(clips)[1]
+    for model, message in [
+        (Fragile(), r"toy failed under gain 0\.5 at aaa/aaa3: .*not finite"),
+        (Broken(), r"toy failed under gain 0\.5 at aaa/aaa0 to aaa/aaa6: RuntimeError: no kernel image"),
+    ]:
+        sweep = embed.Sweep(model, data.effect, np.array([0.5]), data.clips)
+        with pytest.raises(ModelError, match=message):
+            extract([sweep], progress=False, jobs=1)
 
 
 _FULL = """
@@ -99,6 +217,39 @@ def test_a_full_file_system(clips, whole, tmp_path):
         assert (tmp_path / "kept" / name.removeprefix("store/")).read_bytes() == content, name
 
 
+def test_forgetting_a_study_leaves_others_alone(own_cache, tmp_path, monkeypatch):
+    from aesens import measure, models
+    from aesens.study import Study
+
+    monkeypatch.setitem(models.MODELS, "toy", ToyModel)
+    data = write_clips(tmp_path / "clips", songs=8, seconds=0.5, rate=22050)
+    one, other = (Study(PROFILE, data=data, effects="gain", seed=seed) for seed in (0, 1))
+    for study in (one, other):
+        study.collect(measure.response, permutations=20, resamples=50, seed=0)
+        study.fitted(study.sweep("toy", "gain"))
+
+    def kept():
+        return {p for p in own_cache.rglob("*") if p.is_file() and p.suffix not in (".lock", ".holder")}
+
+    both = kept()
+    with (
+        one._plans()[1].store().held(),
+        pytest.raises(StoreError, match="another run is extracting"),
+    ):
+        one.forget()
+    one.forget()
+    after = kept()
+    assert {path.relative_to(own_cache).parts[0] for path in both - after} == {"store", "results"}
+    assert not any(Store.path_of(sweep.address()).exists() for sweep in one._plans())
+    assert not any(sweep.store().missing().any() for sweep in other._plans())
+    # The other one finds all that it had, and the first one makes its own again.
+    other.collect(measure.response, permutations=20, resamples=50, seed=0)
+    assert kept() == after
+    one.collect(measure.response, permutations=20, resamples=50, seed=0)
+    one.fitted(one.sweep("toy", "gain"))
+    assert kept() == both
+
+
 def test_a_second_run_is_told_who_holds_the_store(clips, own_cache):
     sweeps = slow_sweeps(clips)
     script = (
@@ -114,6 +265,20 @@ def test_a_second_run_is_told_who_holds_the_store(clips, own_cache):
     assert python("-c", script, clips, cache=own_cache).returncode == 0
     with sweeps[2].store().held():
         extract(sweeps, progress=False)
+
+
+def test_a_store_that_another_run_makes_meanwhile_is_taken(clips, own_cache, monkeypatch):
+    from aesens import store as module
+
+    create, sweep = module._create, slow_sweeps(clips)[0]
+
+    def faster(path, *arguments):
+        create(path, *arguments)
+        with Store(path).held():
+            raise FileNotFoundError(2, "No such file or directory", "song")
+
+    monkeypatch.setattr(module, "_create", faster)
+    assert sweep.store().missing().all()
 
 
 def test_a_store_that_vanished_is_explained(clips, own_cache):
@@ -145,11 +310,30 @@ def test_a_batch_that_does_not_fit_is_halved(toy_model):
 
     waves = np.random.default_rng(0).standard_normal((40, 1600)).astype(np.float32)
     small = Small()
+    # As on a large GPU: what is halved is the batch that did not fit, not the number that was hoped for.
+    small.batch_size = 906
+    sizes = []
+    small.frames = lambda waves: sizes.append(len(waves)) or Small.frames(small, waves)
     np.testing.assert_array_equal(small.embed(waves), toy_model.embed(waves))
-    assert small.batch_size == 4
+    assert sizes[:5] == [40, 20, 10, 5, 5] and small.batch_size == 5
     small.frames = lambda waves: (_ for _ in ()).throw(torch.OutOfMemoryError("none at all"))
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(ModelError, match="memory of cpu does not hold toy with a single clip.*--device"):
         small.embed(waves)
+
+
+def test_openl3_takes_fewer_windows_where_batches_were_halved():
+    import torch
+
+    from aesens.models.openl3 import OpenL3
+
+    model = OpenL3.load(weights="untrained", device="cpu", hop=0.1)
+    model.device = torch.device("meta")  # any but a CPU
+    sizes = []
+    model.__dict__["network"] = lambda windows: sizes.append(len(windows)) or windows[:, :512]
+    for batch_size in (100, 8, 1):
+        model.batch_size = batch_size
+        model.frames(torch.zeros(6, 3 * 48000, device="meta"))
+    assert sizes == [128, 28, *[32] * 4, 28, *[4] * 39]
 
 
 def test_a_store_says_where_it_is(tmp_path):

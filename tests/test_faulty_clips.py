@@ -33,6 +33,7 @@ def add_faulty(folder):
     (folder / "cut.wav").write_bytes(content[: len(content) // 3])
     sf.write(folder / "empty.wav", np.zeros((0, 1)), RATE)
     sf.write(folder / "silent.wav", np.zeros((3 * RATE, 2)), RATE)
+    sf.write(folder / "opposed.wav", tone(3.0, channels=2) * [1, -1], RATE, subtype="FLOAT")
     for name, value in (("nan", np.nan), ("infinite", np.inf)):
         audio = tone(3.0)
         audio[1000] = value
@@ -45,6 +46,7 @@ def add_faulty(folder):
         "cut": "cut off",
         "empty": "empty",
         "silent": "silent",
+        "opposed": "silent as mono",
         "nan": "not finite",
         "infinite": "not finite",
         "dangling": "cannot read",
@@ -96,7 +98,7 @@ def test_faulty_clips_are_listed_and_leave_no_trace(good, mixed, tmp_path):
     for clip, row in checked.excluded.iterrows():
         assert expected[clip] in row["problem"] and row["path"] == str(mixed / f"{clip}.wav")
         assert str(mixed) not in row["problem"]
-    assert "left out as faulty: 9" in checked.summary()["Data"]
+    assert "left out as faulty: 10" in checked.summary()["Data"]
     assert checked.source.clips == plain.source.clips and checked.split.equals(plain.split)
     assert checked.dataset.fingerprint == plain.dataset.fingerprint
     for one, other in zip(checked.sweeps(), plain.sweeps(), strict=True):
@@ -105,7 +107,7 @@ def test_faulty_clips_are_listed_and_leave_no_trace(good, mixed, tmp_path):
         np.testing.assert_array_equal(one.clean, other.clean)
     table = checked.table(checked.excluded.reset_index(), "01_excluded", "Left out.")
     assert list(table["clip"]) == sorted(expected)
-    provenance = json.loads((tmp_path / "out" / "provenance" / "01_excluded.json").read_text())
+    provenance = json.loads((tmp_path / "out" / "provenance" / "01_excluded.csv.json").read_text())
     assert provenance["data"]["clips"] == len(plain.dataset)
 
 
@@ -135,7 +137,7 @@ def test_a_rate_that_an_effect_does_not_admit_leaves_the_clip_out(good, tmp_path
 def test_a_class_without_a_usable_clip_is_an_error(good, tmp_path):
     add_faulty(good / "ccc")
     with pytest.raises(
-        ValueError, match=r"no clip of ccc .*first of 9 is ccc/corrupt.*--instruments aaa,bbb"
+        ValueError, match=r"no clip of ccc .*first of 10 is ccc/corrupt.*--instruments aaa,bbb"
     ):
         _ = study(good, tmp_path).source
     assert len(study(good, tmp_path, instruments="aaa,bbb").source) == 14

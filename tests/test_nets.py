@@ -21,7 +21,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from support import ToyModel
 
+from aesens import models
 from aesens import weights as weight_files
 from aesens.models import load_model, model_class
 from aesens.models.base import ModelError, seeded
@@ -293,6 +295,20 @@ def load_window_cutter(model, hop, center):
     return type(model)(model.network, model.weights, hop=hop, center=center, device="cpu")
 
 
+def test_openl3_computes_as_its_device_was_chosen_wherever_it_is_built(monkeypatch):
+    """Winograd's convolutions are for CPUs: a model chosen for one keeps them in a worker that has a GPU."""
+    from aesens.models import openl3
+    from aesens.models.winograd import WinogradConv2d
+
+    chosen = []
+    choose = openl3.choose_device
+    monkeypatch.setattr(openl3, "choose_device", lambda device: chosen.append(device) or choose("cpu"))
+    model = load_model("openl3", weights="untrained", hop=0.5)
+    monkeypatch.setattr(openl3, "choose_device", lambda device: torch.device("cuda"))
+    assert chosen == [None] and model.device.type == "cpu"
+    assert any(isinstance(module, WinogradConv2d) for module in model.network.modules())
+
+
 def test_openl3_takes_no_notice_of_gain(untrained):
     waves = clips(48_000)
     loud = untrained["openl3"].embed(waves)
@@ -431,6 +447,40 @@ def test_seed_alone_decides_untrained_weights(untrained, name):
 def test_wrong_options_are_named(name, option):
     with pytest.raises(ValueError, match=next(iter(option))):
         model_class(name).load(**({"weights": "untrained", "device": "cpu"} | option))
+
+
+def test_an_error_within_a_model_keeps_its_name(monkeypatch):
+    class Own(ToyModel):
+        @classmethod
+        def load(cls, weights="auto", seed=0, device=None):
+            raise TypeError("a fault of the model's own")
+
+    monkeypatch.setitem(models.MODELS, "own", Own)
+    with pytest.raises(TypeError, match="a fault of the model's own"):
+        load_model("own")
+    with pytest.raises(ValueError, match=r"model own does not take these options .*'pooling'"):
+        load_model("own", pooling="max")
+    for name in ("yamnet", "musicnn", "panns"):
+        with pytest.raises(ValueError, match=f"model {name} does not take these options .*'hop'"):
+            load_model(name, weights="untrained", hop=1.0)
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch):
+    monkeypatch.delenv("AESENS_SCHEDULER", raising=False)
+    for device in ("abacus", "cuda:99", "cpu cuda"):
+        with pytest.raises(ValueError, match=f"device='{device}' is not here; there are cpu"):
+            models.choose_device(device)
+    assert models.choose_device("cpu") == models.choose_device(torch.device("cpu")) == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert models.choose_device("cuda").type == "cuda" and models.choose_device("cuda:1").index == 1
+    with pytest.raises(ValueError, match=r"'cuda:2' is not here; there are cpu, cuda:0, cuda:1"):
+        models.choose_device("cuda:2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ValueError, match="'cuda' is not here"):
+        models.choose_device("cuda")
+    # A cluster's workers may have what the machine that sends them work has not.
+    monkeypatch.setenv("AESENS_SCHEDULER", "tcp://elsewhere:8786")
+    assert models.choose_device("cuda").type == "cuda"
 
 
 def test_options_hold_what_changes_an_embedding(untrained):

@@ -9,6 +9,7 @@ from support import ROOT, ToyModel, aesens, write_clips
 from torch.utils.flop_counter import FlopCounterMode
 
 from aesens import models
+from aesens import plan as module
 from aesens.plan import PUBLISHED, plan, summary
 from aesens.profiles import Profile, Scale
 from aesens.study import Study
@@ -66,6 +67,32 @@ def test_what_is_half_done_is_counted_by_chunks_and_clips(study):
     assert table.loc[("toy", "clean"), "chunks_missing"] == 0
     assert table.loc[("toy", "gain"), "chunks_missing"] == 3
     assert table.loc[("dense", "gain"), "chunks_done"] == 0 and table.loc[("toy", "gain"), "seconds"] > 0
+
+
+def test_the_audio_is_shared_by_the_models_that_lack_it(study, monkeypatch):
+    monkeypatch.setattr(module, "_network", lambda *arguments: (1, 0.25))
+    monkeypatch.setattr(module, "_audio", lambda *arguments: 0.5)
+    clips = len(study.clips("toy"))
+    both = plan(study).set_index(["model", "effect"])["seconds"]
+    assert both.loc[("toy", "gain")] == both.loc[("dense", "gain")] == 3 * clips * (0.25 + 0.5 / 2)
+    study.sweep("toy", "gain")
+    one = plan(study).set_index(["model", "effect"])["seconds"]
+    assert one.loc[("toy", "gain")] == 0 and one.loc[("dense", "gain")] == 3 * clips * (0.25 + 0.5)
+    assert one.loc[("toy", "bitcrush")] == both.loc[("toy", "bitcrush")]
+
+
+def test_a_model_is_timed_in_batches_of_a_run(monkeypatch):
+    model, sizes = ToyModel(), []
+    model.batch_size = 500
+    monkeypatch.setattr(model, "embed", lambda waves: sizes.append(len(waves)))
+    module._network(model, 0.1, 1)
+    assert max(sizes) == 32
+
+
+def test_the_split_is_set_beside_the_published_one():
+    assert module._beside_published(PUBLISHED, 6705).endswith("3168 training and 1666 test, as published.")
+    other = module._beside_published({"train": 3201, "test": 1654}, 6705)
+    assert "3201 training and 1654 test; the published one of 6705: 3168 training and 1666 test" in other
 
 
 def test_operations_are_those_of_one_clip(study):

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from support import ToyModel, write_clips
+from support import ToyModel, all_train, write_clips
 
 from aesens.data import load_dataset
 from aesens.effects import EFFECTS
 from aesens.embed import Sweep
-from aesens.models import load_model
+from aesens.models import ModelError, load_model
 from aesens.models.precision import computing
 from aesens.study import Study
 
@@ -51,6 +51,40 @@ def test_front_ends_stay_in_float32(name, spectrogram):
         assert torch.equal(spectrogram(model, waves), exact)
 
 
+def test_arithmetic_of_a_gpu_is_set_and_restored():
+    cudnn = torch.backends.cudnn
+
+    def flags():
+        return cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, torch.get_float32_matmul_precision()
+
+    with cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
+        before = flags()
+        for precision, expected in [
+            ("tf32", (True, False, True, "high")),
+            ("float32", (True, False, False, "highest")),
+        ]:
+            with pytest.raises(KeyError), computing(precision, torch.device("cuda")):
+                assert flags() == expected
+                raise KeyError
+            assert flags() == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+@pytest.mark.parametrize("name", ["openl3", "panns", "clap", "yamnet", "musicnn"])
+def test_a_gpu_gives_the_same_bits_again_and_is_close_to_a_cpu(name, precision):
+    model = load_model(name, weights="untrained", device="cuda")
+    model.precision = precision
+    waves = WAVES[model.sample_rate]
+    found = model.embed(waves)
+    again = load_model(name, weights="untrained", device="cuda")
+    again.precision = precision
+    assert np.array_equal(again.embed(waves), found)
+    exact = load_model(name, weights="untrained", device="cpu").embed(waves)
+    limit = {"float32": 1e-4, "tf32": 1e-2, "bf16": 0.1}[precision]
+    assert np.linalg.norm(found - exact) <= limit * np.linalg.norm(exact)
+
+
 def test_what_a_device_does_not_offer_is_explained(own_cache):
     model = ToyModel()
     with pytest.raises(ValueError, match="needs a CUDA device, not cpu"):
@@ -63,6 +97,14 @@ def test_what_a_device_does_not_offer_is_explained(own_cache):
         Study("tiny", backend="reference", precision="bf16")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_network_whose_gpu_is_elsewhere_is_not_built_here(monkeypatch):
+    monkeypatch.setenv("AESENS_SCHEDULER", "slurm")
+    model = load_model("yamnet", weights="untrained", device="cuda")
+    with pytest.raises(ModelError, match="yamnet is to run on cuda, and there is no CUDA device here"):
+        model.embed(WAVES[16000])
+
+
 def test_a_study_hands_its_precision_on(own_cache):
     study = Study("tiny", models="musicnn", weights="untrained", precision="bf16")
     assert study.model("musicnn").precision == "bf16"
@@ -70,8 +112,7 @@ def test_a_study_hands_its_precision_on(own_cache):
 
 
 def test_another_precision_is_another_store(own_cache, tmp_path):
-    data = load_dataset(write_clips(tmp_path / "clips"), seconds=0.5)
-    object.__setattr__(data, "table", data.table.assign(split="train"))
+    data = all_train(load_dataset(write_clips(tmp_path / "clips"), seconds=0.5))
     kind = EFFECTS["gain"]
     exact, coarse = ToyModel(), ToyModel()
     coarse.precision = "bf16"

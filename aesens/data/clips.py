@@ -49,7 +49,7 @@ COLUMNS = ("path", "instrument", "song", "excerpt", "genre", "drums")
 _REMEMBER_BYTES = 500_000_000
 
 # Raised when `check_clips` comes to another judgement of the same file.
-_CHECK = 1
+_CHECK = 2
 
 # What libsndfile says of a chunk that promises more audio than the file holds.
 _CUT_OFF = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be \d+\)", re.MULTILINE)
@@ -342,8 +342,8 @@ def check_clips(
     -------
     pandas.DataFrame
         Index ``clip``, columns ``problem`` and ``path``; empty when all is well. A clip is listed when its
-        file cannot be read, is cut off or empty, holds values that are not finite, or is silent (constant), or has a
-        sample rate that is not admitted.
+        file cannot be read, is cut off or empty, holds values that are not finite, or is silent (constant, once its
+        channels are averaged as for every model), or has a sample rate that is not admitted.
 
     Examples
     --------
@@ -378,7 +378,9 @@ def _judge(path: str, seconds: float) -> tuple[int | None, str]:
     except ValueError as error:
         # The path stands in a column of its own.
         return None, str(error).replace(str(path), Path(path).name)
-    return rate, "" if np.ptp(audio, axis=1).max() else "silent"
+    if np.ptp(audio.mean(axis=0)):
+        return rate, ""
+    return rate, "silent as mono: its channels cancel" if np.ptp(audio, axis=1).any() else "silent"
 
 
 def _refusal(admits: Callable[[int], None] | None, rate: int) -> str:

@@ -187,7 +187,7 @@ def load_irmas(path: str | os.PathLike | None = None) -> Dataset:
     path : path-like, optional
         Folder with the class folders, or the one that holds ``IRMAS-TrainingData``. By default the data are
         downloaded (about 3 GB, once, resumed where it stopped) from where mirdata says, and checked against its
-        checksum, into ``cache_dir("data")``.
+        checksum, into ``cache_dir("data")``. While they are unpacked, archive and clips take about 7 GB.
 
     Returns
     -------
@@ -200,6 +200,8 @@ def load_irmas(path: str | os.PathLike | None = None) -> Dataset:
         If there is no such folder, it holds no clips, or a file is misnamed.
     ConnectionError
         If the data have to be downloaded and cannot be, or are not what they should be.
+    OSError
+        If they cannot be unpacked for want of room or permission; the archive is kept for the next attempt.
     """
     if path is None:
         folder = _download()
@@ -286,6 +288,11 @@ def _unpack(archive: Path, folder: Path) -> None:
     except (zipfile.BadZipFile, ValueError) as error:
         raise ValueError(
             f"{archive} cannot be unpacked ({error}): move it away, then try again, or {_BY_HAND}"
+        ) from error
+    except OSError as error:
+        raise OSError(
+            f"cannot unpack {archive} into {folder.parent}: {error.strerror or error}. The clips take about 4 GB "
+            "beside the archive, which is kept: make room, or move the cache (AESENS_CACHE), and run again"
         ) from error
 
 

@@ -8,9 +8,11 @@ a whole give one frame.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import ClassVar
 
 import numpy as np
@@ -25,6 +27,7 @@ __all__ = [
     "NoUntrainedWeights",
     "WeightsInfo",
     "choose_device",
+    "reads",
     "seeded",
 ]
 
@@ -80,24 +83,68 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 
     Apple's MPS is used only when asked for by name, since its float32 results differ from the CPU's.
 
+    Raises
+    ------
+    ValueError
+        If there is no such device here; names those that there are. In a run whose workers are elsewhere
+        (``AESENS_SCHEDULER`` is set) theirs may be another one.
+
     Examples
     --------
     >>> choose_device("cpu")
     device(type='cpu')
     """
-    if device is not None:
-        return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    here += ["mps"] if torch.backends.mps.is_available() else []
+    known = {(one.type, one.index or 0) for one in map(torch.device, here)}
+    with suppress(RuntimeError):  # torch's message lists all kinds of devices, and not those that there are
+        chosen = torch.device(device)
+        elsewhere = chosen.type == "cuda" and os.environ.get("AESENS_SCHEDULER")
+        if elsewhere or (chosen.type, chosen.index or 0) in known:
+            return chosen
+    raise ValueError(f"device={str(device)!r} is not here; there are {', '.join(here)}")
 
 
-def _batch_size(device: torch.device, for_6_gb: int) -> int:
-    if device.type == "cpu":
-        # Small activations are faster: below 32 MiB the C library reuses their memory.
-        return 4
-    if device.type == "cuda" and torch.cuda.is_available():
-        # By the size of the memory and not by what is free, so that a run and its continuation use the same.
-        return max(1, int(for_6_gb * torch.cuda.get_device_properties(device).total_memory / 6e9))
-    return for_6_gb
+def reads(expected: str):
+    """Decorate a function that reads the weights file given first, so that any other file is named in its error.
+
+    Parameters
+    ----------
+    expected : str
+        What the file should be.
+
+    Returns
+    -------
+    callable
+        Raises `ModelError` for whatever the function raises.
+
+    Examples
+    --------
+    >>> @reads("a number")
+    ... def number(path):
+    ...     return float(path)
+    >>> number("a.txt")
+    Traceback (most recent call last):
+        ...
+    aesens.models.base.ModelError: a.txt is not a number (ValueError: could not convert string to float: 'a.txt')
+    """
+
+    def decorate(read):
+        @wraps(read)
+        def checked(path, *arguments):
+            try:
+                return read(path, *arguments)
+            except ModelError:
+                raise
+            # The readers of these formats raise almost anything when they are given another one.
+            except Exception as error:
+                raise ModelError(f"{path} is not {expected} ({type(error).__name__}: {error})") from error
+
+        return checked
+
+    return decorate
 
 
 def seeded(build, seed: int):
@@ -167,6 +214,8 @@ class Embedder(ABC):
     sample_rate: ClassVar[int]
     dimension: int
     default_batch_size: ClassVar[int] = 32
+    # Small activations are faster on a CPU: below 32 MiB the C library reuses their memory.
+    cpu_batch_size: ClassVar[int] = 4
 
     def __init__(self, network, weights, *, device=None, pooling="mean", batch_size=None):
         if pooling not in POOLINGS:
@@ -176,7 +225,26 @@ class Embedder(ABC):
         self.weights = weights
         self.pooling = pooling
         self._precision = "float32"
-        self.batch_size = int(batch_size or _batch_size(self.device, self.default_batch_size))
+        self._batch_size = int(batch_size) if batch_size else None
+
+    @property
+    def batch_size(self) -> int:
+        """Clips a forward pass; may be set."""
+        # Asked of the device where the network runs: what starts a run on a cluster may have none like it.
+        return self._batch_size or self._usual_batch_size()
+
+    @batch_size.setter
+    def batch_size(self, clips: int) -> None:
+        self._batch_size = int(clips)
+
+    def _usual_batch_size(self) -> int:
+        if self.device.type == "cpu":
+            return self.cpu_batch_size
+        if self.device.type == "cuda" and torch.cuda.is_available():
+            # By the size of the memory and not by what is free, so that a run and its continuation use the same.
+            memory = torch.cuda.get_device_properties(self.device).total_memory
+            return max(1, int(self.default_batch_size * memory / 6e9))
+        return self.default_batch_size
 
     @property
     def precision(self) -> str:
@@ -194,10 +262,15 @@ class Embedder(ABC):
     @cached_property
     def network(self) -> torch.nn.Module:
         """The network, in evaluation mode on the device."""
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise ModelError(
+                f"{self.name} is to run on {self.device}, and there is no CUDA device here: choose another --device, "
+                "or workers that have one"
+            )
         # Built on first use, which may lie within inference mode: its tensors must be ordinary ones all the same.
         with torch.inference_mode(False):
             built = self._source if isinstance(self._source, torch.nn.Module) else self._source()
-        return built.to(self.device).eval().requires_grad_(False)
+            return built.to(self.device).eval().requires_grad_(False)
 
     @abstractmethod
     def frames(self, waves: torch.Tensor) -> torch.Tensor:
@@ -216,14 +289,16 @@ class Embedder(ABC):
         """Settings beyond the weights that change an embedding; part of a store's address."""
         return {"pooling": self.pooling}
 
-    @torch.inference_mode()
-    def embed(self, waves: np.ndarray) -> np.ndarray:
+    def embed(self, waves: np.ndarray, *, alone: AbstractContextManager | None = None) -> np.ndarray:
         """Embed mono clips of equal length.
 
         Parameters
         ----------
         waves : np.ndarray, shape (clip, samples), float32
             Mono waveforms at ``self.sample_rate``.
+        alone : context manager, optional
+            Entered while the device works, and not while this call checks what it is given and what it returns: a
+            lock of those who share the device.
 
         Returns
         -------
@@ -234,37 +309,54 @@ class Embedder(ABC):
         ValueError
             If `waves` is not two-dimensional, is empty, or holds values that are not finite.
         ModelError
-            If the network gives values that are not finite or of the wrong shape.
+            If the network gives values that are not finite or of the wrong shape, or the device's memory does not hold
+            it with a single clip.
         """
         waves = np.ascontiguousarray(waves, dtype=np.float32)
         if waves.ndim != 2 or waves.shape[1] == 0:
             raise ValueError(f"waves must be (clip, samples) with samples > 0, got shape {waves.shape}")
         if not np.isfinite(waves).all():
             raise ValueError(f"waves hold values that are not finite; {self.name} was not run")
-        out = np.empty((len(waves), self.dimension), dtype=np.float32)
+        staged = torch.from_numpy(waves)
+        if self.device.type == "cuda":
+            _ = self.network  # which says so where there is no GPU
+            # From pinned memory the GPU fetches them itself, while the network is being called.
+            staged = staged.pin_memory()
+        with alone or nullcontext():
+            found = self._in_batches(staged)
+        if found.shape != (len(waves), self.dimension) or not np.isfinite(found).all():
+            raise ModelError(
+                f"{self.name} gave embeddings of shape {found.shape} "
+                f"(expected {self.dimension} features) or values that are not finite"
+            )
+        return found
+
+    @torch.inference_mode()
+    def _in_batches(self, waves: torch.Tensor) -> np.ndarray:
+        parts: list[np.ndarray] = []
         start = 0
         while start < len(waves):
             batch = waves[start : start + self.batch_size]
             try:
-                pooled = self._pooled(batch)
-            except torch.OutOfMemoryError:
-                if self.batch_size == 1:
-                    raise
-                # What else is on the device decides how much fits.
-                self.batch_size = -(-self.batch_size // 2)
+                parts.append(self._pooled(batch))
+                start += len(batch)
                 continue
-            if pooled.shape != (len(batch), self.dimension) or not np.isfinite(pooled).all():
-                raise ModelError(
-                    f"{self.name} gave embeddings of shape {pooled.shape} "
-                    f"(expected {self.dimension} features) or values that are not finite"
-                )
-            out[start : start + len(batch)] = pooled
-            start += len(batch)
-        return out
+            except torch.OutOfMemoryError as error:
+                if len(batch) == 1:
+                    raise ModelError(
+                        f"the memory of {self.device} does not hold {self.name} with a single clip: end what else runs "
+                        "there, or choose another --device"
+                    ) from error
+            # What else is on the device decides how much fits. By now the traceback, and with it what the failed pass
+            # held, is gone.
+            self.batch_size = -(-len(batch) // 2)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return np.concatenate(parts) if parts else np.empty((0, self.dimension), dtype=np.float32)
 
-    def _pooled(self, batch: np.ndarray) -> np.ndarray:
+    def _pooled(self, batch: torch.Tensor) -> np.ndarray:
         with computing(self.precision, self.device):
-            frames = self.frames(torch.from_numpy(batch).to(self.device))
+            frames = self.frames(batch.to(self.device, non_blocking=True))
         return POOLINGS[self.pooling](frames.float()).cpu().numpy()
 
     def __repr__(self) -> str:

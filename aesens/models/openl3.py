@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from aesens import weights as weight_files
-from aesens.models.base import Embedder, ModelError, choose_device, seeded
+from aesens.models.base import Embedder, ModelError, choose_device, reads, seeded
 from aesens.models.precision import in_float32
 from aesens.models.winograd import with_winograd
 
@@ -180,6 +180,7 @@ def write_keras(path: Path, network: OpenL3Network) -> None:
         file.attrs["layer_names"] = [f"layer_{place}".encode() for place in range(len(layers))]
 
 
+@reads("an HDF5 file of Keras weights of OpenL3")
 def read_keras(path: Path, network: OpenL3Network) -> None:
     """Copy the weights of a Keras HDF5 file into a network, in place.
 
@@ -196,7 +197,7 @@ def read_keras(path: Path, network: OpenL3Network) -> None:
     Raises
     ------
     ModelError
-        If layers or shapes are not the network's.
+        If it is no such file, or layers or shapes are not the network's.
     """
     content = Path(path).read_bytes()
     if content[:2] == b"\x1f\x8b":
@@ -339,6 +340,8 @@ class OpenL3(Embedder):
         files, info = weight_files.resolve(
             f"openl3-{input_repr}-{content_type}", weights, seed, file=weights_file
         )
+        # Once: the network may be built in another process, where the choice might be another one.
+        device = choose_device(device)
 
         def build():
             network = seeded(lambda: OpenL3Network(input_repr, embedding_size, frontend), seed)
@@ -346,7 +349,7 @@ class OpenL3(Embedder):
                 (path,) = files.values()
                 read_keras(path, network)
             network.fold()
-            if choose_device(device).type == "cpu":
+            if device.type == "cpu":
                 network.layers = with_winograd(network.layers)
             return network
 
@@ -397,8 +400,9 @@ class OpenL3(Embedder):
         """Embed clips ``(batch, samples)`` as ``(batch, window, feature)``."""
         windows = self.windows(waves)
         # On a CPU four windows keep every activation below 32 MiB, the size from which the C library maps fresh
-        # memory for each allocation.
-        at_once = 4 if self.device.type == "cpu" else 128
+        # memory for each allocation. On a GPU 128, above 1e12 operations, are enough to occupy it; fewer where batches
+        # had to be halved.
+        at_once = 4 if self.device.type == "cpu" else 4 * min(self.batch_size, 32)
         flat = windows.reshape(-1, _RATE)
         embedded = torch.cat([self.network(part) for part in flat.split(at_once)])
         return embedded.view(*windows.shape[:2], -1)

@@ -10,7 +10,6 @@ Names of parameters are those of the official checkpoint, ``Cnn14_mAP=0.431.pth`
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import librosa
@@ -20,7 +19,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from aesens import weights as weight_files
-from aesens.models.base import Embedder, ModelError, seeded
+from aesens.models.base import Embedder, ModelError, reads, seeded
 from aesens.models.precision import in_float32
 
 __all__ = ["Cnn14", "PANNs", "read_checkpoint"]
@@ -186,6 +185,7 @@ def _through(blocks: list[nn.Module], image: torch.Tensor) -> torch.Tensor:
     return image
 
 
+@reads("a PANNs checkpoint of CNN14")
 def read_checkpoint(path: Path, network: Cnn14) -> None:
     """Copy the weights of the official checkpoint into a network, in place.
 
@@ -201,10 +201,7 @@ def read_checkpoint(path: Path, network: Cnn14) -> None:
     ModelError
         If the file holds anything but tensors and numbers, or not the network's parameters.
     """
-    try:
-        state = dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
-    except (pickle.UnpicklingError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is not a PANNs checkpoint: {error}") from error
+    state = dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
     for name in _FOURIER:
         state.pop(name, None)
     try:
@@ -226,12 +223,8 @@ class PANNs(Embedder):
     sample_rate = _RATE
     dimension = 2048
     default_batch_size = 64
-
-    def __init__(self, network, weights, *, batch_size=None, **settings):
-        super().__init__(network, weights, batch_size=batch_size, **settings)
-        if batch_size is None and self.device.type == "cpu":
-            # More than elsewhere on a CPU: see `Cnn14.forward`.
-            self.batch_size = 16
+    # More than elsewhere: see `Cnn14.forward`.
+    cpu_batch_size = 16
 
     @classmethod
     def load(

@@ -69,7 +69,12 @@ def computing(precision: str, device: torch.device) -> Iterator[None]:
         if device.type == "cuda":
             # cuDNN rounds convolutions to TF32 unless told not to, unlike a CPU.
             allowed = precision == "tf32"
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=allowed))
+            # Always the same algorithms: what is computed again after a kill must end in the same bits.
+            stack.enter_context(
+                torch.backends.cudnn.flags(
+                    enabled=True, benchmark=False, deterministic=True, allow_tf32=allowed
+                )
+            )
             stack.enter_context(_products("high" if allowed else "highest"))
         if precision == "bf16":
             stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16))
