@@ -12,17 +12,19 @@ above the mean of its permutation null. `jobs` is a number of threads, on which 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from itertools import chain
+from operator import add
 
 import numpy as np
 import pandas as pd
 from scipy.special import gammaln
 
 from aesens import directions, projections, sensitivity, trajectories
-from aesens.classify import auc_change, classifier_weights, classify, metric_table
+from aesens.classify import auc_change, auc_loss, classifier_weights, classify, metric_table
 from aesens.data import sort_instruments
 from aesens.parallel import each
-from aesens.statistics import bootstrap_songs, holm, permutation_p_value
+from aesens.statistics import bootstrap_songs, derived_seed, holm, permutation_p_value, weighted_spearman
 
 __all__ = [
     "agreement",
@@ -48,6 +50,9 @@ __all__ = [
 #: Name of the row of all instruments together.
 POOLED = "all"
 
+# What the names of the CCA SVD begin with: one method, of several thresholds.
+_THRESHOLDED = "svd-"
+
 # Projections of one dimension whose directions are compared with one another.
 _ONE_DIMENSIONAL = ("lda", "average", "pca", "npca", "cca", "random")
 
@@ -68,6 +73,12 @@ def distances(sweep, *, resamples: int, seed: int, jobs: int = 1) -> pd.DataFram
         Columns ``strength``, ``parameter``, ``measure`` (``cosine``, ``l2`` in units of the median distance of two
         clean clips, ``frechet`` in units of the median distance of two song-disjoint halves of the clean set),
         ``value``, ``low``, ``high`` (95 %, over songs; the Fréchet distance, one number a set, has none).
+
+    Notes
+    -----
+    The Fréchet distance of the clean set from itself is 0; 1 is that of two halves of other songs. Where clips are
+    fewer than features, covariances are rank-deficient and both depend on the number of clips: models and effects
+    compare on the same clips, runs of different size do not.
 
     Examples
     --------
@@ -103,34 +114,42 @@ def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
     Returns
     -------
     pandas.DataFrame
-        One row: mean Spearman and Kendall correlations of the cosine distance with the departure from the identity,
-        the former with its interval, the 95 % quantile of its permutation null, its distance from the null's mean
-        (``above_null``) and p-value (a clip that never moves counts with a correlation of 0: its distance does not
-        grow); medians over clips of the longest step and the onset jump in units of the median step; ``jump``, with its
-        interval.
+        One row: ``moved``, the mean L2 distance from the clean clips at the strength where it is largest, in units of
+        the median distance of two clean clips, with its interval; mean Spearman and Kendall correlations of the cosine
+        distance with the departure from the identity, the former with its interval, the 95 % quantile of its
+        permutation null, its distance from the null's mean (``above_null``) and p-value; medians over clips of the
+        longest step and the onset jump in units of the median step; ``jump``, with its interval.
 
     Notes
     -----
-    ``jump`` is the median over clips of `aesens.sensitivity.jump_ratio`, in which smooth acceleration is no jump.
+    A clip that never moves counts with a correlation of 0, since its distance does not grow; a clip whose embedding is
+    zero somewhere has no cosine distance there and is left out of correlations and null alike. ``jump`` is the median
+    over clips of `aesens.sensitivity.jump_ratio`, in which smooth acceleration is no jump.
 
     Examples
     --------
     >>> from aesens.synthetic import synthetic_sweep
     >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
     >>> row = response(sweep, permutations=20, resamples=20, seed=0).iloc[0]
-    >>> bool(row["spearman"] > row["spearman_null"])
-    True
+    >>> bool(row["spearman"] > row["spearman_null"]), bool(row["moved_low"] > 1)
+    (True, True)
     """
     distance = sensitivity.cosine_distance(sweep.clean, sweep.trajectories)
     order = sweep.effect.departure(sweep.parameters)
     paths = sweep.trajectories, sweep.clean, sweep.effect.identity_inside
+    places = np.array([np.abs(sweep.effect.grid - value).argmin() for value in sweep.parameters])
+
+    def movement():
+        lengths = sensitivity.l2_distance(sweep.clean, sweep.trajectories)
+        return bootstrap_songs(lengths[lengths.mean(axis=1).argmax()], sweep.songs, resamples, seed=seed)
 
     def growth():
-        clips = sensitivity.monotonicity(distance, order).fillna(0.0)
+        exists = np.isfinite(distance).all(axis=0)
+        clips = sensitivity.monotonicity(distance, order).fillna(0.0)[exists].reindex(range(len(exists)))
         return clips, bootstrap_songs(clips["spearman"].to_numpy(), sweep.songs, resamples, seed=seed)
 
     def jumps():
-        jump = sensitivity.jump_ratio(*paths)
+        jump = sensitivity.jump_ratio(*paths, places)
         interval = bootstrap_songs(
             lambda clip: np.median(jump[clip]), sweep.songs, resamples, seed=seed, by="indices"
         )
@@ -139,11 +158,14 @@ def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
     def chance():
         return sensitivity.monotonicity_null(distance, order, permutations, seed)
 
-    parts = each(lambda part: part(), (chance, jumps, growth), jobs)
-    (_, null, p_value), (steps, interval), (clips, spearman) = parts
+    parts = each(lambda part: part(), (chance, jumps, growth, movement), jobs)
+    (_, null, p_value), (steps, interval), (clips, spearman), moved = parts
     return pd.DataFrame(
         [
             {
+                "moved": moved.estimate,
+                "moved_low": moved.low,
+                "moved_high": moved.high,
                 "spearman": spearman.estimate,
                 "spearman_low": spearman.low,
                 "spearman_high": spearman.high,
@@ -228,7 +250,14 @@ def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataF
     pandas.DataFrame
         One row: median path over chord, participation ratio, components for 90 % of the displacement variance, and,
         where there is a split, the share of the test songs' displacement energy in the best 1, 3, ... dimensions of
-        the training songs, the one for `subspace` with its interval over songs.
+        the training songs, the one for `subspace` with its interval over songs; ``dimensions_90_held_out``, the number
+        of the training songs' best dimensions that hold 90 % of that energy, and beside it ``dimensions_90_clean``,
+        the same for the differences between clean clips (deviations from their mean).
+
+    Notes
+    -----
+    Training clips span no more dimensions than their rank, so that the numbers of dimensions are at most that; they
+    are infinite where even the whole span holds less than 90 %, and NaN where nothing moves.
 
     Examples
     --------
@@ -238,19 +267,20 @@ def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataF
     True
     """
     train, test = sweep.train, sweep.test
-    sides = [side for side in (train, ~train) if side.any()]
+    sides = [side for side in (train, test, ~(train | test)) if side.any()]
     parts = [
         trajectories.displacement_scatter(sweep.trajectories[:, side], sweep.clean[side]) for side in sides
     ]
-    spectrum = (parts[0] + parts[1] if len(parts) > 1 else parts[0]).spectrum()
+    spectrum = reduce(add, parts).spectrum()
     row = {
         "path_over_chord": pd.Series(trajectories.path_over_chord(sweep.trajectories)).median(),
         "participation_ratio": trajectories.spectrum_dimension(spectrum),
         "components_90": trajectories.spectrum_components(spectrum, 0.9),
     }
     if train.any() and test.any():
+        axes = parts[0].leading(sweep.clean.shape[1])
         captured, energy = trajectories.energy_along(
-            sweep.trajectories[:, test], sweep.clean[test], parts[0].leading(20)
+            sweep.trajectories[:, test], sweep.clean[test], axes[:20]
         )
         held = captured[:, :subspace].sum(axis=1)
         # Where nothing moves, the share is undefined.
@@ -261,11 +291,26 @@ def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataF
                 lambda weights: (weights @ held) / (weights @ energy), sweep.songs[test], resamples, seed=seed
             )
         row |= {"energy": share.estimate, "energy_low": share.low, "energy_high": share.high}
+        clean, held_out = (sweep.clean[side] - sweep.clean[side].mean(axis=0) for side in (train, test))
+        along = held_out @ trajectories.leading_directions(clean).T
+        # Of the second moments, which are at hand: the displacements along all axes would take as long as all the rest.
+        moved = np.einsum("kd,kd->k", axes @ parts[1].products, axes)
+        row["dimensions_90_held_out"] = _dimensions_for(moved, energy.sum(), 0.9)
+        differing = np.square(along).sum(axis=0), np.square(held_out).sum()
+        row["dimensions_90_clean"] = _dimensions_for(*differing, 0.9)
     return pd.DataFrame([row])
 
 
+def _dimensions_for(captured: np.ndarray, energy: float, fraction: float) -> float:
+    """How many of the axes hold a fraction of the energy; infinite if all together do not, NaN if there is none."""
+    if not energy > 0:
+        return np.nan
+    enough = np.cumsum(captured) >= fraction * energy
+    return float(enough.argmax() + 1) if enough.any() else np.inf
+
+
 def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.DataFrame:
-    """Fit of the sample-wise directions: in-sample, held out, under the null, and on noise.
+    """Fit of the sample-wise directions: in-sample, on strengths left out, on other songs, and of what has none.
 
     Parameters
     ----------
@@ -275,40 +320,67 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
     Returns
     -------
     pandas.DataFrame
-        Columns ``clip``, ``kind`` (``in-sample``, ``held-out``, ``null``, ``noise in-sample``, ``noise held-out``) and
-        ``value``. The noise is white, of the same shape as the trajectories.
+        Columns ``clip``, ``kind`` and ``value``. Kinds, a row a clip: ``in-sample`` (squared Spearman correlation),
+        ``held-out`` (R^2 on strengths left out), ``held-out rho`` (their Spearman correlation, which is bounded),
+        ``null`` (``held-out`` of one shuffle of the strengths), ``transfer`` (mean Spearman correlation, with its sign,
+        over clips of other songs on the clip's direction); ``in-sample`` and ``held-out`` of white noise of the same
+        shape, as ``noise in-sample`` and so on; these and the transfer of random walks with the clips' own step
+        lengths, as ``walk in-sample`` and so on. Two kinds with one row (``clip == "all"``): ``p`` and ``p rho``, the
+        share of shuffles whose median over clips reaches that of ``held-out`` and of ``held-out rho``, the observed
+        order counted among them.
+
+    Notes
+    -----
+    The in-sample numbers of few strengths are 1 for anything, those on strengths left out for anything smooth, with a
+    small p: shuffled strengths are not smooth. Only the transfer tells a direction from a walk; it is that of a
+    direction which clips share, and 0 where each has one of its own.
 
     Examples
     --------
     >>> from aesens.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> median = samplewise(sweep, permutations=5, seed=0).groupby("kind")["value"].median()
-    >>> bool(median["in-sample"] > 0.99), bool(median["noise in-sample"] > 0.99)
-    (True, True)
+    >>> table = samplewise(synthetic_sweep("line", features=200, strengths=8), permutations=19, seed=0)
+    >>> median = table.groupby("kind")["value"].median()
+    >>> [bool(median[kind] > 0.9) for kind in ("in-sample", "noise in-sample", "walk held-out", "transfer")]
+    [True, True, True, True]
+    >>> bool(abs(median["walk transfer"]) < 0.1), float(median["p"])
+    (True, 0.05)
     """
-    rng = np.random.default_rng(seed)
-    noise = np.empty(sweep.trajectories.shape, np.float32)
-    for strength in noise:
-        strength[:] = rng.standard_normal(strength.shape)
 
-    def report_of(prefix):
-        return directions.samplewise_report(
-            noise if prefix else sweep.trajectories,
+    def seed_of(name):
+        return derived_seed(seed, "samplewise", sweep.model, sweep.effect.name, name)
+
+    def values_of(prefix):
+        """Values by kind, an array (clip,) or a number."""
+        x = sweep.trajectories
+        # Made in here: only what is worked on is in memory.
+        if prefix == "noise ":
+            x, rng = np.empty(x.shape, np.float32), np.random.default_rng(seed_of("noise"))
+            for strength in x:
+                strength[:] = rng.standard_normal(strength.shape)
+        elif prefix == "walk ":
+            x = directions.random_walks(x, seed_of("walk"))
+        report = directions.samplewise_report(
+            x,
             n_permutations=0 if prefix else permutations,
-            seed=seed,
+            seed=seed_of("shuffles"),
             parameter=sweep.parameters,
         )
-
-    prefixes, parts = ("", "noise "), []
-    for prefix, report in zip(prefixes, each(report_of, prefixes, jobs), strict=True):
-        columns = {"in-sample": report.clips["in_sample"], "held-out": report.clips["held_out_r2"]}
+        values = {"in-sample": report.clips["in_sample"], "held-out": report.clips["held_out_r2"]}
         if not prefix:
-            # One draw a clip: its spread is then that of single clips, as the data's is.
-            columns["null"] = report.null[0]
-        for kind, value in columns.items():
-            parts.append(
-                pd.DataFrame({"clip": sweep.clips.index, "kind": prefix + kind, "value": np.asarray(value)})
-            )
+            # One shuffle a clip: its spread is then that of single clips, as the data's is.
+            values |= {"held-out rho": report.clips["held_out_rho"], "null": report.null[0]}
+            values |= {"p": report.summary["p_value"], "p rho": report.summary["p_rho"]}
+        if prefix != "noise ":
+            values["transfer"] = directions.transfer(x, sweep.songs, seed=seed_of("others"))
+        return {prefix + kind: value for kind, value in values.items()}
+
+    found = each(values_of, ("", "noise ", "walk "), jobs)
+    parts = [
+        pd.DataFrame({"clip": sweep.clips.index, "kind": kind, "value": np.asarray(value)})
+        if np.ndim(value)
+        else pd.DataFrame({"clip": [POOLED], "kind": kind, "value": value})
+        for kind, value in chain.from_iterable(values.items() for values in found)
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -336,7 +408,8 @@ def spectra(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
     """
     chosen = sweep.train if sweep.train.any() else np.ones(len(sweep.clips), bool)
     found = directions.samplewise_directions(sweep.trajectories[:, chosen], jobs=jobs)
-    noise = np.random.default_rng(seed).standard_normal(found.shape)
+    own = derived_seed(seed, "spectra", sweep.model, sweep.effect.name)
+    noise = np.random.default_rng(own).standard_normal(found.shape)
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     stacks = {"directions": found, "clean": sweep.clean[chosen], "random": noise}
     values = each(lambda kind: directions.singular_spectrum(stacks[kind], kind == "clean"), stacks, jobs)
@@ -357,20 +430,26 @@ def _instruments(sweep):
             yield str(code), mine & sweep.train, mine & sweep.test
 
 
-def global_directions(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.DataFrame:
+def global_directions(
+    sweep, *, permutations: int, seed: int, resamples: int = 1000, jobs: int = 1
+) -> pd.DataFrame:
     """Global CCA direction of each instrument, in-sample and on held-out songs.
 
     Parameters
     ----------
     sweep : EffectSweep
-    permutations, seed, jobs : int
+    permutations, seed : int
+    resamples : int
+        Bootstrap resamples over test songs.
+    jobs : int
 
     Returns
     -------
     pandas.DataFrame
-        One row an instrument: squared Spearman correlations ``in_sample`` and ``held_out``, the 95 % quantile of the
-        latter's null and the distance from the null's mean, the predictive ``held_out_r2``, p-value, and whether it is
-        below 0.05 after Holm's correction over the instruments.
+        One row an instrument: squared Spearman correlations ``in_sample`` and ``held_out``, the latter with ``low`` and
+        ``high`` (95 %, over test songs, the direction as it is), the 95 % quantile of its null and the distance from
+        the null's mean, the predictive ``held_out_r2``, p-value, and whether it is below 0.05 after Holm's correction
+        over the instruments. Instruments have shuffles of their own.
 
     Examples
     --------
@@ -388,8 +467,14 @@ def global_directions(sweep, *, permutations: int, seed: int, jobs: int = 1) -> 
             sweep.trajectories[:, test],
             parameter=sweep.parameters,
             n_permutations=permutations,
-            seed=seed,
+            seed=derived_seed(seed, "global_directions", sweep.model, sweep.effect.name, code),
             in_sample_null=False,
+        )
+        interval = bootstrap_songs(
+            lambda weights: _squared_spearman(report.projections, sweep.parameters, weights),
+            sweep.songs[test],
+            resamples,
+            seed=seed,
         )
         return {
             "instrument": code,
@@ -397,6 +482,8 @@ def global_directions(sweep, *, permutations: int, seed: int, jobs: int = 1) -> 
             "test_songs": len(set(sweep.songs[test])),
             "in_sample": report.in_sample,
             "held_out": report.held_out,
+            "low": interval.low,
+            "high": interval.high,
             "null": np.quantile(report.null_held_out, 0.95),
             "above_null": report.held_out - report.null_held_out.mean(),
             "held_out_r2": report.held_out_r2,
@@ -406,6 +493,15 @@ def global_directions(sweep, *, permutations: int, seed: int, jobs: int = 1) -> 
     table = pd.DataFrame(each(row, _instruments(sweep), jobs))
     table["significant"] = holm(table["p"].to_numpy()) < 0.05
     return table
+
+
+def _squared_spearman(projections, parameters, weights):
+    """Squared rank correlations (k,) of projections (strength, clip) and parameters, clips weighted (k, clip)."""
+    strengths, clips = projections.shape
+    rows = projections.ravel(), np.repeat(parameters, clips)
+    # A few resamples at a time: each takes a number for every row.
+    parts = np.array_split(weights, 1 + weights.shape[0] * projections.size // 2_000_000)
+    return np.concatenate([weighted_spearman(*rows, np.tile(part, strengths)) ** 2 for part in parts])
 
 
 def decoding(sweep, *, permutations: int, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
@@ -424,7 +520,8 @@ def decoding(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
         ``low`` and ``high`` (95 %, over test songs), ``spearman`` of decoded and true strength (the instruments' mean
         in the last row), ``r2_null`` and ``spearman_null``, the 95 % quantiles of their permutation nulls,
         ``above_null`` (R^2 less the mean of its null), ``p``, and ``significant``, whether the instrument's is below
-        0.05 after Holm's correction over the instruments (of the last row, whether its only one is).
+        0.05 after Holm's correction over the instruments (of the last row, whether its only one is). Instruments have
+        shuffles of their own, so that those of the last row are independent from one to the next.
 
     Notes
     -----
@@ -443,9 +540,14 @@ def decoding(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
     sides = list(_instruments(sweep))
 
     def report_of(side):
-        _, train, test = side
-        both = sweep.trajectories[:, train], sweep.trajectories[:, test]
-        return directions.decode_strength(*both, sweep.songs[train], n_permutations=permutations, seed=seed)
+        code, train, test = side
+        return directions.decode_strength(
+            sweep.trajectories[:, train],
+            sweep.trajectories[:, test],
+            sweep.songs[train],
+            n_permutations=permutations,
+            seed=derived_seed(seed, "decoding", sweep.model, sweep.effect.name, code),
+        )
 
     reports = each(report_of, sides, jobs)
     joined = {name: np.concatenate([getattr(r, name) for r in reports]) for name in ("sse", "sst")}
@@ -526,7 +628,7 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
     ----------
     sweep : EffectSweep
     seed : int
-        Of the random controls.
+        Of the random controls, which are drawn anew for each model, effect and instrument.
     jobs : int
 
     Returns
@@ -542,11 +644,13 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
     {'cel': (1, 48), 'cla': (1, 48), 'flu': (1, 48)}
     """
     sides = list(_instruments(sweep))
-    found = each(
-        lambda side: projections.fit_all(sweep.trajectories[:, side[1]], sweep.clean[side[1]], seed=seed),
-        sides,
-        jobs,
-    )
+
+    def fitted(side):
+        code, train, _ = side
+        own = derived_seed(seed, sweep.model, sweep.effect.name, code)
+        return projections.fit_all(sweep.trajectories[:, train], sweep.clean[train], seed=own)
+
+    found = each(fitted, sides, jobs)
     codes = [code for code, _, _ in sides]
     return {
         name: {code: rows[name] for code, rows in zip(codes, found, strict=True)}
@@ -827,12 +931,18 @@ def classification(
     Returns
     -------
     pandas.DataFrame
-        Two kinds of rows. ``kind == "curve"``: ``condition`` (training and test, e.g. ``clean-effected``),
+        Three kinds of rows. ``kind == "curve"``: ``condition`` (training and test, e.g. ``clean-effected``),
         ``projection``, ``strength`` (-1 where there is none), ``parameter``, the metrics as means over instruments, and
         ``clean_auc``, the ROC-AUC without projection of clean clips on both sides. ``kind == "change"``: ``change`` of
         the ROC-AUC against no projection, mean over instruments and strengths, with ``low``, ``high`` (95 %, over test
         songs) and ``p``; twice the change is that of the rank-biserial correlation of scores and labels. The row with
-        ``projection == "all"`` is the mean over the methods, controls left out.
+        ``projection == "all"`` is the mean over the methods, controls left out and the thresholds of the CCA SVD
+        averaged first, so that each method counts once. It also says how many of the ``methods`` have an interval
+        above 0 (``helps``) or below 0 (``harms``), and what the effect costs without a projection: ``loss``, the
+        ROC-AUC of clean clips on both sides minus that of the condition, with ``loss_low`` and ``loss_high`` over the
+        same songs. ``kind == "instrument"``: for the conditions ``clean-clean`` and ``clean-effected``, projection and
+        ``instrument``, the metrics averaged over strengths, and ``folds`` (of the cross-validation: fewer than three
+        where an instrument has fewer training songs).
 
     Examples
     --------
@@ -840,7 +950,9 @@ def classification(
     >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
     >>> table = classification(sweep, resamples=20, seed=0)
     >>> sorted(set(table["kind"]))
-    ['change', 'curve']
+    ['change', 'curve', 'instrument']
+    >>> table.set_index("projection").query("kind == 'change'").loc["all", "methods"].unique().tolist()
+    [6.0]
     """
     classes = [code for code, _, _ in _instruments(sweep)]
     subspaces = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
@@ -856,22 +968,47 @@ def classification(
         seed=seed,
         n_jobs=jobs,
     )
-    curves = metric_table(result).drop(columns=["cost"])
-    curves.insert(0, "condition", curves.pop("train") + "-" + curves.pop("test"))
-    curves = (
-        curves.drop(columns="instrument").groupby(["condition", "projection", "strength"], sort=False).mean()
-    )
+    cells = metric_table(result).drop(columns=["cost"])
+    cells.insert(0, "condition", cells.pop("train") + "-" + cells.pop("test"))
+    place = ["condition", "projection", "strength"]
+    curves = cells.drop(columns="instrument").groupby(place, sort=False).mean()
     clean = curves.loc[("clean-clean", "none", -1), "roc_auc"]
     curves = curves.reset_index().assign(kind="curve", clean_auc=clean)
     curves["parameter"] = np.append(sweep.parameters, np.nan)[curves["strength"]]
 
-    methods = [name for name in subspaces if name != "none" and not name.startswith("random")]
-    changes = auc_change(result, n_resamples=resamples, seed=seed, pooled={POOLED: methods}, n_jobs=jobs)
-    changes = changes[changes["projection"] != "none"]
-    changes.insert(0, "condition", changes.pop("train") + "-" + changes.pop("test"))
+    drawn = {"n_resamples": resamples, "seed": seed, "n_jobs": jobs}
+    tables = [curves, _changes(result, subspaces, drawn), _by_instrument(cells, result)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _changes(result, names, drawn) -> pd.DataFrame:
+    """Change of ROC-AUC by each projection, with what the effect costs and how many methods help in the pooled row."""
+    single = [name for name in names if name != "none" and not name.startswith(("random", _THRESHOLDED))]
+    family = [name for name in names if name.startswith(_THRESHOLDED)]
+    methods = single + [_THRESHOLDED] * bool(family)
+    pooled = {_THRESHOLDED: family} if family else {}
+    pooled[POOLED] = [*single, *pooled.values()]
+    changes = auc_change(result, pooled=pooled, **drawn).drop(columns=["auc_low", "auc_high", "p_holm"])
     changes = changes.rename(columns={"auc": "roc_auc", "change_low": "low", "change_high": "high"})
-    changes = changes.drop(columns=["auc_low", "auc_high", "p_holm"]).assign(kind="change")
-    return pd.concat([curves, changes], ignore_index=True)
+
+    counted = changes[changes["projection"].isin(methods)]
+    counts = counted.assign(methods=1, helps=counted["low"] > 0, harms=counted["high"] < 0)
+    pair = ["train", "test"]
+    counts = counts.groupby(pair)[["methods", "helps", "harms"]].sum().reset_index()
+    of_all = auc_loss(result, **drawn).merge(counts, on=pair).assign(projection=POOLED)
+    # The mean of the thresholds is a step on the way to the pooled row, not a projection.
+    changes = changes[~changes["projection"].isin(["none", _THRESHOLDED])]
+    changes = changes.merge(of_all, on=[*pair, "projection"], how="left").assign(kind="change")
+    changes.insert(0, "condition", changes.pop("train") + "-" + changes.pop("test"))
+    return changes
+
+
+def _by_instrument(cells, result) -> pd.DataFrame:
+    """Metrics of each instrument's classifier trained on clean clips, means over strengths."""
+    trained = cells[cells["condition"].isin(["clean-clean", "clean-effected"])].drop(columns="strength")
+    means = trained.groupby(["condition", "projection", "instrument"], sort=False).mean().reset_index()
+    folds = result["folds"].to_series().rename("folds").reset_index()
+    return means.merge(folds, on="instrument").assign(kind="instrument")
 
 
 def clean_classification(

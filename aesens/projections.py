@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from aesens.directions import GlobalCCA, LeastSquares, samplewise_directions, stack_centred
 from aesens.sources import source_of
-from aesens.statistics import check_trajectories, quantile_rank
+from aesens.statistics import check_trajectories, derived_seed, quantile_rank
 
 __all__ = [
     "PROJECTIONS",
@@ -283,6 +283,11 @@ class LDAProjection(Projection):
     class by class on standardised features, is solved for the difference of means. That is one linear system instead
     of a generalised eigenproblem, whose vectors cancel from the direction.
 
+    On embeddings behind a ReLU the direction can lie almost wholly along units that are hardly ever active: their means
+    differ little, but their within-class variance is next to nothing and the shrinkage too small to stop the division
+    by it. Removing it then takes away less of the displacements than removing a random direction does. That is so of
+    scikit-learn's estimator too and is left as the study has it.
+
     References
     ----------
     O. Ledoit and M. Wolf, A well-conditioned estimator for large-dimensional covariance matrices, J. Multivariate
@@ -417,8 +422,11 @@ class NormalisedPCAProjection(Projection):
     """The displacements' component that stands out most against the clean embeddings' variance.
 
     Of the principal components of the displacements, the one with the largest ratio of its variance to the variance
-    of the component of the same rank of the clean embeddings. Ranks that the clean clips cannot fill (one fewer than
-    there are clips) have no such ratio and do not compete.
+    of the component of the same rank of the clean embeddings.
+
+    **[fix]** Ranks that the clean clips cannot fill have no such ratio and do not compete. From the rank that is their
+    number less one on their variance is 0 up to rounding, and taken literally the largest ratio would always be found
+    there: with 288 training clips of 2 048 features, at a component of no meaning after the 287th.
 
     Attributes
     ----------
@@ -606,7 +614,8 @@ def make_projection(name: str, seed: int = 0) -> Projection:
     name : str
         A key of `PROJECTIONS`.
     seed : int
-        Seed of methods that draw at random.
+        Methods that draw at random get a seed of their own from it and the name; with the same one, the random
+        direction would lie in every random subspace.
 
     Returns
     -------
@@ -620,7 +629,9 @@ def make_projection(name: str, seed: int = 0) -> Projection:
     if name not in PROJECTIONS:
         raise ValueError(f"no projection is named {name!r}; there are {', '.join(PROJECTIONS)}")
     projection = clone(PROJECTIONS[name]())
-    return projection.set_params(seed=seed) if "seed" in projection.get_params() else projection
+    if "seed" in projection.get_params():
+        projection.set_params(seed=derived_seed(seed, name))
+    return projection
 
 
 def fit_all(

@@ -9,17 +9,21 @@ from sklearn.cross_decomposition import CCA
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
+from aesens import directions, measure
 from aesens.directions import (
     GlobalCCA,
     LeastSquares,
     cosine_between,
     decode_strength,
     global_direction_report,
+    random_walks,
     samplewise_directions,
     samplewise_report,
     singular_spectrum,
+    transfer,
 )
 from aesens.statistics import permute_within_clips, quantile_rank
+from aesens.synthetic import synthetic_sweep
 
 
 def cca_direction(rows, target):
@@ -88,7 +92,14 @@ def test_samplewise_directions_of_degenerate_clips():
     np.testing.assert_allclose(found[3], cca_direction(x[:, 3], y), atol=1e-8)
 
 
-@pytest.mark.parametrize("shape", [(31, 4, 512), (31, 40, 64), (12, 10, 119), (12, 10, 120), (12, 10, 121)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *[(31, 4, 512), (31, 40, 64), (12, 10, 119), (12, 10, 120), (12, 10, 121)],
+        pytest.param((31, 20, 512), id="openl3"),
+        pytest.param((31, 8, 2048), id="panns"),
+    ],
+)
 def test_global_direction_equals_sklearn(shape):
     x, _ = linear(*shape, seed=shape[2])
     model = GlobalCCA().fit(x)
@@ -204,25 +215,28 @@ def test_global_p_values_are_honest_under_the_null():
     assert (np.abs(p.mean(axis=0) - 0.5) < 0.08).all()
 
 
-def brute_force_held_out_r2(x, y):
-    """Leave each strength out, fit scikit-learn's CCA regression (or the pseudo-inverse) to the others."""
-    errors, baseline = [], []
+def brute_force_held_out(x, y):
+    """Leave each strength out, fit the pseudo-inverse to the others: R^2 and the predicted deviations' correlation."""
+    predicted, baseline = [], []
     for s in range(len(y)):
         keep = np.arange(len(y)) != s
         mean, centre = x[keep].mean(axis=0), y[keep].mean()
         w = np.linalg.pinv(x[keep] - mean, rcond=1e-9) @ (y[keep] - centre)
-        errors.append(y[s] - centre - (x[s] - mean) @ w)
+        predicted.append((x[s] - mean) @ w)
         baseline.append(y[s] - centre)
-    return 1 - np.square(errors).sum() / np.square(baseline).sum()
+    r2 = 1 - np.square(np.subtract(baseline, predicted)).sum() / np.square(baseline).sum()
+    return r2, spearmanr(predicted, y).statistic
 
 
-@pytest.mark.parametrize("n_features", [4, 29, 30, 31, 200])
+@pytest.mark.parametrize("n_features", [4, 29, 30, 31, 200, 512, 2048])
 def test_samplewise_held_out_equals_refits(n_features):
     x, y = noise(31, 3, n_features, seed=n_features), quantile_rank(31)
     x[:, 1] += 5 * y[:, None]
     report = samplewise_report(x, n_permutations=3, seed=0)
     for i in range(3):
-        assert report.clips.held_out_r2[i] == pytest.approx(brute_force_held_out_r2(x[:, i], y), rel=1e-5)
+        r2, rho = brute_force_held_out(x[:, i], y)
+        assert report.clips.held_out_r2[i] == pytest.approx(r2, rel=1e-5)
+        assert report.clips.held_out_rho[i] == pytest.approx(rho)
         d = cca_direction(x[:, i], y) if n_features != 30 else samplewise_directions(x)[i]
         rho = spearmanr(x[:, i] @ d, y).statistic
         assert report.clips.in_sample[i] == pytest.approx(rho**2, abs=1e-6)
@@ -237,11 +251,35 @@ def test_samplewise_held_out_of_degenerate_clips():
     x[:, 2, 4:] = 0.0  # a few features only
     report = samplewise_report(x, n_permutations=0)
     assert report.clips.held_out_r2[0] == pytest.approx(0)
-    assert np.isnan(report.clips.in_sample[0])
+    assert np.isnan(report.clips.in_sample[0]) and np.isnan(report.clips.held_out_rho[0])
     for i in (1, 2, 3):
-        assert report.clips.held_out_r2[i] == pytest.approx(brute_force_held_out_r2(x[:, i], y), rel=1e-6)
+        expected = pytest.approx(brute_force_held_out(x[:, i], y), rel=1e-6)
+        assert (report.clips.held_out_r2[i], report.clips.held_out_rho[i]) == expected
     assert report.null.shape == (0, 4)
-    assert np.isnan(report.summary["p_value"])
+    assert np.isnan(report.summary["p_value"]) and np.isnan(report.summary["p_rho"])
+
+
+def test_the_held_out_correlation_stays_bounded_where_strengths_are_the_same():
+    """Two strengths apart by rounding, as a low-pass filter's above what a model hears, make the weights explode."""
+    rng = np.random.default_rng(0)
+    x = linear(9, 20, 100)[0]
+    x[1] = x[0] * (1 + 1e-6 * rng.standard_normal(x[0].shape))
+    report = samplewise_report(x, n_permutations=19)
+    assert report.summary["in_sample"] == pytest.approx(1)
+    assert report.summary["held_out_r2"] < -1000
+    assert abs(report.summary["held_out_rho"]) < 0.5 and report.summary["p_rho"] > 0.05
+    assert np.abs(report.clips.held_out_rho).max() <= 1 and np.abs(report.null_rho).max() <= 1
+
+
+def test_the_p_values_of_the_medians_count_all_shuffles():
+    report = samplewise_report(noise(8, 5, 30), n_permutations=99)
+    for name, column, null in (
+        ("p_value", "held_out_r2", report.null),
+        ("p_rho", "held_out_rho", report.null_rho),
+    ):
+        reached = np.median(null, axis=1) >= report.clips[column].median()
+        assert 0 < reached.sum() < 99
+        assert report.summary[name] == (1 + reached.sum()) / 100
 
 
 def test_samplewise_null_reuses_the_fit_correctly():
@@ -249,8 +287,8 @@ def test_samplewise_null_reuses_the_fit_correctly():
     x = noise(10, 1, 50)
     shuffled = permute_within_clips(quantile_rank(10) - 0.5, 1, 4, np.random.default_rng(7))[:, :, 0]
     report = samplewise_report(x, n_permutations=4, seed=7)
-    expected = [brute_force_held_out_r2(x[:, 0], y) for y in shuffled]
-    np.testing.assert_allclose(report.null[:, 0], expected)
+    expected = [brute_force_held_out(x[:, 0], y) for y in shuffled]
+    np.testing.assert_allclose(np.stack([report.null[:, 0], report.null_rho[:, 0]], axis=1), expected)
 
 
 def test_samplewise_report_on_noise_and_on_a_line():
@@ -266,13 +304,103 @@ def test_samplewise_report_on_noise_and_on_a_line():
 
 
 def test_samplewise_p_values_are_honest_under_the_null():
-    rejected = np.mean(
-        [
-            samplewise_report(noise(8, 5, 30, s), n_permutations=39, seed=s).summary["p_value"] <= 0.05
-            for s in range(300)
-        ]
-    )
-    assert 0.01 <= rejected <= 0.085
+    summaries = [samplewise_report(noise(8, 5, 30, s), n_permutations=39, seed=s).summary for s in range(300)]
+    for name in ("p_value", "p_rho"):
+        assert 0.01 <= np.mean([summary[name] <= 0.05 for summary in summaries]) <= 0.085
+
+
+def path(kind, n_strengths, n_features, n_clips=40, seed=0):
+    """Trajectories of clips that start apart: along one line, round half a circle, each its own way, or nowhere."""
+    rng = np.random.default_rng(seed)
+    u, v = np.linalg.qr(rng.standard_normal((n_features, 2)))[0].T
+    t = np.linspace(1 / n_strengths, 1, n_strengths)[:, None, None]
+    own = rng.standard_normal((n_clips, n_features)) / np.sqrt(n_features)
+    moved = {
+        "line": t * u,
+        "curve": (1 - np.cos(np.pi * t)) / 2 * u + np.sin(np.pi * t) / 2 * v,
+        "scattered": t * own,
+        "nothing": 0.0,
+    }[kind]
+    wobble = 0.2 / np.sqrt(n_features) * rng.standard_normal((n_strengths, n_clips, n_features))
+    return rng.standard_normal((n_clips, n_features)) + moved + wobble
+
+
+@pytest.mark.parametrize("shape", [(31, 512), (6, 1024), (4, 512)], ids=str)
+def test_only_the_transfer_tells_a_direction_from_a_walk(shape):
+    songs = np.repeat(np.arange(20), 2)
+    walks = random_walks(path("line", *shape))
+    held_out = samplewise_report(walks, n_permutations=39).summary
+    # What is smooth passes the strengths left out and their permutation null ...
+    assert held_out["held_out_r2"] > (0.7 if shape[0] == 4 else 0.9) and held_out["p_value"] <= 0.05
+    # ... and not the transfer, in which no single walk comes far from 0 either.
+    of_walks = transfer(walks, songs)
+    assert abs(np.median(of_walks)) < 0.06 and np.abs(of_walks).max() < 0.45
+    for kind in ("line", "curve"):
+        assert np.median(transfer(path(kind, *shape), songs)) > 0.9
+    for kind in ("scattered", "nothing"):
+        assert abs(np.median(transfer(path(kind, *shape), songs))) < 0.06
+
+
+def test_transfer_equals_its_definition():
+    x = path("line", 7, 30, n_clips=12) + 0.5 * noise(7, 12, 30)
+    x[:, 3] = x[0, 3]
+    songs = np.array(list("aabbccddeeff"))
+    found = transfer(x, songs)
+    own = samplewise_directions(x)
+    for i in range(12):
+        others = [j for j in range(12) if songs[j] != songs[i] and j != 3]
+        if i != 3:
+            rho = [spearmanr(x[:, j] @ own[i], np.arange(7)).statistic for j in others]
+            assert found[i] == pytest.approx(np.mean(rho))
+    assert np.isnan(found[3])
+    np.testing.assert_allclose(transfer(x, songs, target=-np.arange(7)), found)
+    assert np.isnan(transfer(x, np.zeros(12))).all()
+    # Few others, drawn anew for every hundred clips: noisier, about the same, and the same for any number of threads.
+    many, label = path("line", 6, 40, n_clips=230) + 0.1 * noise(6, 230, 40), np.arange(230) // 2
+    few = transfer(many, label, n_others=8, seed=1)
+    np.testing.assert_array_equal(few, transfer(many, label, n_others=8, seed=1, jobs=2))
+    assert (few != transfer(many, label, n_others=8, seed=2)).any()
+    assert np.median(few) == pytest.approx(np.median(transfer(many, label, n_others=230)), abs=0.02)
+    with pytest.raises(ValueError, match="one label per clip"):
+        transfer(x, songs[:4])
+
+
+def test_random_walks_keep_the_steps_lengths_and_nothing_else():
+    x = path("line", 9, 400).astype(np.float32)
+    x[:, 2] = x[0, 2]
+    walks = random_walks(x, seed=3)
+    assert walks.dtype == np.float32
+    np.testing.assert_array_equal(walks[0], x[0])
+    np.testing.assert_array_equal(walks[:, 2], x[:, 2])
+    steps, walked = np.diff(x, axis=0), np.diff(walks, axis=0)
+    np.testing.assert_allclose(np.linalg.norm(walked, axis=2), np.linalg.norm(steps, axis=2), rtol=1e-4)
+    one, other = np.delete(walked, 2, axis=1)[:2]
+    cosines = (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+    assert np.abs(cosines).max() < 0.25 and abs(cosines.mean()) < 0.03
+    np.testing.assert_array_equal(walks, random_walks(x, seed=3))
+    assert (walks != random_walks(x, seed=4)).any()
+
+
+def test_the_table_of_sample_wise_fits_shows_what_fools_them():
+    def medians(kind):
+        table = measure.samplewise(
+            synthetic_sweep(kind, features=200, strengths=8), permutations=39, seed=0, jobs=2
+        )
+        # A row a clip for what has a value for each, one row for a sweep's p-values.
+        counts = table.groupby("kind").size()
+        assert set(counts[counts == 1].index) == {"p", "p rho"} and set(counts) == {1, 144}
+        assert set(table.loc[table["clip"] == "all", "kind"]) == {"p", "p rho"}
+        return table.groupby("kind")["value"].median()
+
+    line, scattered, nothing = (medians(kind) for kind in ("line", "scattered", "nothing"))
+    for found in (line, scattered, nothing):
+        assert found["noise in-sample"] == found["walk in-sample"] == pytest.approx(1)
+        assert abs(found["noise held-out"]) < 0.1 and abs(found["walk transfer"]) < 0.05
+        assert found["walk held-out"] > 0.9
+    for found in (line, scattered):
+        assert found["held-out rho"] > 0.9 and found["p"] == found["p rho"] == 1 / 40
+    assert line["transfer"] > 0.95 and abs(scattered["transfer"]) < 0.05 and abs(nothing["transfer"]) < 0.05
+    assert min(nothing["p"], nothing["p rho"]) > 0.05
 
 
 def test_spectrum_and_cosines():
@@ -288,17 +416,17 @@ def test_spectrum_and_cosines():
     assert np.isnan(cosine_between(np.zeros(50), b)).all()
 
 
-@pytest.mark.parametrize("n_features", [15, 150])
-def test_decoding_equals_grouped_ridge(n_features):
-    x, _ = linear(6, 24, n_features, size=1.0)
+@pytest.mark.parametrize("strengths, n_features", [(6, 15), (6, 150), (31, 200), (31, 2048)])
+def test_decoding_equals_grouped_ridge(strengths, n_features):
+    x, _ = linear(strengths, 24, n_features, size=1.0)
     songs = np.random.default_rng(1).integers(0, 7, 14)
     train, test = x[:, :14], x[:, 14:]
     report = decode_strength(train, test, songs)
-    rows, y = train.reshape(-1, n_features), np.repeat(quantile_rank(6), 14)
+    rows, y = train.reshape(-1, n_features), np.repeat(quantile_rank(strengths), 14)
     spread = ((rows - rows.mean(axis=0)) ** 2).sum() / n_features
     for i in (2, 6, 9):
         ridge = Ridge(alpha=np.logspace(-8, 4, 13)[i] * spread)
-        predicted = cross_val_predict(ridge, rows, y, groups=np.tile(songs, 6), cv=LeaveOneGroupOut())
+        predicted = cross_val_predict(ridge, rows, y, groups=np.tile(songs, strengths), cv=LeaveOneGroupOut())
         inner = 1 - ((y - predicted) ** 2).sum() / ((y - y.mean()) ** 2).sum()
         assert report.inner_r2[i] == pytest.approx(inner, rel=1e-6, abs=1e-8)
     best = Ridge(alpha=report.alpha).fit(rows, y)
@@ -306,7 +434,7 @@ def test_decoding_equals_grouped_ridge(n_features):
         report.predicted.ravel(), best.predict(test.reshape(-1, n_features)), atol=1e-6
     )
     assert report.r2 == pytest.approx(
-        best.score(test.reshape(-1, n_features), np.repeat(quantile_rank(6), 10)), abs=1e-6
+        best.score(test.reshape(-1, n_features), np.repeat(quantile_rank(strengths), 10)), abs=1e-6
     )
     assert report.r2 == pytest.approx(1 - report.sse.sum() / report.sst.sum())
 
@@ -318,24 +446,27 @@ def test_the_null_of_decoding_equals_refits_to_shuffled_strengths():
     report = decode_strength(train, test, songs, n_permutations=12, seed=3)
     rows, test_rows = train.reshape(-1, 40), test.reshape(-1, 40)
     truth = np.repeat(quantile_rank(6), 10)
-    fell_back = []
+    penalties = np.logspace(-8, 4, 13) * ((rows - rows.mean(axis=0)) ** 2).sum() / 40
+    chosen = []
     for k, shuffled in enumerate(permute_within_clips(quantile_rank(6), 14, 12, 3)):
         # Shuffles go to the clips in the order in which their songs are sorted.
         y = np.empty((6, 14))
         y[:, np.argsort(songs, kind="stable")] = shuffled
-        ridge = Ridge(alpha=report.alpha)
-        predicted = cross_val_predict(ridge, rows, y.ravel(), groups=np.tile(songs, 6), cv=LeaveOneGroupOut())
-        if worse := ((y.ravel() - predicted) ** 2).sum() > ((y - 0.5) ** 2).sum():
-            expected = 0.0, 0.0
-        else:
-            decoded = ridge.fit(rows, y.ravel()).predict(test_rows)
-            expected = (
-                1 - ((truth - decoded) ** 2).sum() / ((truth - 0.5) ** 2).sum(),
-                spearmanr(decoded, truth)[0],
+        errors = []
+        for alpha in penalties:
+            left_out = cross_val_predict(
+                Ridge(alpha=alpha), rows, y.ravel(), groups=np.tile(songs, 6), cv=LeaveOneGroupOut()
             )
-        fell_back.append(worse)
+            errors.append(((y.ravel() - left_out) ** 2).sum())
+        chosen.append(np.argmin(errors))
+        decoded = Ridge(alpha=penalties[chosen[-1]]).fit(rows, y.ravel()).predict(test_rows)
+        expected = (
+            1 - ((truth - decoded) ** 2).sum() / ((truth - 0.5) ** 2).sum(),
+            spearmanr(decoded, truth)[0],
+        )
         assert (report.null_r2[k], report.null_spearman[k]) == pytest.approx(expected, abs=1e-6)
-    assert 0 < sum(fell_back) < 12
+    # Each shuffle chooses for itself.
+    assert len(set(chosen)) > 1
     assert report.p_value == (1 + (report.null_r2 >= report.r2).sum()) / 13
     np.testing.assert_allclose(report.null_r2, 1 - report.null_sse / report.sst.sum())
 
@@ -344,14 +475,71 @@ def test_decoding_of_a_line_and_of_nothing():
     x, _ = linear(8, 60, 40, scatter=0.2)
     line = decode_strength(x[:, :40], x[:, 40:], n_permutations=19)
     assert line.r2 > 0.9 and line.p_value == 0.05
-    found = [
-        decode_strength(noise(8, 40, 60, k), noise(8, 20, 60, k + 50), n_permutations=19, seed=k)
-        for k in range(12)
-    ]
+    found = [decode_strength(noise(8, 40, 60, k), noise(8, 20, 60, k + 50)) for k in range(12)]
     assert np.abs([nothing.r2 for nothing in found]).max() < 0.1
-    assert np.mean([nothing.p_value <= 0.1 for nothing in found]) <= 0.25
-    still = decode_strength(np.ones((4, 3, 5)), np.ones((4, 2, 5)))
-    assert still.r2 == pytest.approx(0)
+    still = decode_strength(np.ones((4, 3, 5)), np.ones((4, 2, 5)), n_permutations=9)
+    assert still.r2 == pytest.approx(0) and still.p_value == 1 and np.isnan(still.spearman)
+
+
+def test_p_values_of_decoding_are_honest_under_the_null():
+    """Not only at the level where a test is read: choosing the penalty on the real strengths alone shows higher up."""
+    n = 500
+    p = np.array(
+        [
+            decode_strength(
+                noise(5, 8, 20, 2 * s), noise(5, 8, 20, 2 * s + 1), n_permutations=39, seed=s
+            ).p_value
+            for s in range(n)
+        ]
+    )
+    for level in (0.05, 0.1, 0.25, 0.5):
+        # Three standard errors of a rate over so many seeds.
+        assert abs((p <= level).mean() - level) < 3 * np.sqrt(level * (1 - level) / n), level
+
+
+def test_instruments_effects_and_models_have_shuffles_and_controls_of_their_own(monkeypatch):
+    seeds = []
+    for name in ("global_direction_report", "decode_strength"):
+        whole = getattr(directions, name)
+
+        def recorded(*arrays, seed, whole=whole, **options):
+            seeds.append(seed)
+            return whole(*arrays, seed=seed, **options)
+
+        monkeypatch.setattr(directions, name, recorded)
+    rows = []
+    for kind, model in (("line", "one"), ("line", "other"), ("curve", "one")):
+        sweep = synthetic_sweep(kind, songs=6, model=model)
+        measure.global_directions(sweep, permutations=1, resamples=5, seed=0)
+        measure.decoding(sweep, permutations=1, resamples=5, seed=0)
+        fitted = measure.fitted_subspaces(sweep, seed=0)
+        rows += [found[0] for found in fitted["random"].values()]
+        for code, found in fitted["random"].items():
+            subspace = fitted["random-svd-0.3"][code]
+            assert np.linalg.norm(subspace @ found[0]) < 0.9
+    assert len(seeds) == len(set(seeds)) == 3 * 3 * 2
+    assert np.abs(np.triu(cosine_between(rows, rows), 1)).max() < 0.6
+    again = measure.fitted_subspaces(sweep, seed=0, jobs=2)
+    np.testing.assert_array_equal(again["random"]["cla"][0], rows[-2])
+    assert (measure.fitted_subspaces(sweep, seed=1)["random"]["cla"][0] != rows[-2]).all()
+
+
+def test_held_out_correlations_of_global_directions_have_intervals_over_songs():
+    sweep = synthetic_sweep("line", songs=30, noise=2.0)
+    table = measure.global_directions(sweep, permutations=1, resamples=400, seed=0)
+    assert (table["low"] < table["held_out"]).all() and (table["held_out"] < table["high"]).all()
+    assert ((table["high"] - table["low"]) < 0.3).all()
+    # By resampling songs one after the other, for one instrument.
+    mine = sweep.take(sweep.instruments == "cel")
+    model = GlobalCCA().fit(mine.trajectories[:, mine.train])
+    values, songs = model.transform(mine.trajectories[:, mine.test]), mine.songs[mine.test]
+    rng = np.random.default_rng(1)
+    drawn = []
+    for _ in range(400):
+        clips = np.concatenate([np.flatnonzero(songs == s) for s in rng.choice(np.unique(songs), 10)])
+        drawn.append(spearmanr(values[:, clips].ravel(), np.repeat(np.arange(6), len(clips))).statistic ** 2)
+    row = table.set_index("instrument").loc["cel"]
+    np.testing.assert_allclose([row["low"], row["high"]], np.percentile(drawn, [2.5, 97.5]), atol=0.03)
 
 
 def test_wrong_inputs_are_named():

@@ -8,12 +8,14 @@ from sklearn.preprocessing import QuantileTransformer
 from aesens.statistics import (
     bootstrap_songs,
     check_trajectories,
+    derived_seed,
     holm,
     permutation_p_value,
     permute_within_clips,
     quantile_rank,
     resample_weights,
     spearman_rows,
+    weighted_spearman,
 )
 
 
@@ -102,6 +104,27 @@ def test_spearman_equals_scipy_with_and_without_ties(levels):
     np.testing.assert_allclose(spearman_rows(x.T, y.T, axis=0), expected, atol=1e-12)
     assert np.isnan(spearman_rows(np.ones(5), np.arange(5)))
     assert spearman_rows(np.arange(31) ** 3, np.arange(31)) == 1.0
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_weighted_spearman_is_that_of_repeated_observations(levels):
+    rng = np.random.default_rng(levels)
+    x, y = rng.integers(0, levels, (2, 40))
+    weights = rng.integers(0, 4, (25, 40))
+    expected = [spearmanr(np.repeat(x, row), np.repeat(y, row)).statistic for row in weights]
+    np.testing.assert_allclose(weighted_spearman(x, y, weights), expected, atol=1e-12)
+    assert np.isnan(weighted_spearman(np.ones(5), np.arange(5), np.ones((1, 5)))).all()
+    # One of two values only is drawn: constant.
+    assert np.isnan(weighted_spearman([1, 1, 2], [1, 2, 3], [[2, 1, 0]])).all()
+
+
+def test_derived_seeds_differ_by_name_and_are_the_same_everywhere():
+    names = [(model, effect) for model in ("panns", "clap") for effect in ("gain", "reverb", "bitcrush")]
+    seeds = [derived_seed(20220419, *name) for name in names]
+    assert len(set(seeds)) == 6 and all(0 <= seed < 2**32 for seed in seeds)
+    assert derived_seed(0, "a", "b") != derived_seed(0, "b", "a")
+    # Of one run and another, even on another machine.
+    assert seeds[0] == 1609484543
 
 
 @pytest.mark.parametrize(
