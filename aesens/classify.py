@@ -54,8 +54,10 @@ from aesens.statistics import holm, resample_weights
 __all__ = [
     "auc",
     "auc_change",
+    "auc_loss",
     "classifier_weights",
     "classify",
+    "draw_random_strengths",
     "draw_training_clips",
     "grouped_folds",
     "metric_table",
@@ -178,6 +180,30 @@ def draw_training_clips(
     chosen = other[np.lexsort((order, turn))][: len(own)]
     clips = np.sort(np.concatenate([own, chosen]))
     return clips, instruments[clips] == instrument
+
+
+def draw_random_strengths(clips: int, strengths: int, seed: int = 0) -> np.ndarray:
+    """The strength of each clip in the condition ``random``.
+
+    Parameters
+    ----------
+    clips, strengths : int
+        Numbers of clips and of strengths.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    ndarray of int, shape (clip,)
+        All zero where there are no strengths.
+
+    Examples
+    --------
+    >>> drawn = draw_random_strengths(100, 3)
+    >>> drawn.shape, sorted(set(drawn.tolist()))
+    ((100,), [0, 1, 2])
+    """
+    return np.random.default_rng([seed, 1]).integers(max(strengths, 1), size=clips)
 
 
 def _subspaces(projections, classes, dimension):
@@ -316,7 +342,7 @@ def classify(
     classes = [str(c) for c in (np.unique(instruments[train]) if classes is None else classes)]
     projections = _subspaces({"none": None} if projections is None else projections, classes, clean.shape[1])
     strengths = len(trajectories)
-    random_strength = np.random.default_rng([seed, 1]).integers(max(strengths, 1), size=len(clean))
+    random_strength = draw_random_strengths(len(clean), strengths, seed)
     # Training condition -1 is clean, 0 ... S-1 a strength, S the random strengths.
     conditions = list(range(-1, strengths + 1 if strengths else 0))
 
@@ -648,7 +674,7 @@ def auc_change(
     reference: str = "none",
     strengths: Sequence[int] | None = None,
     by_strength: bool = False,
-    pooled: Mapping[str, Sequence[str]] | None = None,
+    pooled: Mapping[str, Sequence[str | Sequence[str]]] | None = None,
     n_resamples: int = 5000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -667,7 +693,8 @@ def auc_change(
     by_strength : bool
         One row a strength instead of the mean over strengths.
     pooled : mapping, optional
-        Further rows by name: the mean over the projections listed, e.g. ``{"all": ["pca", "lda"]}``.
+        Further rows by name: the mean over the projections listed, where a list in the list is averaged first and
+        counts as one, e.g. ``{"all": ["pca", "lda", ["svd-0.3", "svd-0.5"]]}``.
     n_resamples : int
         Bootstrap resamples of the test songs, the same for every row. No p-value is below 2 / (n_resamples + 1), so
         that the family's size times this should stay below the level aimed at.
@@ -710,52 +737,28 @@ def auc_change(
     (['first', 'none'], True)
     """
     names = [str(name) for name in result.projection.values]
-    members = [[k] for k in range(len(names))] + [
-        list(map(names.index, part)) for part in (pooled or {}).values()
-    ]
-    if reference not in names:
-        raise ValueError(f"no projection {reference!r} to compare with: the result has {', '.join(names)}")
-    train, test, strength = (result[name].values for name in ("train", "test", "strength"))
+    parts = list((pooled or {}).values())
+    base = _reference(result, reference)
+    strength = result.strength.values
     if strengths is not None:
         unknown = sorted(set(strengths) - set(strength[strength >= 0].tolist()))
         if unknown or not len(strengths):
             raise ValueError(f"strengths {unknown or 'none'}: choose from 0 ... {strength.max()}")
     keep = (strength < 0) | (True if strengths is None else np.isin(strength, strengths))
-    groups: dict[tuple, list[int]] = {}
-    for case in np.flatnonzero(keep):
-        key = (train[case], test[case], int(strength[case]) if by_strength else -1)
-        groups.setdefault(key, []).append(case)
-
-    clips = result.sizes["clip"]
-    weights = np.concatenate([np.ones((1, clips)), resample_weights(result.song.values, n_resamples, seed)])
-    tail = 50.0 * (1.0 - confidence)
-    base = names.index(reference)
-    parts = [(key, i) for key in groups for i in range(result.sizes["instrument"])]
-    wins = each(lambda part: _wins(result, groups[part[0]], part[1]), parts, n_jobs)
-    of_group = {
-        key: [w for part, w in zip(parts, wins, strict=True) if part[0] == key and w] for key in groups
-    }
-    blocks = [(key, start) for key in groups for start in range(0, len(weights), _RESAMPLES)]
-    values = each(
-        lambda block: _resampled_auc(of_group[block[0]], weights[block[1] : block[1] + _RESAMPLES]),
-        blocks,
-        n_jobs,
-    )
     rows = []
-    for key in groups:
-        value = np.concatenate([v for block, v in zip(blocks, values, strict=True) if block[0] == key])
+    for key, value in _drawn_auc(
+        result, _groups(result, keep, by_strength), n_resamples, seed, n_jobs
+    ).items():
         change = value - value[:, [base]]
         # Rounding must not turn "the same ranking" into a change.
         change[np.abs(change) < _ROUNDING] = 0.0
         value, change = (
-            np.stack([x[:, part].mean(axis=1) for part in members], axis=1) for x in (value, change)
+            np.column_stack([x, *(_pooled(x, part, names) for part in parts)]) for x in (value, change)
         )
         for k, name in enumerate([*names, *(pooled or {})]):
             drawn = np.stack([value[1:, k], change[1:, k]])
+            low, high = _limits(drawn, confidence)
             drawn = drawn[:, np.isfinite(drawn[0])]
-            low, high = (
-                np.percentile(drawn, [tail, 100.0 - tail], axis=1) if drawn.size else np.full((2, 2), np.nan)
-            )
             rows.append(
                 {
                     "train": key[0],
@@ -774,6 +777,119 @@ def auc_change(
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"].to_numpy())
     return table if by_strength else table.drop(columns="strength")
+
+
+def auc_loss(
+    result: xr.Dataset,
+    *,
+    reference: str = "none",
+    n_resamples: int = 5000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    n_jobs: int = 1,
+) -> pd.DataFrame:
+    """What each pair of training and test condition costs in ROC-AUC against clean clips on both sides.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        From `classify`.
+    reference : str
+        The projection to look at; without one by default.
+    n_resamples, confidence, seed, n_jobs
+        As in `auc_change`, and with the same resamples.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per pair: ``train``, ``test``, ``loss`` (ROC-AUC of clean on clean minus that of the pair, means over
+        strengths and instruments; positive where the effect hurts), ``loss_low``, ``loss_high``.
+
+    Raises
+    ------
+    ValueError
+        If the reference is not in the result.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> instruments = np.repeat(["flu", "pia"], 20)
+    >>> songs = np.arange(40) // 2
+    >>> clean = rng.normal(size=(40, 6)) + 2.0 * (instruments == "pia")[:, None]
+    >>> noise = rng.normal(size=(3, 40, 6))
+    >>> result = classify(clean, clean + 20 * noise, instruments, songs, songs % 2 == 0, songs % 2 == 1)
+    >>> losses = auc_loss(result, n_resamples=20).set_index(["train", "test"])["loss"]
+    >>> float(losses["clean", "clean"]), bool(losses["clean", "effected"] > 0.2)
+    (0.0, True)
+    """
+    alone = result.isel(projection=[_reference(result, reference)])
+    values = _drawn_auc(alone, _groups(alone, slice(None), False), n_resamples, seed, n_jobs)
+    clean = values["clean", "clean", -1][:, 0]
+    rows = []
+    for (train, test, _), value in values.items():
+        loss = clean - value[:, 0]
+        # The same ranking summed in another order is no loss.
+        loss[np.abs(loss) < _ROUNDING] = 0.0
+        low, high = _limits(loss[None, 1:], confidence)
+        rows.append({"train": train, "test": test, "loss": loss[0], "loss_low": low[0], "loss_high": high[0]})
+    return pd.DataFrame(rows)
+
+
+def _reference(result, name):
+    """Place of the projection to compare with."""
+    names = [str(projection) for projection in result.projection.values]
+    if name not in names:
+        raise ValueError(f"no projection {name!r} to compare with: the result has {', '.join(names)}")
+    return names.index(name)
+
+
+def _groups(result, keep, by_strength):
+    """Cases that are averaged, by (train, test, strength or -1)."""
+    train, test, strength = (result[name].values for name in ("train", "test", "strength"))
+    groups: dict[tuple, list[int]] = {}
+    for case in np.arange(len(strength))[keep]:
+        key = (str(train[case]), str(test[case]), int(strength[case]) if by_strength else -1)
+        groups.setdefault(key, []).append(case)
+    return groups
+
+
+def _drawn_auc(result, groups, n_resamples, seed, n_jobs):
+    """ROC-AUC (1 + resample, projection) of each group of cases, that of the test songs as they are first."""
+    clips = result.sizes["clip"]
+    weights = np.concatenate([np.ones((1, clips)), resample_weights(result.song.values, n_resamples, seed)])
+    parts = [(key, i) for key in groups for i in range(result.sizes["instrument"])]
+    wins = each(lambda part: _wins(result, groups[part[0]], part[1]), parts, n_jobs)
+    of_group = {
+        key: [w for part, w in zip(parts, wins, strict=True) if part[0] == key and w] for key in groups
+    }
+    blocks = [(key, start) for key in groups for start in range(0, len(weights), _RESAMPLES)]
+    values = each(
+        lambda block: _resampled_auc(of_group[block[0]], weights[block[1] : block[1] + _RESAMPLES]),
+        blocks,
+        n_jobs,
+    )
+    return {
+        key: np.concatenate([v for block, v in zip(blocks, values, strict=True) if block[0] == key])
+        for key in groups
+    }
+
+
+def _pooled(values, members, names):
+    """Mean (n,) of the columns of (n, projection) that go by the names; a list of names counts as one."""
+    columns = [
+        values[:, names.index(member)] if isinstance(member, str) else _pooled(values, member, names)
+        for member in members
+    ]
+    return np.mean(columns, axis=0)
+
+
+def _limits(drawn, confidence):
+    """Percentile limits, each (k,), of (k, resample); resamples on which the first is undefined are left out."""
+    drawn = drawn[:, np.isfinite(drawn[0])]
+    tail = 50.0 * (1.0 - confidence)
+    return (
+        np.percentile(drawn, [tail, 100.0 - tail], axis=1) if drawn.size else np.full((2, len(drawn)), np.nan)
+    )
 
 
 def _two_sided(change: np.ndarray) -> float:

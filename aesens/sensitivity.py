@@ -145,7 +145,11 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     :math:`A B^T`: no square root of a rank-deficient matrix is needed. Where clips outnumber features, these are the
     roots of the eigenvalues of :math:`Y^T Y` with :math:`Y = B V D`, V the principal axes of `a` and D its standard
     deviations along them. The columns of Y descend as D does, which keeps the digits of the small eigenvalues that
-    squaring would lose otherwise. Finite sets of one distribution are a positive distance apart, see `frechet_floor`.
+    squaring would lose otherwise.
+
+    A set is at distance 0 from itself, but two finite sets of one distribution are a positive distance apart, see
+    `frechet_floor`. A covariance of fewer clips than features is rank-deficient, and then the distance depends on the
+    number of clips as well as on the distributions: compare values of sets of one size only.
 
     References
     ----------
@@ -205,8 +209,10 @@ def frechet_floor(
     Returns
     -------
     array, shape (n_splits,)
-        The distance that chance alone makes between two sets of half the size. Effected sets are as large as the
-        clean set and hold the same clips, so their own floor lies below: the halves are a strict reference.
+        The distance that chance alone makes between two sets of half the size, of *other* songs. Effected sets are as
+        large as the clean set and hold the same clips, so that their own floor is 0, the distance of the clean set
+        from itself: the halves are a unit, not a zero. With fewer clips than features the covariances are
+        rank-deficient and the unit depends on the number of clips.
 
     Examples
     --------
@@ -321,6 +327,7 @@ def monotonicity_null(
     Parameters
     ----------
     distance : array, shape (strength, clip)
+        NaN where a distance does not exist.
     order : array, shape (strength,)
     n_permutations : int
         Shuffles of the strengths within every clip.
@@ -329,7 +336,8 @@ def monotonicity_null(
     Returns
     -------
     observed : float
-        Mean over clips of the Spearman correlation.
+        Mean over clips of the Spearman correlation. A clip whose distance is constant counts with 0: it does not grow.
+        A clip without a distance at some strength is left out, here and in the null. NaN if there is no other.
     null : array, shape (n_permutations,)
         The same mean after each shuffle.
     p_value : float
@@ -343,8 +351,7 @@ def monotonicity_null(
     (1.0, 0.01)
     """
     distance, order = _check_distance(distance, order)
-    ranks = standardised_ranks(distance.T)
-    ranks = ranks[np.isfinite(ranks).all(axis=1)]
+    ranks = np.nan_to_num(standardised_ranks(distance.T[np.isfinite(distance).all(axis=0)]))
     wanted = standardised_ranks(order)
     if not len(ranks) or not np.isfinite(wanted).all():
         return np.nan, np.full(n_permutations, np.nan), np.nan
@@ -419,8 +426,16 @@ def discontinuity(trajectories: np.ndarray, clean: np.ndarray, identity_inside: 
     ).rename_axis("clip")
 
 
-def jump_ratio(trajectories: np.ndarray, clean: np.ndarray, identity_inside: bool = False) -> np.ndarray:
-    """Longest step of each clip against what is around it, the onset from the clean clip counted as a step.
+def jump_ratio(
+    trajectories: np.ndarray,
+    clean: np.ndarray,
+    identity_inside: bool = False,
+    places: np.ndarray | None = None,
+) -> np.ndarray:
+    r"""Longest step of each clip against what smooth growth would lead one to expect there.
+
+    The onset from the clean clip counts as a step, and what counts as one step is the grid's matter: a jump is one at
+    the resolution of these strengths.
 
     Parameters
     ----------
@@ -429,34 +444,73 @@ def jump_ratio(trajectories: np.ndarray, clean: np.ndarray, identity_inside: boo
     clean : array, shape (clip, feature)
     identity_inside : bool
         As in `discontinuity`: the onset does not count then.
+    places : array, shape (strength,), optional
+        Where the strengths stand in the effect's grid, ascending; evenly by default. A step counts by its length over
+        the distance of its ends. The clean clip is taken to stand as far before the first strength as the second
+        stands behind it.
 
     Returns
     -------
     array, shape (clip,)
-        The largest, over steps, of a step's length in units of the clip's median step or of the step's longer
-        neighbour, whichever is longer. A path whose steps grow smoothly, each twice the one before, has a longest
-        step far above the median, but no jump: hence the neighbours. At least 1, the value of a clip that never
-        moves, and at most 1e6, where nothing else moves.
+        The largest, over steps, of a step's length in units of the longest of: the clip's median step; the step's
+        neighbours; and for the first and the last step, which have one neighbour only, their geometric extrapolation
+        (Notes). At least 1, the value of a clip that never moves, and at most 1e6, where nothing else moves. NaN where
+        there are fewer than three steps: too few for one to stand out.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two strengths, or the places are not one ascending number a strength.
+
+    Notes
+    -----
+    A path whose steps grow smoothly has a longest step far above the median, the more so the coarser the grid, but no
+    jump. Inside the sweep such a step has a neighbour that is longer still; at the end it has not. So the last of K
+    steps is expected to be as long as its neighbour times the growth that led there,
+    :math:`s_{K-2} \max(1, s_{K-2}/s_{K-3})` on an even grid, and the first step likewise backwards; on an uneven one,
+    growth is exponential in place. Where the one step that follows on no movement at all is the last but one, the last
+    cannot be told from acceleration and does not count. Steps shorter than what rounding the embeddings to their
+    precision can make are taken as none.
 
     Examples
     --------
-    Steps of 1, 1, 6, 1, and steps that double:
+    Steps of 1, 1, 6, 1; steps that grow by a factor of 4; and even ones before one of 24:
 
     >>> jump_ratio([[[1.0]], [[2.0]], [[8.0]], [[9.0]]], [[0.0]]).tolist()
     [6.0]
-    >>> jump_ratio([[[1.0]], [[3.0]], [[7.0]], [[15.0]]], [[0.0]]).tolist()
-    [2.0]
+    >>> jump_ratio([[[1.0]], [[5.0]], [[21.0]], [[85.0]]], [[0.0]]).tolist()
+    [1.0]
+    >>> jump_ratio([[[1.0]], [[2.0]], [[3.0]], [[27.0]]], [[0.0]]).tolist()
+    [24.0]
     """
     trajectories, clean = check_trajectories(trajectories, clean)
     if len(trajectories) < 2:
         raise ValueError("a jump needs at least two strengths")
-    points = [clean, *trajectories]
+    places = np.arange(len(trajectories)) if places is None else np.asarray(places, dtype=np.float64)
+    if places.shape != trajectories.shape[:1] or not (np.diff(places) > 0).all():
+        raise ValueError(f"places must be {len(trajectories)} ascending numbers, one a strength")
+    if identity_inside:
+        points = trajectories
+    else:
+        points, places = [clean, *trajectories], np.insert(places, 0, 2 * places[0] - places[1])
     pairs = zip(points[:-1], points[1:], strict=True)
     steps = np.stack([np.linalg.norm(after.astype(np.float64) - before, axis=-1) for before, after in pairs])
-    typical = np.median(steps[1:], axis=0)
-    if identity_inside:
-        steps = steps[1:]
-    around = np.pad(steps, ((1, 1), (0, 0)))
-    beside = np.maximum(np.maximum(around[:-2], around[2:]), typical)
+    if len(steps) < 3:
+        return np.full(steps.shape[1], np.nan)
+    # Each coordinate is stored to half a unit in the last place: a step is wrong by this much at most.
+    longest = np.max([np.linalg.norm(x.astype(np.float64), axis=-1) for x in points], axis=0)
+    steps[steps <= np.finfo(trajectories.dtype).eps * longest] = 0.0
+    steps /= np.diff(places)[:, None]
+    middles = (places[:-1] + places[1:]) / 2
+    around = [_next_step(steps[2:0:-1], middles[2::-1]), *steps, _next_step(steps[-3:-1], middles[-3:])]
+    expected = np.maximum(np.maximum(around[:-2], around[2:]), np.median(steps, axis=0))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.fmin(np.nan_to_num(steps / beside, nan=1.0).max(axis=0), 1e6)
+        return np.clip(np.nan_to_num(steps / expected, nan=0.0).max(axis=0), 1.0, 1e6)
+
+
+def _next_step(steps: np.ndarray, middles: np.ndarray) -> np.ndarray:
+    """What follows two steps (2, clip) if their growth goes on; `middles` has the places of the two and the next."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # From none to none is no growth, hence fmax.
+        growth = np.fmax(steps[1] / steps[0], 1.0) ** ((middles[2] - middles[1]) / (middles[1] - middles[0]))
+        return np.where(steps[1] > 0, steps[1] * growth, 0.0)

@@ -9,8 +9,10 @@ from sklearn.model_selection import GridSearchCV
 from aesens.classify import (
     auc,
     auc_change,
+    auc_loss,
     classifier_weights,
     classify,
+    draw_random_strengths,
     draw_training_clips,
     grouped_folds,
     metric_table,
@@ -61,6 +63,7 @@ def test_every_cell_is_that_of_the_plain_way(example):
     songs, instruments, test = arrays["songs"], arrays["instruments"], np.flatnonzero(arrays["test"])
     drawn = np.random.default_rng([5, 1]).integers(3, size=len(clean))
     assert np.array_equal(result.random_strength, drawn[test])
+    assert np.array_equal(draw_random_strengths(len(clean), 3, 5), drawn)
     mixed = trajectories[drawn, np.arange(len(clean))]
     cells = 0
     for p, subspaces in enumerate(projections.values()):
@@ -332,6 +335,39 @@ def test_a_pooled_row_is_the_mean_over_its_projections(example):
         np.testing.assert_array_equal(
             single.loc[(*pair, "alone"), columns], single.loc[(*pair, names[1]), columns]
         )
+
+
+def test_a_list_within_a_pooled_row_counts_as_one(example):
+    _, _, result = example
+    one, two = (str(name) for name in result.projection.values[1:])
+    pooled = {"nested": [one, [one, two]], "flat": [one, one, one, two]}
+    table = auc_change(result, n_resamples=50, pooled=pooled).set_index("projection")
+    columns = ["auc", "change", "change_low", "change_high"]
+    np.testing.assert_allclose(table.loc["nested", columns], table.loc["flat", columns], atol=1e-12)
+
+
+def test_loss_is_the_difference_of_the_conditions_over_the_same_songs(example):
+    _, _, result = example
+    table = auc_loss(result, n_resamples=40, seed=3).set_index(["train", "test"])
+    changes = auc_change(result, n_resamples=40, seed=3).query("projection == 'none'")
+    auc_of = changes.set_index(["train", "test"])["auc"]
+    np.testing.assert_allclose(table["loss"], auc_of["clean", "clean"] - auc_of[table.index], atol=1e-12)
+    assert (table.loc[("clean", "clean")] == 0).all()
+    weights = resample_weights(result.song.values, 40, 3)
+    truth = result.label.values == result.instrument.values[:, None]
+
+    def mean_auc(w, cases):
+        score = result.score.values[0][cases]
+        cells = [[weighted_auc(*cell, w) for cell in zip(case, truth, strict=True)] for case in score]
+        return np.nanmean(cells, axis=-1).mean()
+
+    clean, effected = (((result.train == "clean") & (result.test == t)).values for t in ("clean", "effected"))
+    loop = [mean_auc(w, clean) - mean_auc(w, effected) for w in weights]
+    row = table.loc[("clean", "effected")]
+    np.testing.assert_allclose(row[["loss_low", "loss_high"]], np.percentile(loop, [2.5, 97.5]), atol=1e-12)
+    assert row["loss_low"] < row["loss"] < row["loss_high"]
+    with pytest.raises(ValueError, match="no projection 'nothing'"):
+        auc_loss(result, reference="nothing")
 
 
 def test_classifier_weights_are_those_of_the_plain_way(example):

@@ -6,6 +6,7 @@ from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import kendalltau, spearmanr
 
+from aesens.effects import EFFECTS
 from aesens.sensitivity import (
     clean_scale,
     cosine_distance,
@@ -100,17 +101,127 @@ def test_threads_change_no_frechet_distance():
     np.testing.assert_array_equal(frechet_floor(clean, songs, 4), frechet_floor(clean, songs, 4, jobs=3))
 
 
-def test_a_jump_is_measured_against_its_neighbours():
-    steps = np.array(
-        [[1, 1, 1, 1, 1], [1, 2, 4, 8, 16], [1, 1, 12, 1, 1], [7, 1, 1, 1, 1], [0, 0, 0, 5, 0], [0] * 5]
-    )
-    path = np.cumsum(steps, axis=1).T[:, :, None].astype(float)
-    clean = np.zeros((6, 1))
-    np.testing.assert_allclose(jump_ratio(path, clean), [1, 2, 12, 7, 1e6, 1])
-    # Where the clean setting lies inside the sweep the onset is none.
-    np.testing.assert_allclose(jump_ratio(path, clean, identity_inside=True), [1, 2, 12, 1, 1e6, 1])
+def ratio_of(steps, **options):
+    """`jump_ratio` of one path of given steps, the onset first."""
+    path = np.cumsum(steps, dtype=float)[:, None, None]
+    return jump_ratio(path, np.zeros((1, 1)), **options).item()
+
+
+@pytest.mark.parametrize(
+    ("steps", "ratio"),
+    [
+        ([1, 1, 1, 1, 1], 1),
+        ([1, 1, 12, 1, 1], 12),
+        ([7, 1, 1, 1, 1], 7),
+        ([1, 1, 1, 1, 7], 7),
+        ([1, 7, 1], 7),
+        ([1, 1, 7], 7),
+        # Beside one as long it stands out from one neighbour only.
+        ([1, 1, 12, 12, 1], 1),
+        # Growth by a factor goes on at the end, and backwards at the onset; a jump is what exceeds it.
+        ([1, 4, 16, 64, 256], 1),
+        ([256, 64, 16, 4, 1], 1),
+        ([1, 2, 4, 8, 16 * 6], 6),
+        ([16 * 6, 8, 4, 2, 1], 6),
+        # Out of nothing: at this resolution a jump, unless it may be the second step of an acceleration.
+        ([0, 0, 5, 0, 0], 1e6),
+        ([0, 0, 0, 0, 5], 1e6),
+        ([5, 0, 0, 0, 0], 1e6),
+        ([0, 0, 0, 1, 5], 1),
+        ([5, 1, 0, 0, 0], 1),
+        ([0, 0, 1, 1, 6], 6),
+        ([0] * 5, 1),
+    ],
+)
+def test_a_jump_is_measured_against_smooth_growth(steps, ratio):
+    assert ratio_of(steps) == pytest.approx(ratio)
+
+
+def test_where_the_clean_setting_lies_inside_the_sweep_the_onset_is_no_step():
+    assert ratio_of([7, 1, 1, 1, 1], identity_inside=True) == 1
+    assert ratio_of([1, 7, 1, 1, 1], identity_inside=True) == 7
+
+
+def test_steps_between_strengths_far_apart_are_long():
+    places = np.array([0, 4, 7, 11])
+    # As far apart as their places; then with growth by 4 a place, which the steps' own growth (16, 64) falls short of.
+    assert ratio_of([4, 4, 3, 4], places=places) == pytest.approx(1)
+    path = np.append(0.0, 4.0 ** (1 + places))
+    assert ratio_of(np.diff(path, prepend=0)[1:], places=places) == pytest.approx(2.3, abs=0.05)
+    assert ratio_of(np.diff(path, prepend=0)[1:]) == pytest.approx(4.1, abs=0.05)
+    assert ratio_of([4, 4, 3, 24], places=places) == pytest.approx(6)
+    for wrong in ([0, 1, 2], [0, 2, 1, 3]):
+        with pytest.raises(ValueError, match="4 ascending"):
+            ratio_of([4, 4, 3, 4], places=wrong)
+
+
+def test_too_few_steps_show_no_jump():
+    assert np.isnan(ratio_of([1, 5]))
+    assert np.isnan(ratio_of([1, 1, 5], identity_inside=True))
     with pytest.raises(ValueError, match="two strengths"):
-        jump_ratio(path[:1], clean)
+        ratio_of([1])
+
+
+def test_steps_that_rounding_makes_are_none():
+    path = np.full((6, 1, 40), 100, np.float32)
+    path[2:] = np.nextafter(path[2:], np.float32(200))
+    assert jump_ratio(path, path[0]).item() == 1
+    # The same step in numbers that hold more digits is one.
+    assert jump_ratio(path.astype(np.float64), path[0].astype(np.float64)).item() == 1e6
+    # And before a step that is one, it is not the beginning of an acceleration.
+    path[-1] += 1
+    assert jump_ratio(path, path[0]).item() == 1e6
+
+
+SMOOTH = {
+    "bitcrush": {
+        "amplitude": lambda bits: 2.0 ** (16 - bits) - 1,
+        "power": lambda bits: 4.0 ** (16 - bits) - 1,
+        "even": lambda bits: 16 - bits,
+        "square": lambda bits: (16 - bits) ** 2,
+    },
+    "gain": {
+        "amplitude": lambda db: 10 ** (db / 20),
+        "power": lambda db: 10 ** (db / 10),
+        "even": lambda db: db,
+    },
+    "lowpass": {
+        "reciprocal": lambda hz: 1 / hz,
+        "square": lambda hz: hz**-2.0,
+        "fourth power": lambda hz: hz**-4.0,
+    },
+    "reverb": {"exponential": lambda r: np.expm1(10 * r), "square": lambda r: r**2, "even": lambda r: r},
+}
+SHAPES = {
+    "even": lambda t: t,
+    "cube": lambda t: t**3,
+    "root": np.sqrt,
+    "exponential": lambda t: np.expm1(6 * t),
+    "logarithm": lambda t: np.log1p(20 * t),
+    "saturation": lambda t: np.tanh(2 * t),
+    "sigmoid": lambda t: 1 / (1 + np.exp(4 - 8 * t)) - 1 / (1 + np.exp(4)),
+}
+
+
+@pytest.mark.parametrize("strengths", [4, 6, 12, 31, 34])
+@pytest.mark.parametrize("name", EFFECTS)
+def test_smooth_paths_have_no_jump_on_any_grid_and_jumps_are_found_on_all(name, strengths):
+    effect = EFFECTS[name]
+    parameters = effect.parameters(strengths)
+    # The clean clip stands at zero, the strengths where they lie in the whole grid.
+    where = 1 + np.array([np.flatnonzero(effect.grid == value).item() for value in parameters])
+    paths = {f"{kind} of the parameter": shape(parameters) for kind, shape in SMOOTH[name].items()}
+    paths |= {kind: shape(where / len(effect.grid)) for kind, shape in SHAPES.items()}
+
+    def ratio(path):
+        return jump_ratio(path[:, None, None], np.zeros((1, 1)), effect.identity_inside, where).item()
+
+    for kind, path in paths.items():
+        assert ratio(path) < 3.6, kind
+    last, first = len(path) - 1, int(effect.identity_inside)
+    for place in (first, len(path) // 2, last):
+        jump = 9.0 * np.diff(where).max() * (np.arange(len(path)) >= place)
+        assert ratio(where + jump) > 5, place
 
 
 def test_frechet_floor_is_of_song_disjoint_halves():
@@ -158,9 +269,25 @@ def test_monotonicity_null_tells_growth_from_noise():
         ]
     )
     assert 0.02 <= rejected <= 0.085
-    observed, _, p = monotonicity_null(np.zeros((5, 3)), np.arange(5), 9)
-    assert np.isnan(observed)
-    assert np.isnan(p)
+
+
+def test_the_null_speaks_of_the_clips_of_the_estimate():
+    growing = np.arange(6.0)[:, None] + np.zeros(4)
+    # Constant distances do not grow, under no order of the strengths.
+    still = np.c_[growing, np.zeros((6, 4))]
+    observed, null, _ = monotonicity_null(still, np.arange(6), 200)
+    assert observed == pytest.approx(0.5)
+    np.testing.assert_allclose(null, monotonicity_null(growing, np.arange(6), 200)[1].mean() / 2, atol=0.5)
+    assert null.std() == pytest.approx(np.sqrt(4 / 5) / 8, rel=0.15)
+    assert monotonicity_null(np.zeros((6, 3)), np.arange(6), 9)[::2] == (0.0, 1.0)
+    # Distances that do not exist are no distances.
+    missing = np.c_[growing, np.full((6, 4), np.nan)]
+    missing[0, 4:] = 1.0
+    known, lacking = (monotonicity_null(distance, np.arange(6), 50) for distance in (growing, missing))
+    assert known[0] == lacking[0] == pytest.approx(1)
+    np.testing.assert_array_equal(known[1], lacking[1])
+    observed, _, p = monotonicity_null(np.full((6, 3), np.nan), np.arange(6), 9)
+    assert np.isnan(observed) and np.isnan(p)
 
 
 def test_discontinuity_finds_a_jump_and_the_onset():

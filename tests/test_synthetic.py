@@ -12,7 +12,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from aesens import claims, measure, sensitivity, trajectories
-from aesens.synthetic import BORDER, KINDS, TRUTH, judge, synthetic_sweep
+from aesens.synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
 
 CLAIMS = ("C1", "C2", "C3", "C4", "C5", "C6")
 
@@ -112,6 +112,30 @@ def test_scattered_paths_are_straight_and_fill_the_space():
     assert measure.geometry(sweep, resamples=20, seed=0)["energy"].item() == pytest.approx(5 / 48, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "dimensions"),
+    [("line", {}, 1), ("subspace", {"dimension": 7, "songs": 60}, 7), ("restless", {"features": 60}, None)],
+)
+def test_held_out_dimensions_are_counted(kind, options, dimensions):
+    sweep = synthetic_sweep(kind, noise=0.0, **options)
+    row = measure.geometry(sweep, resamples=20, seed=0).iloc[0]
+    moved = [sweep.displacements[:, side] for side in (sweep.train, sweep.test)]
+    share = trajectories.held_out_energy(*moved, np.arange(1, sweep.clean.shape[1] + 1))
+    assert row["dimensions_90_held_out"] == np.flatnonzero(share >= 0.9)[0] + 1
+    if dimensions:
+        assert row["dimensions_90_held_out"] == dimensions
+    clean = [sweep.clean[side] - sweep.clean[side].mean(axis=0) for side in (sweep.train, sweep.test)]
+    share = trajectories.held_out_energy(*clean, np.arange(1, sweep.clean.shape[1] + 1))
+    assert row["dimensions_90_clean"] == np.flatnonzero(share >= 0.9)[0] + 1
+
+
+def test_training_clips_too_few_to_span_the_displacements_say_so():
+    sweep = synthetic_sweep("scattered", noise=0.0, features=200, songs=3, clips_per_song=1)
+    row = measure.geometry(sweep, resamples=20, seed=0).iloc[0]
+    # Six training clips span six of two hundred dimensions.
+    assert np.isinf(row["dimensions_90_held_out"]) and np.isinf(row["dimensions_90_clean"])
+
+
 def test_a_jump_and_an_onset_are_found_where_they_are():
     jump = synthetic_sweep("jump")
     steps = sensitivity.discontinuity(jump.trajectories, jump.clean)
@@ -123,25 +147,77 @@ def test_a_jump_and_an_onset_are_found_where_they_are():
     assert (steps["largest_over_median"] < 5).all()
 
 
-def test_steps_that_grow_smoothly_are_no_jump():
-    # The longest of five steps is four times the median, of eleven 32 times; but twice its neighbour.
-    for strengths in (6, 12):
-        row = measure.response(
-            synthetic_sweep("growing", strengths=strengths, noise=0.0), permutations=5, resamples=20, seed=0
-        ).iloc[0]
-        assert row["largest_step"] == pytest.approx(2.0 ** ((strengths - 2) // 2), rel=0.01)
-        assert row["jump"] == pytest.approx(2, rel=0.01)
-    # Nothing else moves: as large as it can be, and finite in a table.
+def test_a_walk_has_no_common_direction_and_restless_clips_no_order():
+    walk = synthetic_sweep("walk", noise=0.0, strengths=12, songs=30)
+    steps = np.diff(walk.trajectories, axis=0)
+    np.testing.assert_allclose(np.linalg.norm(steps, axis=-1), 10 / np.sqrt(12), rtol=1e-4)
+    length = np.linalg.norm(walk.displacements, axis=-1)
+    assert np.sqrt(np.square(length[-1]).mean()) == pytest.approx(10, rel=0.05)
+    assert np.linalg.norm(walk.displacements[-1].mean(axis=0)) < 2
+    restless = synthetic_sweep("restless", noise=0.0, songs=30)
+    np.testing.assert_allclose(np.linalg.norm(restless.displacements, axis=-1), 10, rtol=1e-4)
+    first, last = restless.displacements[[0, -1]]
+    assert abs(np.einsum("cd,cd->c", first, last).mean()) < 5
+
+
+@pytest.mark.parametrize("growth", [2.0, 4.0, 16.0])
+@pytest.mark.parametrize("strengths", [4, 6, 12])
+def test_steps_that_grow_smoothly_are_no_jump(growth, strengths):
+    sweep = synthetic_sweep("growing", strengths=strengths, growth=growth, noise=0.0)
+    row = measure.response(sweep, permutations=5, resamples=20, seed=0).iloc[0]
+    # By the median alone it would be: the longest of eleven steps that double is 32 times the median.
+    if growth ** ((strengths - 2) // 2) < 300:
+        assert row["largest_step"] == pytest.approx(growth ** ((strengths - 2) / 2), rel=0.5)
+    assert row["jump"] == pytest.approx(1, abs=0.1)
+
+
+def test_where_nothing_else_moves_a_jump_is_as_large_as_can_be_and_finite_in_a_table():
     row = measure.response(synthetic_sweep("jump", noise=0.0), permutations=5, resamples=20, seed=0).iloc[0]
     assert row["jump"] == row["jump_low"] == 1e6
+
+
+def test_a_step_counts_by_its_place_in_the_grid():
+    whole = synthetic_sweep("line", noise=0.0, strengths=12)
+    some = np.array([0, 1, 2, 11])
+    few = replace(whole, parameters=whole.parameters[some], trajectories=whole.trajectories[some])
+    row = measure.response(few, permutations=5, resamples=20, seed=0).iloc[0]
+    assert row["largest_step"] == pytest.approx(9, rel=0.01)
+    assert row["jump"] == pytest.approx(1, abs=0.01)
+
+
+def test_movement_is_the_largest_mean_distance_in_units_of_two_clean_clips():
+    sweep = synthetic_sweep("line", noise=0.0)
+    row = measure.response(sweep, permutations=5, resamples=50, seed=0).iloc[0]
+    unit = sensitivity.clean_scale(sweep.clean)
+    np.testing.assert_allclose(row[["moved", "moved_low", "moved_high"]].astype(float), 10 / unit, rtol=1e-4)
+    # Not at the strongest setting: where the mean over clips is largest.
+    back = replace(sweep, trajectories=sweep.trajectories[::-1])
+    assert measure.response(back, permutations=5, resamples=50, seed=0)["moved"].item() == row["moved"]
+    part = measure.response(synthetic_sweep("line", share=0.5), permutations=5, resamples=200, seed=0).iloc[0]
+    assert part["moved_low"] < part["moved"] < part["moved_high"] < row["moved"]
 
 
 def test_clips_that_never_move_count_as_not_growing():
     sweep = synthetic_sweep("line", share=0.5, noise=0.0)
     moving = (sweep.displacements != 0).any(axis=(0, 2)).mean()
     assert 0.2 < moving < 0.8
-    row = measure.response(sweep, permutations=5, resamples=50, seed=0).iloc[0]
+    row = measure.response(sweep, permutations=50, resamples=50, seed=0).iloc[0]
     assert row["spearman"] == pytest.approx(moving)
+    # And so under the null, which has the mean over the same clips.
+    clips = len(sweep.clips)
+    assert row["spearman_null"] < 3 * np.sqrt(moving / 5 / clips)
+
+
+def test_clips_without_a_cosine_distance_count_neither_in_the_estimate_nor_in_the_null():
+    sweep = synthetic_sweep("line", noise=0.0)
+    silent = sweep.trajectories.copy()
+    silent[2, ::2] = 0.0
+    rows = [
+        measure.response(s, permutations=50, resamples=50, seed=0).iloc[0]
+        for s in (replace(sweep, trajectories=silent), sweep.take(np.arange(len(sweep.clips)) % 2 == 1))
+    ]
+    for column in ("spearman", "spearman_null", "above_null", "p", "kendall"):
+        assert rows[0][column] == rows[1][column]
 
 
 def test_noise_fits_in_sample_and_not_on_strengths_left_out():
@@ -248,9 +324,9 @@ def test_every_measure_takes_embeddings_that_do_not_move():
         removed = measure.projected(sweep, seed=0)
         cosines = measure.method_cosines(sweep, seed=0)
     assert distances.query("measure != 'frechet'")["value"].eq(0).all()
-    assert response["spearman"].item() == 0
-    assert response["jump"].item() == 1
-    assert np.isnan(geometry["energy"].item())
+    assert response["spearman"].item() == response["moved"].item() == 0
+    assert response["jump"].item() == response["p"].item() == 1
+    assert np.isnan(geometry["energy"].item()) and np.isnan(geometry["dimensions_90_held_out"].item())
     assert removed["effect_removed"].isna().all()
     assert len(cosines) == 36
     assert cosines.query("first == 'random' and second == 'random'")["cosine"].item() == pytest.approx(1)
@@ -271,6 +347,51 @@ def test_instruments_are_told_apart_and_the_carrier_carries_them():
             assert without == pytest.approx(0.5, abs=0.15)
 
 
+def test_each_instrument_has_its_row():
+    sweep = synthetic_sweep("nuisance", songs=9)
+    # Two training songs of one instrument leave two folds.
+    few = sweep.take(
+        ~(sweep.train & (sweep.instruments == "cla") & ~np.isin(sweep.songs, sweep.songs[18:22]))
+    )
+    table = measure.classification(few, resamples=20, seed=0)
+    rows = table[table["kind"] == "instrument"].dropna(axis=1, how="all")
+    assert set(rows["condition"]) == {"clean-clean", "clean-effected"}
+    assert rows.groupby(["condition", "projection"])["instrument"].agg(list).map(len).eq(3).all()
+    assert rows.groupby("instrument")["folds"].unique().map(list).to_dict() == {
+        "cel": [3],
+        "cla": [2],
+        "flu": [3],
+    }
+    # Their mean is that of the curves.
+    curves = table[table["kind"] == "curve"]
+    for name in ("roc_auc", "f1"):
+        both = (part.groupby(["condition", "projection"])[name].mean() for part in (rows, curves))
+        ours, theirs = both
+        np.testing.assert_allclose(ours, theirs[ours.index], rtol=1e-12)
+
+
+def test_methods_count_once_in_the_pooled_change_and_those_that_help_are_counted():
+    sweep = synthetic_sweep("nuisance")
+    table = measure.classification(sweep, resamples=100, seed=0)
+    changes = table[(table["kind"] == "change") & (table["condition"] == "clean-effected")].set_index(
+        "projection"
+    )
+    methods = ["lda", "average", "pca", "npca", "cca"]
+    svd = changes.loc[["svd-0.3", "svd-0.4", "svd-0.5"], "change"].mean()
+    assert changes.loc["all", "change"] == pytest.approx(np.mean([*changes.loc[methods, "change"], svd]))
+    assert set(changes.index) == {*measure.fitted_subspaces(sweep, seed=0), "all"} - {"none"}
+    helps, harms = (changes.loc[methods, "low"] > 0).sum(), (changes.loc[methods, "high"] < 0).sum()
+    pooled = changes.loc["all"]
+    assert pooled["methods"] == 6 and helps >= 3
+    assert helps <= pooled["helps"] <= helps + 1 and harms <= pooled["harms"] <= harms + 1
+    assert changes.drop(index="all")[["helps", "harms", "methods", "loss"]].isna().all(axis=None)
+    curves = (
+        table[table["kind"] == "curve"].query("projection == 'none'").groupby("condition")["roc_auc"].mean()
+    )
+    assert pooled["loss"] == pytest.approx(curves["clean-clean"] - curves["clean-effected"])
+    assert 0.01 < pooled["loss_low"] < pooled["loss"] < pooled["loss_high"]
+
+
 # ---- the verdicts ----------------------------------------------------------------------------------------------------
 
 
@@ -278,8 +399,10 @@ def test_the_table_of_truth_is_complete():
     assert set(TRUTH) == set(KINDS)
     assert all(tuple(row) == CLAIMS for row in TRUTH.values())
     # Each claim is true of something and false of something.
+    known = [*TRUTH.values(), *(expected for *_, expected in VARIANTS)]
     for claim in CLAIMS:
-        assert {"supported", "not supported"} <= {row[claim] for row in TRUTH.values()}
+        assert {"supported", "not supported"} <= {row.get(claim) for row in known}
+    assert set(BORDER) == set(CLAIMS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -287,6 +410,14 @@ def test_verdicts_are_right(kind):
     verdicts = judge(synthetic_sweep(kind, model="panns"), seed=0).set_index("claim")["verdict"]
     expected = pd.Series(TRUTH[kind]).dropna()
     pd.testing.assert_series_equal(verdicts[expected.index], expected, check_names=False, check_dtype=False)
+
+
+@pytest.mark.parametrize(("kind", "options", "expected"), VARIANTS)
+def test_verdicts_are_right_at_other_sizes(kind, options, expected):
+    for seed in range(3):
+        sweep = synthetic_sweep(kind, seed=seed, model="panns", **options)
+        found = judge(sweep, list(expected), resamples=200, seed=seed).set_index("claim")["verdict"]
+        assert found.to_dict() == expected
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
@@ -304,27 +435,23 @@ def test_a_null_claim_is_hardly_ever_supported(claim):
 
 
 @pytest.mark.parametrize("claim", BORDER)
-def test_a_claim_at_its_threshold_is_supported_in_one_seed_of_twenty_at_most(claim):
-    kind, options = BORDER[claim]
+def test_a_claim_at_its_threshold_is_hardly_ever_supported(claim):
+    # The easiest case of those that are counted; what few songs do stands in benchmarks/results/synthetic_truth.csv.
+    kind, options = BORDER[claim][-1]
+    seeds = range(20 if claim in ("C5", "C6") else 60)
     verdicts = [
-        judge(synthetic_sweep(kind, seed=seed, **options), [claim], resamples=300, seed=seed)[
+        judge(synthetic_sweep(kind, seed=seed, model="panns", **options), [claim], resamples=300, seed=seed)[
             "verdict"
         ].item()
-        for seed in range(60)
+        for seed in seeds
     ]
-    assert verdicts.count("supported") <= 3
+    assert verdicts.count("supported") <= 0.05 * len(seeds)
 
 
 def test_untrained_weights_and_other_models_earn_no_verdict():
     sweep = synthetic_sweep("line")
     assert set(judge(replace(sweep, pretrained=False), ["C1", "C2", "C4"])["verdict"]) == {claims.CONTROL}
     assert judge(sweep, ["C6"]).empty
-
-
-def test_an_interval_without_end_decides_and_an_undefined_one_does_not():
-    assert claims.decide(np.inf, np.inf, "above", 5) == "supported"
-    assert claims.decide(2.0, np.inf, "above", 5) == "inconclusive"
-    assert claims.decide(np.nan, np.nan, "above", 5) == "inconclusive"
 
 
 # ---- the benchmark ---------------------------------------------------------------------------------------------------
@@ -346,6 +473,6 @@ def test_the_benchmark_runs(tmp_path):
     }
     values = speed.set_index("metric")["value"]
     assert values[values.index.str.contains("smallest |cosine|", regex=False)].min() >= 0.999999
-    assert values["largest difference of ROC-AUC over the sampled cells"] <= 0.005
+    assert values["largest difference of ROC-AUC over the sampled cells, liblinear converged"] <= 0.005
     truth = pd.read_csv(tmp_path / "synthetic_truth.csv")
     assert list(truth.columns) == ["kind", "claim", "expected", "seeds", "correct", "error_rate"]
