@@ -10,11 +10,13 @@ import os
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Image, display
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
 
 from aesens import names
 from aesens.effects import effect
 from aesens.listen import player
-from aesens.plots.style import WIDTH, parameter_axis
+from aesens.plots.style import WIDTH, number, parameter_axis
 from aesens.sensitivity import cosine_distance
 from aesens.trajectories import pca_layout
 
@@ -60,6 +62,15 @@ class Explorer:
         self.instruments = list(study.dataset.instruments)
         self._layouts: dict[tuple[str, str], np.ndarray] = {}
 
+    def model_title(self, model: str) -> str:
+        """Name of a model; untrained weights are named as such."""
+        return names.model_title(model, self.study.model(model).weights.pretrained)
+
+    def start(self) -> tuple[str, str]:
+        """Model and effect that a page shows: the first pretrained model, and an effect with long trajectories."""
+        trained = [name for name in self.models if self.study.model(name).weights.pretrained]
+        return (trained or self.models)[0], "reverb" if "reverb" in self.effects else self.effects[0]
+
     def clips(self, model: str, instrument: str) -> list[str]:
         """Clips of an instrument that a model has embedded."""
         table = self.study.clips(model).table
@@ -98,7 +109,7 @@ class Explorer:
         mine = sweep.clips.index.get_loc(clip)
         points = self._layout(sweep)
         distance = cosine_distance(sweep.clean, sweep.trajectories)[:, mine]
-        figure, (plane, curve) = plt.subplots(1, 2, figsize=(WIDTH, 2.9), width_ratios=(3, 2))
+        figure, (plane, curve) = plt.subplots(1, 2, figsize=(WIDTH, 3.3), width_ratios=(3, 2))
         # Where the clean setting lies inside the sweep, the sweep does not start from the clean clip.
         start = int(sweep.effect.identity_inside)
         # Of thousands of clips some are enough to show where the others go.
@@ -107,14 +118,20 @@ class Explorer:
         path = points[:, mine]
         plane.plot(*path[start:].T, color="#555555", linewidth=1, zorder=2)
         colours = names.strength_colours(len(sweep.parameters))
-        plane.scatter(*path[1:].T, color=colours, s=22, zorder=3)
-        plane.scatter(*path[0], marker="*", color="#D55E00", s=90, zorder=4, label="Clean clip")
+        plane.scatter(*path[1:].T, color=colours, s=26, zorder=3)
+        plane.scatter(
+            *path[0], marker="x", color="#D55E00", linewidth=1.6, s=48, zorder=4, label="Clean clip"
+        )
         plane.scatter(*path[strength], s=130, facecolors="none", edgecolors="black", zorder=5, label="Heard")
         plane.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
-        plane.legend(loc="best")
+        self._key(figure, plane, sweep)
+        handles, labels = plane.get_legend_handles_labels()
+        handles.append(plt.Line2D([], [], color="#CCCCCC", linewidth=1))
+        figure.legend(handles, [*labels, "Other clips"], loc="outside lower center", ncols=3)
         kind = sweep.effect
         shown = sweep.parameters * kind.display
-        curve.plot(shown, distance, color=names.colour(model), marker="o", markersize=3)
+        curve.plot(shown, distance, color="#555555", linewidth=1, zorder=2)
+        curve.scatter(shown, distance, color=colours, s=26, zorder=3, clip_on=False)
         if strength:
             curve.axvline(shown[strength - 1], color="black", linewidth=0.8, linestyle=":")
         curve.set(ylabel="Cosine distance", ylim=(0, None))
@@ -123,6 +140,21 @@ class Explorer:
             f"{sweep.title}: {names.instrument_title(sweep.clips.loc[clip, 'instrument'])}, {clip}"
         )
         return figure
+
+    @staticmethod
+    def _key(figure: plt.Figure, plane: plt.Axes, sweep) -> None:
+        """The colours of strength, below the plane, with the parameters at both ends."""
+        colours = ListedColormap(names.strength_colours(len(sweep.parameters)))
+        scale = ScalarMappable(Normalize(0, 1), colours)
+        bar = figure.colorbar(
+            scale, cax=plane.inset_axes((0.15, -0.17, 0.7, 0.035)), orientation="horizontal"
+        )
+        ends = [number(value * sweep.effect.display, "{:.3g}") for value in sweep.parameters[[0, -1]]]
+        bar.set_ticks([0, 1], labels=ends)
+        # Between the two numbers.
+        bar.set_label(sweep.effect.label, labelpad=-9)
+        bar.ax.tick_params(length=0)
+        bar.outline.set_visible(False)
 
     def _layout(self, sweep) -> np.ndarray:
         """Clean and effected clips on two principal components, (1 + strength, clip, 2), computed once."""
@@ -143,7 +175,7 @@ class Explorer:
         """Display the figure and the player of a choice."""
         figure = self.figure(model, effect_name, clip, strength)
         caption = (
-            f"Trajectory of {clip} in {names.model_title(model)} under {effect(effect_name).title.lower()}."
+            f"Trajectory of {clip} in {self.model_title(model)} under {effect(effect_name).title.lower()}."
         )
         display(self.study.figure(figure, "05_explorer", caption))
         display(self.sound(model, effect_name, clip, strength))
@@ -163,7 +195,7 @@ def explore(study):
     """
     explorer = Explorer(study)
     if not live():
-        model, name = explorer.models[-1], explorer.effects[-1]
+        model, name = explorer.start()
         clip = explorer.clips(model, explorer.instruments[0])[0]
         explorer.show(model, name, clip, len(explorer.strengths(model, name)) - 1)
         return None
@@ -176,7 +208,7 @@ def _menus(explorer: Explorer):
     def menu(title, entries, label):
         return widgets.Dropdown(description=title, options=[(label(name), name) for name in entries])
 
-    model = menu("Model", explorer.models, names.model_title)
+    model = menu("Model", explorer.models, explorer.model_title)
     kind = menu("Effect", explorer.effects, lambda name: effect(name).title)
     instrument = menu("Instrument", explorer.instruments, names.instrument_title)
     clip = widgets.Dropdown(description="Clip")

@@ -1,15 +1,13 @@
 """Names, order and colours of things as people see them, the same in every figure and table.
 
 Effects carry their own titles and units (`aesens.effects`). What is not listed here, such as a model of the user's
-own, goes by its registry name and takes the next free colour.
+own, goes by its registry name and takes the next free colour, in the order in which such names are first asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from zlib import crc32
 
-import matplotlib
 import numpy as np
 
 __all__ = [
@@ -20,6 +18,7 @@ __all__ = [
     "colour",
     "drawn_projections",
     "instrument_title",
+    "marker",
     "model_title",
     "projection_title",
     "strength_colours",
@@ -80,8 +79,17 @@ METRICS = {
 # Okabe & Ito's palette (2008), safe for the common colour-vision deficiencies; black is kept for text.
 _PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C6D31", "#5B3FA0"]
 
-# For what is added from outside, told apart from the above in hue and by its dashed line.
-_ADDED = ["#5B3FA0", "#A50026", "#8C6D31", "#1B3A6B", "#7A7A00"]
+# What the palette lacks for the eleven instruments.
+_MORE = ["#A50026", "#1B1B1B"]
+
+# For what is added from outside: none of the above, after Paul Tol's muted scheme; told apart by a dashed line too.
+_ADDED = ["#882255", "#7A7A00", "#332288", "#661100", "#DDCC77", "#AA4499", "#1B3A6B", "#44AA99"]
+
+# Shapes of points, so that no two instruments are told apart by their hue alone.
+_MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+
+# Added names and their places in the palette, in the order in which they were first asked for.
+_places: dict[str, int] = {}
 
 # A figure of curves holds about ten: of each family of subspaces the middle ones stay in the tables.
 _UNDRAWN = {"svd-0.4", "random-svd-0.4", "random-svd-0.5"}
@@ -167,20 +175,40 @@ def drawn_projections(present: Iterable[str]) -> list[str]:
 def colour(name: str) -> str:
     """The colour of a model, instrument or projection, wherever it is drawn.
 
+    A name that is not listed here takes the next colour that no other name has, and keeps it for the run; when
+    they are used up, they come round again.
+
     Examples
     --------
     >>> colour("openl3"), colour("none")
     ('#0072B2', '#000000')
-    >>> colour("mine") == colour("mine")
-    True
+    >>> colour("mine") == colour("mine"), colour("mine") == colour("yours")
+    (True, False)
     """
     if name in _PROJECTION_COLOURS:
         return _PROJECTION_COLOURS[name]
+    if name in MODELS or name in INSTRUMENTS:
+        return [*_PALETTE, *_MORE][_place(name)]
+    return _ADDED[_place(name) % len(_ADDED)]
+
+
+def marker(name: str) -> str:
+    """The shape of an instrument's points, so that colour is not all that tells them apart.
+
+    Examples
+    --------
+    >>> marker("cel"), marker("cla"), marker("cel")
+    ('o', 's', 'o')
+    """
+    return _MARKERS[_place(name) % len(_MARKERS)]
+
+
+def _place(name: str) -> int:
+    """Place of a name in the order of its family; of an added one, among those that were asked for."""
     for family in (MODELS, INSTRUMENTS):
         if name in family:
-            place = list(family).index(name)
-            return _PALETTE[place] if place < len(_PALETTE) else ["#A50026", "#1B1B1B"][place - len(_PALETTE)]
-    return _ADDED[crc32(name.encode()) % len(_ADDED)]
+            return list(family).index(name)
+    return _places.setdefault(name, len(_places))
 
 
 def strength_colours(n: int) -> np.ndarray:
@@ -192,4 +220,7 @@ def strength_colours(n: int) -> np.ndarray:
     >>> bool(light > dark)
     True
     """
+    # Imported here: it makes its folder and looks for fonts, which only those who draw need.
+    import matplotlib
+
     return matplotlib.colormaps["viridis_r"](np.linspace(0.08, 1.0, n))

@@ -1,8 +1,9 @@
 """Figures. Functions take arrays or tidy tables and return a matplotlib figure; none computes a result.
 
 Conventions: strength grows to the right on every axis (so cutoff and bit depth fall), colour from light to dark is
-strength, models and effects come in the same order and colour everywhere, and untrained weights are named in every
-legend or panel title.
+strength, models and effects come in the same order and colour everywhere, and untrained weights are named, in grey, in
+every legend or panel title. In heat maps dark is high, and of changes blue is a gain and red a loss. Text of figures
+across the page is 8 pt and more; those that sum up a chapter are narrower, for one column of a journal.
 """
 
 from aesens.plots.audio import effect_strip
@@ -10,7 +11,7 @@ from aesens.plots.curves import against_null, agreement, auc_curves, sensitivity
 from aesens.plots.data import clean_classification, clean_map, clips_per_instrument
 from aesens.plots.maps import claims_map, condition_title, effect_column, heatmap, model_effect_row, model_row
 from aesens.plots.style import grid, use_style
-from aesens.plots.trajectories import correlation_grid, correlation_violins, trajectory_grid
+from aesens.plots.trajectories import correlation_boxes, correlation_grid, trajectory_grid
 
 __all__ = [
     "against_null",
@@ -21,8 +22,8 @@ __all__ = [
     "clean_map",
     "clips_per_instrument",
     "condition_title",
+    "correlation_boxes",
     "correlation_grid",
-    "correlation_violins",
     "effect_column",
     "effect_strip",
     "grid",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullLocator
 
 from aesens import names
 from aesens.effects import effect
-from aesens.plots.style import UNTRAINED, WIDTH, grid, parameter_axis, present
+from aesens.plots.style import COLUMN, UNTRAINED, WIDTH, grid, mute, parameter_axis, present
 
 __all__ = ["against_null", "agreement", "auc_curves", "sensitivity_curves", "spectra"]
 
@@ -31,6 +33,9 @@ _COSINES = {
 def sensitivity_curves(table: pd.DataFrame) -> plt.Figure:
     """Distance from the clean clips against the parameter, one row a measure and one column an effect.
 
+    The scale of a measure with a unit is linear up to 1 and logarithmic above, so that what moves a model by hundreds
+    of units does not flatten the others.
+
     Parameters
     ----------
     table : pandas.DataFrame
@@ -45,46 +50,70 @@ def sensitivity_curves(table: pd.DataFrame) -> plt.Figure:
     'Cosine distance'
     >>> plt.close(figure)
     """
-    measures, effects = present(table, "measure"), present(table, "effect")
+    measures, effects, models = (present(table, name) for name in ("measure", "effect", "model"))
     figure, axes = plt.subplots(
-        len(measures), len(effects), figsize=(WIDTH, 1.65 * len(measures) + 0.9), sharex="col", squeeze=False
+        len(measures),
+        len(effects),
+        figsize=(WIDTH, 1.7 * len(measures) + 0.95),
+        sharex="col",
+        sharey="row",
+        squeeze=False,
     )
-    for column, name in enumerate(effects):
-        kind = effect(name)
-        for row, measure in enumerate(measures):
-            ax = axes[row, column]
-            panel = table[(table["effect"] == name) & (table["measure"] == measure)]
-            for model in present(panel, "model"):
-                line = panel[panel["model"] == model]
-                pretrained = bool(line["pretrained"].iloc[0])
-                x = line["parameter"] * kind.display
-                ax.fill_between(
-                    x, line["low"], line["high"], color=names.colour(model), alpha=0.15, linewidth=0
-                )
-                ax.plot(
-                    x,
-                    line["value"],
-                    color=names.colour(model),
-                    linestyle="-" if pretrained else UNTRAINED,
-                    marker="o",
-                    markersize=2.2,
-                    label=names.model_title(model, pretrained),
-                )
-            ax.set_ylim(bottom=0)
-            if measure in _UNITS and ax.get_ylim()[1] > 1:
-                ax.axhline(1, color="#888888", linewidth=0.7, linestyle="--", zorder=1)
-            if column == 0:
-                ax.set_ylabel(_MEASURES.get(measure, measure))
-            if kind.identity_inside:
-                ax.axvline(kind.identity, color="black", linewidth=0.6, linestyle=":")
-        parameter_axis(axes[-1, column], kind, table.loc[table["effect"] == name, "parameter"].to_numpy())
-        axes[0, column].set_title(kind.title)
-    figure.legend(
-        *axes[0, 0].get_legend_handles_labels(),
-        loc="outside upper center",
-        ncols=len(present(table, "model")),
-    )
+    for (row, column), ax in np.ndenumerate(axes):
+        kind, measure = effect(effects[column]), measures[row]
+        panel = table[(table["effect"] == kind.name) & (table["measure"] == measure)]
+        for model in present(panel, "model"):
+            line = panel[panel["model"] == model]
+            pretrained, x = bool(line["pretrained"].iloc[0]), line["parameter"] * kind.display
+            look = {"color": names.colour(model), "zorder": 3 if pretrained else 2}
+            ax.fill_between(
+                x, line["low"], line["high"], alpha=0.18 if pretrained else 0.1, linewidth=0, **look
+            )
+            ax.plot(
+                x,
+                line["value"],
+                linestyle="-" if pretrained else UNTRAINED,
+                linewidth=1.6 if pretrained else 1.0,
+                marker="o",
+                # Of many strengths each is a point of a curve, not a mark of its own.
+                markersize=2.4 if len(line) < 12 else 1.4,
+                label=names.model_title(model, pretrained),
+                **look,
+            )
+        if kind.identity_inside:
+            ax.axvline(kind.identity, color="black", linewidth=0.6, linestyle=":")
+    for ax, measure in zip(axes[:, 0], measures, strict=True):
+        ax.set_ylabel(_MEASURES.get(measure, measure))
+        part = table[table["measure"] == measure]
+        _distance_axis(ax, measure, float(part[["value", "high"]].max(axis=None)))
+    for measure, row in zip(measures, axes, strict=True):
+        for ax in row if measure in _UNITS else ():
+            ax.axhline(1, color="#888888", linewidth=0.7, linestyle="--", zorder=1)
+    for ax, name in zip(axes[-1], effects, strict=True):
+        parameter_axis(ax, effect(name), table.loc[table["effect"] == name, "parameter"].to_numpy())
+    for ax, name in zip(axes[0], effects, strict=True):
+        ax.set_title(effect(name).title)
+    figure.align_ylabels(axes[:, 0])
+    handles = {
+        label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(models), 5))
     return figure
+
+
+def _distance_axis(ax: plt.Axes, measure: str, top: float) -> None:
+    """Scale of a measure: from 0, and logarithmic above its unit if it has one and goes well beyond."""
+    if measure in _UNITS and top > 1.5:
+        ax.set_yscale("symlog", linthresh=1, linscale=1)
+        decades = 10.0 ** np.arange(1, np.ceil(np.log10(top)) + 1)
+        # Two numbers between 1 and 10 where there is nothing above.
+        ticks = [0, 0.5, 1, *([2, 5] if top < 15 else []), *decades]
+        ax.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= 1.1 * top]))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.set_ylim(0, 1.25 * top)
+    else:
+        ax.set_ylim(0, 1.05 * max(top, 1.05 if measure in _UNITS else 0))
 
 
 def spectra(table: pd.DataFrame) -> plt.Figure:
@@ -118,6 +147,7 @@ def spectra(table: pd.DataFrame) -> plt.Figure:
         for threshold in (0.3, 0.4, 0.5):
             ax.axhline(threshold, color="#CCCCCC", linewidth=0.6, zorder=0)
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda rank, _: f"{rank:g}"))
         ax.set_ylim(0, 1.03)
     effects = len(present(table, "effect"))
     for ax, _, _ in panels[-effects:]:
@@ -169,43 +199,55 @@ def against_null(
     'Gain'
     """
     models, effects = present(table, "model"), present(table, "effect")
+    # Two panels a row, so that the text can still be read at the width of a column.
+    across = min(2, len(effects))
+    down = -(-len(effects) // across)
     figure, axes = plt.subplots(
-        1, len(effects), figsize=(WIDTH, 0.27 * len(models) + 1.25), sharex=True, sharey=True, squeeze=False
+        down,
+        across,
+        figsize=(COLUMN, (0.25 * len(models) + 0.4) * down + 0.95),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
     )
+    for ax in axes.flat[len(effects) :]:
+        ax.set_axis_off()
     bottom = limits[0] if limits else -float("inf")
     trained = dict(zip(table["model"], table["pretrained"], strict=True))
-    for ax, name in zip(axes[0], effects, strict=True):
+    for ax, name in zip(axes.flat, effects, strict=False):
         for row in table[table["effect"] == name].to_dict("records"):
             place, colour = models.index(row["model"]), names.colour(row["model"])
-            ax.barh(place, max(row[null], bottom), height=0.72, color="#DDDDDD", zorder=1)
+            ax.barh(place, max(row[null], bottom), height=0.76, color="#DDDDDD", zorder=1)
             if low and high:
                 ends = [max(row[end], bottom) for end in (low, high)]
-                ax.plot(ends, [place, place], color=colour, linewidth=1.4, zorder=2)
+                ax.plot(ends, [place, place], color=colour, linewidth=1.8, zorder=2, solid_capstyle="butt")
             face = colour if row["pretrained"] else "white"
             at = max(row[value], bottom)
-            ax.plot(
-                at, place, "o", color=colour, markerfacecolor=face, markersize=4.5, zorder=4, clip_on=False
-            )
+            ax.plot(at, place, "o", color=colour, markerfacecolor=face, markersize=5, zorder=4, clip_on=False)
         if points is not None:
             part = points[points["effect"] == name]
-            rows = [models.index(model) + 0.24 for model in part["model"]]
-            ax.plot(part[value].clip(lower=bottom), rows, ".", color="#666666", markersize=2.6, zorder=3)
+            rows = [models.index(model) + 0.27 for model in part["model"]]
+            ax.plot(part[value].clip(lower=bottom), rows, ".", color="#555555", markersize=2.6, zorder=3)
         ax.axvline(0, color="black", linewidth=0.6)
         ax.set_title(effect(name).title)
-    figure.supxlabel(label, fontsize=8)
+    for ax in axes.flat[max(len(effects) - across, 0) : len(effects)]:
+        ax.set_xlabel(label)
+        ax.tick_params(labelbottom=True)
     if limits:
         axes[0, 0].set_xlim(*limits)
     axes[0, 0].set_yticks(range(len(models)), [names.model_title(m, bool(trained[m])) for m in models])
     axes[0, 0].set_ylim(len(models) - 0.5, -0.5)
+    for ax in axes[:, 0]:
+        mute(ax, [bool(trained[m]) for m in models])
     handles = [
-        plt.Line2D([], [], marker="o", color="black", markersize=4.5, label="All clips, 95 % interval"),
-        plt.Rectangle((0, 0), 1, 1, color="#DDDDDD", label="Chance stays below this in 95 %"),
+        plt.Line2D([], [], marker="o", color="black", markersize=5, label="All clips, 95 % interval"),
+        plt.Rectangle((0, 0), 1, 1, color="#DDDDDD", label="Chance stays below in 95 %"),
     ]
     if points is not None:
-        dot = plt.Line2D([], [], marker=".", color="#666666", linestyle="", markersize=4)
+        dot = plt.Line2D([], [], marker=".", color="#555555", linestyle="", markersize=4)
         dot.set_label("One instrument")
         handles.insert(1, dot)
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure
 
 
@@ -228,13 +270,14 @@ def agreement(table: pd.DataFrame) -> plt.Figure:
     >>> figure.axes[0].get_yticklabels()[0].get_text()
     'YAMNet'
     """
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(table) + 1.25))
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(table) + 1.3))
     for place, row in enumerate(table.to_dict("records")):
         ax.barh(place, row["random"], height=0.8, color="#DDDDDD", zorder=1)
         for shift, (kind, (_, marker, colour)) in enumerate(_COSINES.items()):
-            ax.plot(row[kind], place + 0.18 * (shift - 1.5), marker, color=colour, markersize=4, zorder=2)
+            ax.plot(row[kind], place + 0.18 * (shift - 1.5), marker, color=colour, markersize=4.5, zorder=2)
     titles = [names.model_title(m, bool(p)) for m, p in zip(table["model"], table["pretrained"], strict=True)]
     ax.set_yticks(range(len(table)), titles)
+    mute(ax, list(table["pretrained"]))
     ax.set(xlim=(0, None), ylim=(len(table) - 0.5, -0.5), xlabel="Mean |cosine|")
     handles = [
         plt.Line2D([], [], marker=marker, color=colour, linestyle="", markersize=4, label=label)
@@ -246,7 +289,7 @@ def agreement(table: pd.DataFrame) -> plt.Figure:
 
 
 def auc_curves(table: pd.DataFrame, projections: list[str] | None = None) -> plt.Figure:
-    """ROC-AUC against the parameter, one line a projection, one panel a model and effect.
+    """ROC-AUC against the parameter, one line a projection, one panel a model and effect, all on one scale.
 
     Parameters
     ----------
@@ -262,34 +305,53 @@ def auc_curves(table: pd.DataFrame, projections: list[str] | None = None) -> plt
     >>> row |= {"projection": "none", "parameter": [-40.0, 5.0], "roc_auc": [0.6, 0.9], "clean_auc": 0.9}
     >>> figure = auc_curves(pd.DataFrame(row))
     >>> [text.get_text() for text in figure.legends[0].get_texts()]
-    ['No projection']
+    ['No projection', 'Clean test clips, no projection', 'Chance']
     >>> plt.close(figure)
     """
     projections = names.drawn_projections(table["projection"]) if projections is None else projections
-    figure, panels = grid(table, sharey="row", height=1.35)
+    figure, panels = grid(table, height=2.0, sharey=True, controls=0.55)
     for ax, part, kind in panels:
         for name in projections:
             line = part[part["projection"] == name]
-            baseline = name == "none"
             ax.plot(
-                line["parameter"] * kind.display,
-                line["roc_auc"],
-                color=names.colour(name),
-                linewidth=1.8 if baseline else 1.0,
-                linestyle=":"
-                if name.startswith("random")
-                else "-"
-                if name in names.PROJECTIONS
-                else (0, (4, 1)),
-                zorder=3 if baseline else 2,
-                label="No projection" if baseline else names.projection_title(name),
+                line["parameter"] * kind.display, line["roc_auc"], color=names.colour(name), **_auc_line(name)
             )
-        ax.axhline(part["clean_auc"].iloc[0], color="#888888", linewidth=0.7, linestyle="--", zorder=1)
+        ax.axhline(part["clean_auc"].iloc[0], color="#666666", linewidth=0.9, linestyle="--", zorder=1.5)
+        ax.axhline(0.5, color="black", linewidth=0.8, linestyle=":", zorder=1.5)
         parameter_axis(ax, kind, part["parameter"].to_numpy(), label=False)
+    shown = table.loc[table["projection"].isin(projections), ["roc_auc", "clean_auc"]]
+    low, high = min(shown.min(axis=None), 0.5), max(shown.max(axis=None), 0.5)
+    panels[0][0].set_ylim(low - 0.02, min(high + 0.02, 1.005))
+    panels[0][0].yaxis.set_major_locator(MultipleLocator(0.1))
     effects = len(present(table, "effect"))
     for ax, _, kind in panels[-effects:]:
         ax.set_xlabel(kind.label)
     for ax, _, _ in panels[::effects]:
         ax.set_ylabel("ROC-AUC")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    handles += [
+        plt.Line2D([], [], color="#666666", linewidth=0.9, linestyle="--"),
+        plt.Line2D([], [], color="black", linewidth=0.8, linestyle=":"),
+    ]
+    labels += ["Clean test clips, no projection", "Chance"]
+    figure.legend(handles, labels, loc="outside upper center", ncols=4)
     return figure
+
+
+def _auc_line(name: str) -> dict:
+    """How a projection's curve is drawn, so that those that lie on one another all show."""
+    if name == "none":
+        # Broad and below: a curve that changes nothing runs in it as its core.
+        return {"linewidth": 2.8, "zorder": 2, "label": "No projection", "solid_capstyle": "butt"}
+    style = "-" if name in names.PROJECTIONS else (0, (4, 1))
+    if name.startswith("random"):
+        style = (0, (1, 1.2))
+    elif name == "npca":
+        style = (0, (3, 2))
+    # Dashes last, above the lines that they may coincide with.
+    return {
+        "linewidth": 1.2,
+        "linestyle": style,
+        "zorder": 3 if style == "-" else 4,
+        "label": names.projection_title(name),
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from aesens import names
 from aesens.data import sort_instruments
-from aesens.plots.style import WIDTH, present
+from aesens.plots.style import COLUMN, MUTED, WIDTH, present
 
 __all__ = ["clean_classification", "clean_map", "clips_per_instrument"]
 
@@ -33,7 +35,7 @@ def clips_per_instrument(table: pd.DataFrame) -> plt.Figure:
     >>> plt.close(figure)
     """
     instruments = sort_instruments(table["instrument"])
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 0.18 * len(instruments) + 0.9), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 0.19 * len(instruments) + 1.0), sharey=True)
     for ax, unit in zip(axes, ("clips", "songs"), strict=True):
         left = np.zeros(len(instruments))
         for side in sorted(present(table, "split"), key=[*_SIDES, "none"].index):
@@ -51,7 +53,7 @@ def clips_per_instrument(table: pd.DataFrame) -> plt.Figure:
 
 
 def clean_map(table: pd.DataFrame) -> plt.Figure:
-    """Clean clips of each model on two axes, coloured by instrument.
+    """Clean clips of each model on two axes, an instrument by colour and shape.
 
     Parameters
     ----------
@@ -63,13 +65,13 @@ def clean_map(table: pd.DataFrame) -> plt.Figure:
     >>> row = {"model": "panns", "pretrained": False, "instrument": "cel", "x": 0.0, "y": 1.0, "explained": 0.5}
     >>> figure = clean_map(pd.DataFrame([row]))
     >>> figure.axes[0].get_title()
-    'PANNs (untrained): 50% of variance'
+    'PANNs (untrained)\\n50 % of variance'
     >>> plt.close(figure)
     """
     models = present(table, "model")
     columns = min(3, len(models))
     rows = -(-len(models) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 2.3 * rows + 0.4), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 2.5 * rows + 0.4), squeeze=False)
     for ax in axes.flat[len(models) :]:
         ax.set_axis_off()
     for ax, model in zip(axes.flat, models, strict=False):
@@ -79,19 +81,21 @@ def clean_map(table: pd.DataFrame) -> plt.Figure:
             ax.scatter(
                 clips["x"],
                 clips["y"],
-                s=13,
+                s=24,
+                marker=names.marker(code),
                 color=names.colour(code),
                 label=names.instrument_title(code),
-                linewidth=0.3,
+                linewidth=0.4,
                 edgecolor="white",
             )
-        title = names.model_title(model, bool(part["pretrained"].iloc[0]))
-        ax.set_title(f"{title}: {part['explained'].iloc[0]:.0%} of variance")
+        pretrained, explained = bool(part["pretrained"].iloc[0]), 100 * part["explained"].iloc[0]
+        title = f"{names.model_title(model, pretrained)}\n{explained:.0f} % of variance"
+        ax.set_title(title, color="black" if pretrained else MUTED)
         ax.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
     handles, labels = axes.flat[0].get_legend_handles_labels()
     spare = len(models) < rows * columns
     if spare:
-        axes.flat[-1].legend(handles, labels, loc="center", ncols=2)
+        axes.flat[-1].legend(handles, labels, loc="center", ncols=2, handletextpad=0.2)
     else:
         figure.legend(handles, labels, loc="outside lower center", ncols=6)
     return figure
@@ -114,10 +118,19 @@ def clean_classification(table: pd.DataFrame) -> plt.Figure:
     >>> plt.close(figure)
     """
     datasets, models = present(table, "data"), present(table, "model")
+    across = min(2, len(datasets))
+    down = -(-len(datasets) // across)
     figure, axes = plt.subplots(
-        1, len(datasets), figsize=(WIDTH, 0.42 * len(models) + 1.2), squeeze=False, sharex=True, sharey=True
+        down,
+        across,
+        figsize=(COLUMN, (0.38 * len(models) + 0.8) * down + 0.4),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
     )
-    for ax, data in zip(axes[0], datasets, strict=True):
+    for ax in axes.flat[len(datasets) :]:
+        ax.set_axis_off()
+    for ax, data in zip(axes.flat, datasets, strict=False):
         part = table[table["data"] == data]
         for pretrained, marker, offset in ((True, "o", -0.13), (False, "s", 0.13)):
             chosen = part[part["pretrained"] == pretrained]
@@ -125,19 +138,22 @@ def clean_classification(table: pd.DataFrame) -> plt.Figure:
                 continue
             y = np.array([models.index(model) for model in chosen["model"]]) + offset
             colour = "#0072B2" if pretrained else "#7F7F7F"
-            ax.hlines(y, chosen["low"], chosen["high"], color=colour, linewidth=2, alpha=0.5)
+            ax.hlines(y, chosen["low"], chosen["high"], color=colour, linewidth=2.4, alpha=0.5)
             label = "Pretrained" if pretrained else "Untrained control"
             face = colour if pretrained else "white"
             ax.scatter(
-                chosen["roc_auc"], y, color=colour, facecolor=face, marker=marker, s=28, label=label, zorder=3
+                chosen["roc_auc"], y, color=colour, facecolor=face, marker=marker, s=32, label=label, zorder=3
             )
         ax.axvline(0.5, color="black", linewidth=0.8, linestyle=":")
-        ax.set(title=data, xlabel="ROC-AUC, clean test clips")
+        ax.set(title=textwrap.fill(data, 24), xlabel="ROC-AUC, clean test clips")
+        ax.tick_params(labelbottom=True)
         ax.grid(axis="x", color="#E5E5E5")
     axes[0, 0].set_yticks(range(len(models)), map(names.model_title, models))
     axes[0, 0].set_ylim(len(models) - 0.5, -0.5)
     handles = {
-        label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+        label: handle
+        for ax in axes.flat
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
     return figure

@@ -9,10 +9,35 @@ import seaborn as sns
 from aesens import names
 from aesens.effects import Effect, effect
 
-__all__ = ["WIDTH", "UNTRAINED", "grid", "parameter_axis", "present", "use_style"]
+__all__ = [
+    "COLUMN",
+    "DIVERGING",
+    "MUTED",
+    "SEQUENTIAL",
+    "UNTRAINED",
+    "WIDTH",
+    "grid",
+    "mute",
+    "number",
+    "parameter_axis",
+    "present",
+    "use_style",
+]
 
 #: Width in inches of a figure across the page.
 WIDTH = 7.2
+
+#: Width in inches of a figure that also stands in one column of a journal (3.4 inches), its text then 5 pt and more.
+COLUMN = 5.0
+
+#: Colours of a quantity in a heat map: dark is high. Strength has its own, see `aesens.names.strength_colours`.
+SEQUENTIAL = "magma_r"
+
+#: Colours of changes about zero: blue is a gain, red a loss.
+DIVERGING = "RdBu"
+
+#: Colour of the names of untrained controls.
+MUTED = "#666666"
 
 #: Line style of untrained weights, so that the control shows without colour too.
 UNTRAINED = (0, (3, 1.5))
@@ -35,14 +60,18 @@ def use_style() -> None:
             "figure.dpi": 110,
             "savefig.dpi": 130,
             "savefig.bbox": "tight",
-            "font.size": 8,
-            "axes.titlesize": 8.5,
-            "axes.labelsize": 8,
-            "xtick.labelsize": 7,
-            "ytick.labelsize": 7,
-            "legend.fontsize": 7,
+            "font.size": 9,
+            "axes.titlesize": 10,
+            "axes.labelsize": 9,
+            "xtick.labelsize": 8,
+            "ytick.labelsize": 8,
+            "legend.fontsize": 8.5,
+            "legend.title_fontsize": 8.5,
             "legend.frameon": False,
-            "figure.titlesize": 10,
+            "legend.handlelength": 1.8,
+            "legend.columnspacing": 1.6,
+            "figure.titlesize": 11,
+            "figure.labelsize": 9,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "lines.linewidth": 1.3,
@@ -51,6 +80,23 @@ def use_style() -> None:
             "image.interpolation": "nearest",
         },
     )
+
+
+def mute(ax: plt.Axes, pretrained: list[bool]) -> None:
+    """Grey the names of untrained controls on the y axis, one truth value a tick.
+
+    Examples
+    --------
+    >>> figure, ax = plt.subplots()
+    >>> ax.set_yticks([0, 1], ["YAMNet", "PANNs (untrained)"])  # doctest: +ELLIPSIS
+    [...]
+    >>> mute(ax, [True, False])
+    >>> ax.get_yticklabels()[1].get_color() == MUTED
+    True
+    >>> plt.close(figure)
+    """
+    for title, trained in zip(ax.get_yticklabels(), pretrained, strict=True):
+        title.set_color("black" if trained else MUTED)
 
 
 def present(table, column: str) -> list[str]:
@@ -62,6 +108,20 @@ def present(table, column: str) -> list[str]:
     ['gain', 'reverb']
     """
     return list(dict.fromkeys(table[column]))
+
+
+def number(value: float, form: str = "{:.2f}") -> str:
+    """A number for a figure: a true minus sign, and none on what rounds to zero.
+
+    Examples
+    --------
+    >>> number(-0.001), number(-0.25), number(12.34, "{:+.1f}")
+    ('0.00', '−0.25', '+12.3')
+    """
+    text = form.format(value)
+    if not any(digit in text for digit in "123456789") and np.isfinite(value):
+        text = form.format(0.0).replace("+", "")
+    return text.replace("-", "−")
 
 
 def parameter_axis(ax: plt.Axes, kind: Effect, parameters: np.ndarray, *, label: bool = True) -> None:
@@ -92,7 +152,9 @@ def parameter_axis(ax: plt.Axes, kind: Effect, parameters: np.ndarray, *, label:
         ax.set_xlabel(kind.label)
 
 
-def grid(table, *, height: float = 1.45, sharex="col", sharey=False, width: float = WIDTH):
+def grid(
+    table, *, height: float = 1.45, sharex="col", sharey=False, width: float = WIDTH, controls: float = 1
+):
     """Make a grid of panels, models down and effects across.
 
     Parameters
@@ -105,6 +167,8 @@ def grid(table, *, height: float = 1.45, sharex="col", sharey=False, width: floa
         As in `matplotlib.pyplot.subplots`.
     width : float
         Of the figure, in inches.
+    controls : float
+        Height of the rows of untrained controls beside pretrained models, relative to theirs.
 
     Returns
     -------
@@ -121,36 +185,44 @@ def grid(table, *, height: float = 1.45, sharex="col", sharey=False, width: floa
     >>> plt.close(figure)
     """
     models, effects = present(table, "model"), present(table, "effect")
+    trained = table.drop_duplicates("model")["pretrained"].astype(bool).tolist()
+    heights = [1.0 if pretrained or not any(trained) else controls for pretrained in trained]
     figure, axes = plt.subplots(
         len(models),
         len(effects),
-        figsize=(width, height * len(models) + 0.7),
+        figsize=(width, height * sum(heights) + 0.7),
         sharex=sharex,
         sharey=sharey,
         squeeze=False,
+        height_ratios=heights,
     )
     panels = []
-    for row, model in zip(axes, models, strict=True):
+    for row, model, pretrained in zip(axes, models, trained, strict=True):
         for ax, name in zip(row, effects, strict=True):
             part = table[(table["model"] == model) & (table["effect"] == name)]
             panels.append((ax, part, effect(name)))
-        pretrained = bool(table.loc[table["model"] == model, "pretrained"].iloc[0])
-        title = names.MODELS.get(model, model)
+        title = names.model_title(model, pretrained)
+        if not pretrained:
+            for ax in row:
+                ax.spines[:].set_color(MUTED)
+                ax.tick_params(color=MUTED)
         row[0].annotate(
-            title if pretrained else f"{title}\n(untrained)",
+            title.replace(" (untrained)", "\n(untrained)"),
             (0, 0.5),
-            xytext=(-60, 0),
-            xycoords="axes fraction",
+            # Left of the axis' label, wherever its numbers push that.
+            xytext=(-24, 0),
+            xycoords=(row[0].yaxis.label, "axes fraction"),
             textcoords="offset points",
             rotation=90,
             ha="center",
             va="center",
-            fontsize=8.5,
+            fontsize=9.5,
             fontweight="bold" if pretrained else "normal",
-            color="black" if pretrained else "#555555",
+            color="black" if pretrained else MUTED,
             linespacing=1.3,
             annotation_clip=False,
         )
+    figure.align_ylabels(axes[:, 0])
     for ax, name in zip(axes[0], effects, strict=True):
         ax.set_title(effect(name).title)
     return figure, panels

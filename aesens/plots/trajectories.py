@@ -6,18 +6,24 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, Normalize
 
 from aesens import names
 from aesens.plots.style import grid, parameter_axis, present
 
-_RHO = "$\\rho^2$: squared Spearman correlation on test songs (on the training songs) | 95 % quantile of its null"
+# The clean clip: a thin cross, below the points of its trajectory and larger than they are, so that both show.
+_CLEAN = {"marker": "x", "color": "#D55E00", "linewidth": 1.0}
 
-__all__ = ["correlation_grid", "correlation_violins", "trajectory_grid"]
+_RHO = "In each panel: $\\rho^2$ on test songs (on training songs) | what chance reaches on test songs, 95 % quantile"
+
+__all__ = ["correlation_boxes", "correlation_grid", "trajectory_grid"]
 
 
 def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str]) -> plt.Figure:
     """Trajectories of a few clips, coloured by strength, the clean clip marked.
+
+    A trajectory starts at its clean clip, save where the clean setting lies inside the sweep.
 
     Parameters
     ----------
@@ -36,24 +42,26 @@ def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str]) -> plt.Fig
     >>> plt.close(figure)
     """
     figure, panels = grid(table, sharex=False, height=1.55)
-    for ax, part, _ in panels:
+    for ax, part, kind in panels:
         strengths = int(part["strength"].max()) + 1
         colours = names.strength_colours(strengths)
+        # Where the clean setting lies inside the sweep, the sweep does not start from the clean clip.
+        start = 0 if kind.identity_inside else -1
         for _, clip in part.groupby("clip", sort=True):
-            path = clip[clip["strength"] >= 0].sort_values("strength")
-            ax.plot(path["x"], path["y"], color="#BBBBBB", linewidth=0.6, zorder=1)
-            ax.scatter(path["x"], path["y"], s=9, color=colours[path["strength"]], linewidth=0, zorder=2)
+            whole = clip[clip["strength"] >= start].sort_values("strength")
+            points, reached = whole[["x", "y"]].to_numpy(float), whole["strength"].to_numpy()
+            segments = np.stack([points[:-1], points[1:]], axis=1)
+            ax.add_collection(LineCollection(segments, colors=colours[reached[1:]], linewidths=1.1, zorder=1))
+            seen = reached >= 0
+            ax.scatter(
+                *points[seen].T,
+                s=12 if strengths < 12 else 9,
+                color=colours[reached[seen]],
+                linewidth=0,
+                zorder=2,
+            )
         clean = part[part["strength"] < 0]
-        ax.scatter(
-            clean["x"],
-            clean["y"],
-            marker="*",
-            s=34,
-            color="#D55E00",
-            edgecolor="white",
-            linewidth=0.4,
-            zorder=3,
-        )
+        ax.scatter(clean["x"], clean["y"], **_CLEAN, s=30, zorder=1.5)
         ax.set(xticks=[], yticks=[])
         ax.margins(0.08)
     effects = len(present(table, "effect"))
@@ -63,15 +71,19 @@ def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str]) -> plt.Fig
         ax.set_ylabel(axis_names[1])
     scale = ScalarMappable(Normalize(0, 1), ListedColormap(names.strength_colours(64)))
     bar = figure.colorbar(
-        scale, ax=figure.axes, location="bottom", fraction=0.02, aspect=50, pad=0.02, ticks=[0, 1]
+        scale, ax=figure.axes, location="bottom", shrink=0.6, aspect=32, pad=0.02, ticks=[0, 1]
     )
     # An effect whose clean setting lies inside its sweep is strong at both ends.
     inside = [kind.title.lower() for _, _, kind in panels[:effects] if kind.identity_inside]
     note = [f"\n({', '.join(inside)}: {end} value)" if inside else "" for end in ("lowest", "highest")]
     bar.ax.set_xticklabels([f"nearly clean{note[0]}", f"strongest{note[1]}"])
+    bar.ax.tick_params(length=0)
     bar.outline.set_visible(False)
-    star = plt.Line2D([], [], marker="*", color="#D55E00", linestyle="", markersize=8, label="Clean clip")
-    figure.legend(handles=[star], loc="outside upper right")
+    cross = plt.Line2D(
+        [], [], linestyle="", markersize=5, markeredgewidth=_CLEAN["linewidth"], label="Clean clip"
+    )
+    cross.set(marker=_CLEAN["marker"], color=_CLEAN["color"])
+    bar.ax.legend(handles=[cross], loc="center left", bbox_to_anchor=(1.06, 0.5), borderaxespad=0)
     return figure
 
 
@@ -97,7 +109,7 @@ def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:
     """
     figure, panels = grid(points, sharey=False)
     for ax, part, kind in panels:
-        for side, colour, order in (("train", "#C6C6C6", 1), ("test", "#0072B2", 2)):
+        for side, colour, order in (("train", "#BDBDBD", 1), ("test", "#0072B2", 2)):
             for _, clip in part[part["split"] == side].groupby("clip", sort=True):
                 x = clip["parameter"] * kind.display
                 ax.plot(
@@ -113,7 +125,7 @@ def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:
         row = summary[chosen].iloc[0]
         text = f"$\\rho^2$ {row['held_out']:.2f} ({row['in_sample']:.2f}) | {row['null']:.2f}"
         ax.margins(y=0.2)
-        ax.annotate(text, (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=6.5)
+        ax.annotate(text, (0.03, 0.99), xycoords="axes fraction", va="top", fontsize=8)
         ax.set_yticks([])
         parameter_axis(ax, kind, part["parameter"].to_numpy(), label=False)
     effects = len(present(points, "effect"))
@@ -122,67 +134,85 @@ def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:
             ax.set_xlabel(kind.label)
         if position % effects == 0:
             ax.set_ylabel("Projection on $u$")
-    lines = [plt.Line2D([], [], color=c, marker="o", markersize=3) for c in ("#C6C6C6", "#0072B2")]
-    figure.legend(
-        lines,
-        ["Training songs (fitted)", "Test songs (held out)"],
-        title=_RHO,
-        loc="outside upper center",
-        ncols=2,
-    )
+    lines = [plt.Line2D([], [], color=c, marker="o", markersize=3) for c in ("#BDBDBD", "#0072B2")]
+    labels = ["Training songs (fitted)", "Test songs (held out)"]
+    figure.legend(lines, labels, title=_RHO, loc="outside upper center", ncols=2)
     return figure
 
 
-def correlation_violins(table: pd.DataFrame) -> plt.Figure:
-    """Distributions over clips of the sample-wise R^2: in-sample, held-out strengths, permutation null, noise.
+def correlation_boxes(table: pd.DataFrame) -> plt.Figure:
+    """Distributions over clips of what a clip's own direction fits, for the clips and for what has no direction.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Columns ``model``, ``pretrained``, ``effect``, ``kind``, ``value``.
+        Columns ``model``, ``pretrained``, ``effect``, ``kind``, ``value``, as of `aesens.measure.samplewise`. Values
+        below -1 are drawn there.
 
     Examples
     --------
     >>> row = {"model": "yamnet", "pretrained": True, "effect": "gain"}
-    >>> row |= {"kind": "in-sample", "value": [1.0, 0.9, 0.8]}
-    >>> figure = correlation_violins(pd.DataFrame(row))
+    >>> kinds = ["in-sample", "noise in-sample", "transfer", "walk transfer"]
+    >>> figure = correlation_boxes(pd.DataFrame([row | {"kind": kind, "value": 0.5} for kind in kinds]))
     >>> [text.get_text() for text in figure.legends[0].get_texts()]
-    ['In-sample']
+    ['Clips', 'Random walks', 'White noise']
     >>> plt.close(figure)
     """
     looks = {
-        "in-sample": ("In-sample", "#E69F00"),
-        "held-out": ("Held-out strengths", "#0072B2"),
-        "null": ("Permutation null, held out", "#A6A6A6"),
-        "noise in-sample": ("White noise, in-sample", "#F3D08B"),
-        "noise held-out": ("White noise, held out", "#D0D0D0"),
+        "": ("Clips", "#0072B2"),
+        "walk ": ("Random walks", "#E69F00"),
+        "shuffled ": ("Shuffled strengths", "#7F7F7F"),
+        "noise ": ("White noise", "#D5D5D5"),
     }
-    kinds = [kind for kind in looks if kind in set(table["kind"])]
+    tests = {
+        "in-sample": "Fitted\n$\\rho^2$",
+        "held-out": "Left out\n$R^2$",
+        "transfer": "Others\n$\\rho$",
+    }
+    table = table.assign(kind=table["kind"].replace("null", "shuffled held-out"))
+    # The walks fit in-sample as noise does: one of them is enough.
+    places, ticks, at = {}, {}, 0.0
+    for test, label in tests.items():
+        kinds = [who + test for who in looks if (who + test) in set(table["kind"])]
+        kinds = [kind for kind in kinds if kind != "walk in-sample"]
+        if kinds:
+            places |= {kind: at + i for i, kind in enumerate(kinds)}
+            ticks[at + (len(kinds) - 1) / 2] = label
+            at += len(kinds) + 0.7
+    colours = {kind: looks[kind[: kind.rfind(" ") + 1]][1] for kind in places}
+
     figure, panels = grid(table, sharex=True, sharey=True, height=1.3)
     for ax, part, _ in panels:
-        values = [np.clip(part.loc[part["kind"] == kind, "value"].to_numpy(float), -1, 1) for kind in kinds]
+        values = [np.clip(part.loc[part["kind"] == kind, "value"].dropna(), -1, 1) for kind in places]
         boxes = ax.boxplot(
-            values, widths=0.65, patch_artist=True, showfliers=False, medianprops={"color": "black"}
+            values,
+            positions=list(places.values()),
+            widths=0.7,
+            patch_artist=True,
+            manage_ticks=False,
+            showfliers=False,
+            medianprops={"color": "black"},
         )
-        for place, (box, kind, value) in enumerate(zip(boxes["boxes"], kinds, values, strict=True), 1):
-            box.set(facecolor=looks[kind][1], linewidth=0.6)
+        for kind, box, value in zip(places, boxes["boxes"], values, strict=True):
+            box.set(facecolor=colours[kind], linewidth=0.6)
             # Where all values are alike the box is a line; a dot shows whose it is.
             ax.plot(
-                place,
-                np.nanmedian(value),
+                places[kind],
+                value.median(),
                 "o",
-                color=looks[kind][1],
+                color=colours[kind],
                 markersize=4,
                 zorder=3,
                 markeredgewidth=0.4,
                 markeredgecolor="black",
             )
         ax.axhline(0, color="black", linewidth=0.6, linestyle=":")
-        ax.set(xticks=[], ylim=(-1.05, 1.08))
+        ax.set(ylim=(-1.05, 1.08), xlim=(-0.7, at - 1))
+        ax.set_xticks(list(ticks), list(ticks.values()))
+        ax.tick_params(axis="x", length=0)
     for ax, _, _ in panels[:: len(present(table, "effect"))]:
-        ax.set_ylabel("$R^2$, at least −1")
-    patches = [
-        plt.Rectangle((0, 0), 1, 1, facecolor=looks[k][1], edgecolor="black", linewidth=0.5) for k in kinds
-    ]
-    figure.legend(patches, [looks[k][0] for k in kinds], loc="outside upper center", ncols=3)
+        ax.set_ylabel("Fit, at least −1")
+    drawn = [(name, colour) for name, colour in looks.values() if colour in colours.values()]
+    patches = [plt.Rectangle((0, 0), 1, 1, fc=colour, ec="black", linewidth=0.5) for _, colour in drawn]
+    figure.legend(patches, [name for name, _ in drawn], loc="outside upper center", ncols=len(drawn))
     return figure
