@@ -13,11 +13,11 @@ Start at `aesens.study.Study`, which joins the parts.
 Public names
 ------------
 - `aesens.cache`: atomic_path, cache_dir, runtime_environment
-- `aesens.claims`: CONTROL, decide, definitions, verdicts
-- `aesens.classify`: auc, auc_change, classifier_weights, classify, draw_training_clips, grouped_folds,
-  metric_table, metrics
+- `aesens.claims`: CONTROL, answers, decide, definitions, gates, verdicts
+- `aesens.classify`: auc, auc_change, auc_loss, classifier_weights, classify, draw_random_strengths,
+  draw_training_clips, grouped_folds, metric_table, metrics
 - `aesens.cli`: main
-- `aesens.cluster`: ClusterError, connect, spread
+- `aesens.cluster`: ClusterError, connect, device_of, spread
 - `aesens.compare`: Tolerance, compare_runs, compare_tables, tolerance
 - `aesens.data`: COLUMNS, DATASETS, INSTRUMENTS, load_dataset, register
 - `aesens.data.clips`: COLUMNS, INSTRUMENTS, Dataset, check_clips, make_table, sort_instruments
@@ -28,8 +28,8 @@ Public names
 - `aesens.data.songs`: LEADS, SECONDS, Lead, Part, Song, compose
 - `aesens.data.split`: SEED, SplitError, split_clips
 - `aesens.directions`: DecodingReport, GlobalCCA, GlobalReport, LeastSquares, SampleWiseReport,
-  cosine_between, decode_strength, global_direction_report, samplewise_directions, samplewise_report,
-  singular_spectrum, stack_centred
+  cosine_between, decode_strength, global_direction_report, random_walks, samplewise_directions,
+  samplewise_report, singular_spectrum, stack_centred, transfer
 - `aesens.effects`: EFFECTS, Effect, effect, register
 - `aesens.embed`: CLEAN, Sweep, extract, mono_at_rate
 - `aesens.explore`: Explorer, explore, live
@@ -40,7 +40,7 @@ Public names
   method_cosines, projected, random_cosine, response, samplewise, spectra
 - `aesens.models`: BACKENDS, MODELS, load_model, register
 - `aesens.models.base`: POOLINGS, Embedder, ModelError, NoUntrainedWeights, WeightsInfo, choose_device,
-  seeded
+  reads, seeded
 - `aesens.models.clap`: CHECKPOINTS, CLAP, ClapNetwork, read_checkpoint
 - `aesens.models.frontend`: frames_of, htk_mel_filters, spectrum, take_patches
 - `aesens.models.hear`: HEAR, import_module, register_module
@@ -55,10 +55,10 @@ Public names
 - `aesens.models.winograd`: WinogradConv2d, direct_convolutions, with_winograd
 - `aesens.models.yamnet`: YAMNet
 - `aesens.names`: INSTRUMENTS, METRICS, MODELS, PROJECTIONS, colour, drawn_projections, instrument_title,
-  model_title, projection_title, strength_colours
+  marker, model_title, projection_title, strength_colours
 - `aesens.new`: new_notebook
-- `aesens.outputs`: package_versions, save_figure, save_table
-- `aesens.parallel`: each
+- `aesens.outputs`: package_versions, provenance_path, save_figure, save_table
+- `aesens.parallel`: cores, each
 - `aesens.parity`: report, summary, versions
 - `aesens.paths`: from_root, repository
 - `aesens.plan`: dry_run, plan, summary
@@ -66,8 +66,9 @@ Public names
 - `aesens.plots.curves`: against_null, agreement, auc_curves, sensitivity_curves, spectra
 - `aesens.plots.data`: clean_classification, clean_map, clips_per_instrument
 - `aesens.plots.maps`: claims_map, condition_title, effect_column, heatmap, model_effect_row, model_row
-- `aesens.plots.style`: WIDTH, UNTRAINED, grid, parameter_axis, present, use_style
-- `aesens.plots.trajectories`: correlation_grid, correlation_violins, trajectory_grid
+- `aesens.plots.style`: COLUMN, DIVERGING, MUTED, SEQUENTIAL, UNTRAINED, WIDTH, grid, mute, number,
+  parameter_axis, present, use_style
+- `aesens.plots.trajectories`: correlation_boxes, correlation_grid, trajectory_grid
 - `aesens.profiles`: PROFILES, Profile, Scale, profile
 - `aesens.progress`: tqdm
 - `aesens.projections`: PROJECTIONS, AverageDisplacement, GlobalCCAProjection, LDAProjection, NoProjection,
@@ -81,12 +82,14 @@ Public names
 - `aesens.sensitivity`: clean_scale, cosine_distance, discontinuity, frechet_curve, frechet_distance,
   frechet_floor, jump_ratio, kendall_rows, l2_distance, monotonicity, monotonicity_null
 - `aesens.sources`: execute_additions, import_file, imported_files, source_of
-- `aesens.statistics`: Interval, bootstrap_songs, check_trajectories, holm, permutation_p_value,
-  permute_within_clips, quantile_rank, resample_weights, spearman_rows, standardised_ranks
+- `aesens.statistics`: Interval, bootstrap_songs, check_trajectories, derived_seed, holm,
+  permutation_p_value, permute_within_clips, quantile_rank, resample_weights, spearman_rows,
+  standardised_ranks, weighted_spearman
 - `aesens.store`: BLOCK, Store, StoreError, address_hash, canonical
 - `aesens.study`: NeedsSplit, Study
 - `aesens.sweep`: EffectSweep
-- `aesens.synthetic`: BORDER, KINDS, TRUTH, judge, synthetic_sweep
+- `aesens.synthetic`: BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
+- `aesens.tables`: shown
 - `aesens.trajectories`: Scatter, components_for, displacement_scatter, energy_along, held_out_energy,
   leading_directions, participation_ratio, path_over_chord, pca_layout, spectrum_components,
   spectrum_dimension, umap_layout, variance_spectrum

@@ -172,6 +172,13 @@ def _ordered(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return table.sort_values(keys, kind="stable", key=lambda c: c.astype(str)).reset_index(drop=True)
 
 
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:  # pandas' errors are such
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
 def compare_runs(first: Path, second: Path, *, subset: bool = False) -> pd.DataFrame:
     """Compare the tables of two runs.
 
@@ -190,7 +197,7 @@ def compare_runs(first: Path, second: Path, *, subset: bool = False) -> pd.DataF
     Raises
     ------
     ValueError
-        If a folder holds no table.
+        If a folder holds no table, or one that cannot be read.
 
     Examples
     --------
@@ -209,7 +216,7 @@ def compare_runs(first: Path, second: Path, *, subset: bool = False) -> pd.DataF
     rows = []
     for name in sorted(found[0].keys() | found[1].keys()):
         if name in found[0] and name in found[1]:
-            rows.append(compare_tables(name, *(pd.read_csv(tables[name]) for tables in found)))
+            rows.append(compare_tables(name, *(_read(tables[name]) for tables in found)))
         elif name in found[1] or not subset:
             place = first if name in found[0] else second
             lone = {"outcome": "different", "what": f"only in {place}", "largest": np.nan, "allowed": np.nan}

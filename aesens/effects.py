@@ -36,8 +36,8 @@ class Effect:
         Registry name, e.g. ``"lowpass"``.
     process : callable
         ``process(audio, sample_rate, value) -> audio``, stateless.
-    grid : np.ndarray, shape (strength,)
-        Parameter values in order of strength.
+    grid : array-like, shape (strength,)
+        Parameter values in order of strength: two or more, finite, rising or falling throughout. Kept as an array.
     title, parameter, unit : str
         The effect and its parameter for people, e.g. ``"Low-pass filtering"``, ``"Cutoff"``, ``"kHz"``.
     limits : tuple of float
@@ -52,6 +52,11 @@ class Effect:
         Whether the value is a frequency that must stay below half the sample rate.
     settings : dict
         Whatever else determines the result; part of a store's address.
+
+    Raises
+    ------
+    ValueError
+        If the grid is no such sequence of numbers.
     """
 
     name: str
@@ -66,6 +71,19 @@ class Effect:
     log: bool = False
     below_nyquist: bool = False
     settings: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        try:
+            grid = np.array(self.grid, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.name}: the grid must hold numbers: {error}") from error
+        if grid.ndim != 1 or len(grid) < 2 or not np.isfinite(grid).all():
+            raise ValueError(f"{self.name}: the grid must be two or more finite numbers, got {self.grid!r}")
+        steps = np.diff(grid)
+        if not ((steps > 0).all() or (steps < 0).all()):
+            raise ValueError(f"{self.name}: the grid must rise or fall throughout, got {self.grid!r}")
+        # The one way to set a field of a frozen class.
+        object.__setattr__(self, "grid", grid)
 
     @property
     def label(self) -> str:

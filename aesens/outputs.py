@@ -1,9 +1,9 @@
 """Figures and tables of a run, each with its provenance.
 
 A figure is saved as png (screen resolution) and pdf (vector), a table as csv. Beside them, in ``provenance/``, a JSON
-file of the same name says what made them: profile, data set, models with their weights and whether these are
-pretrained, seed, package versions, caption. The same facts stand in the metadata of the png and pdf. No time stamp
-is written, so equal results give equal files.
+file (``NAME.json`` of a figure, ``NAME.csv.json`` of a table, for the two may share a name) says what made them:
+profile, data set, models with their weights and whether these are pretrained, seed, package versions, caption. The same
+facts stand in the metadata of the png and pdf. No time stamp is written, so equal results give equal files.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from aesens.cache import atomic_path
 
-__all__ = ["package_versions", "save_figure", "save_table"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["package_versions", "provenance_path", "save_figure", "save_table"]
 
 _PACKAGES = (
     "aesens",
@@ -57,12 +60,24 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def _provenance(folder: Path, name: str, provenance: dict) -> None:
-    with atomic_path(folder / "provenance" / f"{name}.json") as path:
+def provenance_path(saved: Path) -> Path:
+    """Where the provenance of a saved figure or table lies.
+
+    Examples
+    --------
+    >>> provenance_path(Path("04_distances.png")).name, provenance_path(Path("04_distances.csv")).name
+    ('04_distances.json', '04_distances.csv.json')
+    """
+    ending = ".csv.json" if saved.suffix == ".csv" else ".json"
+    return saved.parent / "provenance" / f"{saved.stem}{ending}"
+
+
+def _provenance(saved: Path, provenance: dict) -> None:
+    with atomic_path(provenance_path(saved)) as path:
         path.write_text(json.dumps(provenance, indent=1, sort_keys=True, default=str) + "\n")
 
 
-def save_figure(figure: plt.Figure, folder: Path, name: str, provenance: dict) -> None:
+def save_figure(figure: Figure, folder: Path, name: str, provenance: dict) -> None:
     """Save a figure as png and pdf with its provenance.
 
     Parameters
@@ -77,6 +92,7 @@ def save_figure(figure: plt.Figure, folder: Path, name: str, provenance: dict) -
     Examples
     --------
     >>> import tempfile
+    >>> import matplotlib.pyplot as plt
     >>> figure, _ = plt.subplots()
     >>> with tempfile.TemporaryDirectory() as place:
     ...     save_figure(figure, Path(place), "empty", {"caption": "Nothing"})
@@ -92,10 +108,10 @@ def save_figure(figure: plt.Figure, folder: Path, name: str, provenance: dict) -
         _save_png(figure, path, png)
     with atomic_path(folder / f"{name}.pdf") as path:
         figure.savefig(path, metadata=pdf)
-    _provenance(folder, name, provenance)
+    _provenance(folder / f"{name}.png", provenance)
 
 
-def _save_png(figure: plt.Figure, path: Path, metadata: dict) -> None:
+def _save_png(figure: Figure, path: Path, metadata: dict) -> None:
     """Without the transparency that no figure has: the same picture in an eighth fewer bytes."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
@@ -127,4 +143,4 @@ def save_table(table: pd.DataFrame, folder: Path, name: str, provenance: dict) -
     """
     with atomic_path(folder / f"{name}.csv") as path:
         table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
-    _provenance(folder, name, provenance)
+    _provenance(folder / f"{name}.csv", provenance)

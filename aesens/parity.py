@@ -111,7 +111,7 @@ def versions(folder: str | Path | None = None) -> pd.Series:
     >>> "torch" in versions()
     True
     """
-    path = from_root(folder or _FOLDER) / "provenance" / "parity.json"
+    path = from_root(folder or _FOLDER) / "provenance" / "parity.csv.json"
     if not path.is_file():
         raise ValueError(f"there is no {path}; tests/parity/run.sh writes it")
     return pd.Series(json.loads(path.read_text())["packages"], name="version")

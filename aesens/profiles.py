@@ -24,6 +24,9 @@ class Scale:
         Clips a song; None for all.
     songs : tuple of int or None
         Training and test songs an instrument; None for all.
+    pictured : int or None
+        Strengths an effect of the few clips whose trajectories are drawn, where those are to be finer than
+        `strengths`; None for the same.
 
     Examples
     --------
@@ -34,6 +37,7 @@ class Scale:
     strengths: int | None = None
     excerpts: int | None = None
     songs: tuple[int, int] | None = None
+    pictured: int | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ PROFILES: dict[str, Profile] = {
             "a handful of rendered clips and three strengths, for the tests; about 2 minutes",
             data_options={"songs": 5, "excerpts": 1, "instruments": ("cel", "pia", "voi")},
             model_options={"openl3": {"hop": 1.5}},
-            scale=Scale(strengths=3),
+            scale=Scale(strengths=3, pictured=4),
             scales={name: Scale(strengths=3, songs=(3, 1)) for name in _LARGE},
             permutations=20,
             resamples=200,
@@ -111,7 +115,7 @@ PROFILES: dict[str, Profile] = {
             "embedded: rendered clips, no download needed; about 15 minutes on 2 cores, 3 when repeated",
             data_options={"songs": 8, "excerpts": 2},
             model_options={"openl3": {"hop": 2.0, "center": False}},
-            scale=Scale(strengths=6),
+            scale=Scale(strengths=6, pictured=16),
             scales={name: Scale(strengths=4, excerpts=1, songs=(2, 2)) for name in _LARGE},
         ),
         Profile(

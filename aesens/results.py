@@ -17,23 +17,23 @@ from aesens.run import RunError, notebooks, run
 __all__ = ["check", "compare", "new", "report"]
 
 
-def report(out: str) -> int:
+def report(out: str | None = None) -> int:
     """Build the report of a run again.
 
     Parameters
     ----------
-    out : str
-        The run's folder of figures and tables. Its executed notebooks are looked for in ``runs/``; the committed ones
-        stand in for those of ``figures/demo``.
+    out : str, optional
+        The run's folder of figures and tables; ``figures/demo`` of the clone by default. Its executed notebooks are
+        looked for in ``runs/``; the committed ones stand in for those of ``figures/demo``.
 
     Returns
     -------
     int
         Exit status.
     """
-    folder, root = from_root(out), repository()
+    folder, root = from_root(out or "figures/demo"), repository()
     if root is None or not folder.is_dir():
-        raise ValueError(f"{out} is no folder of figures and tables; run a profile first")
+        raise ValueError(f"{folder} is no folder of figures and tables; run a profile first")
     executed = sorted((root / "runs" / folder.name).glob("[0-9][0-9]_*.ipynb"))
     if not executed and folder.resolve() == (root / "figures" / "demo").resolve():
         executed = notebooks(root)

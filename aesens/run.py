@@ -8,13 +8,13 @@ copy with the traceback; one that stops because the data cannot be split by song
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aesens.cache import atomic_path, cache_dir, runtime_environment
+from aesens.cache import atomic_path, runtime_environment
 from aesens.paths import repository
 
 __all__ = ["RunError", "notebooks", "run"]
@@ -76,13 +76,14 @@ def run(
     parameters : dict
         For the parameters cells: ``profile`` and, where they differ from it, ``models``, ``effects``,
         ``instruments``, ``weights``, ``data``, ``seed``, ``jobs``, ``device``, ``out``, ``backend``, ``pooling``,
-        ``precision``, ``weights_file``, ``scheduler``.
+        ``precision``, ``weights_file``, ``scheduler``. Relative paths are relative to the clone.
     only : str, optional
         See `notebooks`.
     keep : bool
         Whether to put the executed copies in the place of the notebooks, outputs included, for a commit.
     fresh : bool
-        Whether to forget stored embeddings and results first. Downloads and rendered clips are kept.
+        Whether to forget the embeddings and results of these settings first. Those of others, downloads and rendered
+        clips are kept.
     report : bool
         Whether to build the report (`aesens.report`) from the notebooks executed so far.
 
@@ -103,24 +104,16 @@ def run(
     parameters = {key: value for key, value in parameters.items() if value is not None}
     scheduler = parameters.pop("scheduler", None)
     profile = parameters["profile"]
-    out = Path(parameters.get("out") or root / "figures" / profile).resolve()
-    parameters["out"] = os.path.relpath(out, root)
-    # Notebooks run from the top of the clone, wherever the command was given.
-    if parameters.get("data"):
-        parameters["data"] = _seen_from(root, parameters["data"])
-    for name, mark in (("models", ":"), ("weights_file", "=")):
-        if parameters.get(name):
-            parameters[name] = ",".join(_seen_from(root, part, mark) for part in parameters[name].split(","))
-    if fresh:
-        for name in ("store", "results"):
-            shutil.rmtree(cache_dir(name))
+    out = (root / (parameters.get("out") or Path("figures") / profile)).resolve()
+    # As it is seen from where notebooks run, and from where the command was given.
+    parameters["out"], shown = os.path.relpath(out, root), os.path.relpath(out)
     copies = root / "runs" / out.name
     copies.mkdir(parents=True, exist_ok=True)
 
     # The kernel inherits these: nothing is written outside the cache, and bars are text that reaches this terminal.
     os.environ.update(runtime_environment(), AESENS_PLAIN_PROGRESS="1")
     _quieten_kernels(Path(os.environ["IPYTHONDIR"]))
-    _prepare(parameters, scheduler)
+    _prepare(parameters, scheduler, fresh)
     started = time.monotonic()
     outcomes = []
     for number, path in enumerate(chosen, 1):
@@ -130,20 +123,10 @@ def run(
         print(f"      {last.stopped or 'done'} ({last.seconds:.0f} s)", flush=True)
         if keep:
             _keep(copies / path.name, path)
-    print(
-        f"{len(outcomes)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {parameters['out']}"
-    )
+    print(f"{len(outcomes)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {shown}")
     if report:
-        _report(out, copies, parameters["out"])
+        _report(out, copies, shown)
     return outcomes
-
-
-def _seen_from(root: Path, text: str, mark: str = "") -> str:
-    """A path as it is written from `root`, with what stands before `mark` kept; what is no path stays as it is."""
-    before, _, path = text.strip().rpartition(mark) if mark and not Path(text).exists() else ("", "", text)
-    if not path or not Path(path).exists() or (mark == ":" and not before):
-        return text
-    return (before and before + mark) + os.path.relpath(Path(path).resolve(), root)
 
 
 def _report(out: Path, copies: Path, shown: str) -> None:
@@ -159,17 +142,35 @@ def _report(out: Path, copies: Path, shown: str) -> None:
     print(f"to read: {shown}/report/index.html")
 
 
-def _prepare(parameters: dict, scheduler: str | None) -> None:
+def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> None:
     """Check the settings and fetch weights and data here, where bars are seen and an error is one line.
 
-    With a scheduler all embeddings are made here too: one connection, and the notebooks find them.
+    With a scheduler all embeddings are made here too: one connection, and the notebooks find them. If no device is
+    given it is that of the workers, which is added to `parameters`: on another one the notebooks would look for other
+    embeddings.
     """
+    from aesens import cluster
     from aesens.study import Study
 
     study = Study(**parameters)
-    untrained = [name for name in study.models if not study.model(name).weights.pretrained]
     if len(study.excluded):
         print(f"clips left out as faulty: {len(study.excluded)}, see the table 01_excluded")
+    with cluster.connect(scheduler) if scheduler else nullcontext() as client:
+        if scheduler and study.device is None:
+            study.device = parameters["device"] = cluster.device_of(client)
+        _look_at_weights(study)
+        # Files of the user's may hold anything, which shows when a network is built; workers build their own.
+        for name in [] if scheduler else study.weights_files:
+            _ = study.model(name).network
+        if fresh:
+            study.forget()
+        if scheduler:
+            study.scheduler = client.scheduler.address
+            study.extract_all()
+
+
+def _look_at_weights(study) -> None:
+    untrained = [name for name in study.models if not study.model(name).weights.pretrained]
     for name in untrained:
         if name.startswith("hear-"):
             print(
@@ -182,9 +183,6 @@ def _prepare(parameters: dict, scheduler: str | None) -> None:
     if untrained:
         # What could be fetched is there by now; every notebook would try the others again.
         os.environ["AESENS_OFFLINE"] = "1"
-    if scheduler:
-        study.scheduler = scheduler
-        study.extract_all()
 
 
 def _quieten_kernels(folder: Path) -> None:
@@ -199,6 +197,7 @@ def _execute(path: Path, copy: Path, parameters: dict, root: Path) -> _Outcome:
     # Slow to import, and only wanted once the environment above is set: jupyter reads it when imported.
     import nbformat
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     started = time.monotonic()
     stopped = ""
@@ -219,6 +218,11 @@ def _execute(path: Path, copy: Path, parameters: dict, root: Path) -> _Outcome:
                 f"The executed copy with the traceback: {os.path.relpath(copy, root)}"
             ) from None
         stopped = f"stopped early: {error.evalue}"
+    except DeadKernelError as error:
+        raise RunError(
+            f"{path.name}: its Python process was killed, most likely for want of memory. What is finished is kept: "
+            "try again with fewer --models or --jobs, or on a machine with more memory"
+        ) from error
     notebook = nbformat.read(copy, as_version=4)
     _clean(notebook)
     nbformat.write(notebook, copy)

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import io
 import json
 import os
+import shutil
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Image
@@ -28,9 +32,10 @@ from aesens.cache import atomic_path, cache_dir
 from aesens.data import Dataset, SplitError, check_clips, load_dataset, split_clips
 from aesens.effects import effect
 from aesens.embed import Sweep, extract
-from aesens.models import Embedder, canonical_name, load_model
+from aesens.models import BACKENDS, Embedder, canonical_name, choose_device, load_model
 from aesens.models.base import POOLINGS, NoUntrainedWeights
 from aesens.models.precision import PRECISIONS
+from aesens.parallel import cores
 from aesens.paths import from_root
 from aesens.profiles import Profile, Scale
 from aesens.progress import tqdm
@@ -38,7 +43,7 @@ from aesens.sources import execute_additions, source_of
 from aesens.store import Store, address_hash
 from aesens.sweep import EffectSweep
 from aesens.trajectories import pca_layout
-from aesens.weights import UntrainedWarning
+from aesens.weights import POLICIES, UntrainedWarning
 
 __all__ = ["EffectSweep", "NeedsSplit", "Study"]
 
@@ -59,17 +64,18 @@ class Study:
     profile : str or Profile
         See `aesens.profiles`.
     models, effects, instruments : sequence of str or comma-separated str, optional
-        Instead of the profile's; all instruments of the data by default.
+        Instead of the profile's; all instruments of the data by default. What is named twice counts once.
     weights : {"auto", "pretrained", "untrained"}, optional
     data : str or path-like, optional
         Dataset name or folder.
     seed : int, optional
+        From 0 to 2**32 - 1.
     out : path-like, optional
         Folder of figures and tables; ``figures/<profile>`` below the working directory's repository by default.
     jobs : int, optional
-        Threads; the number of cores by default.
+        Threads, at least 1; the number of cores by default.
     device : str, optional
-        Torch device.
+        Torch device, see `aesens.models.choose_device`.
     backend : {"aesens", "reference"}, optional
         Whether models are computed by aesens's own networks or by the packages they come from.
     pooling : {"mean", "max"}, optional
@@ -114,32 +120,37 @@ class Study:
     ):
         execute_additions()
         self.profile = profile if isinstance(profile, Profile) else profiles.profile(profile)
-        self.models = [canonical_name(name) for name in _listed(models) or self.profile.models]
-        self.effects = list(_listed(effects) or self.profile.effects)
-        self.instruments = _listed(instruments)
-        self.weights = weights or self.profile.weights
+        self.models = _once(map(canonical_name, _listed(models) or self.profile.models))
+        for name in self.models:
+            if name not in aesens.models.MODELS:
+                raise ValueError(f"no model named {name!r}; there are {', '.join(aesens.models.MODELS)}")
+        self.effects = _once(_listed(effects) or self.profile.effects)
+        self.instruments = _once(_listed(instruments) or ()) or None
+        self.weights = _choice("weights", weights or self.profile.weights, POLICIES)
         self.data = str(data or self.profile.data)
-        if (folder := from_root(self.data)).is_dir():
+        # The name of a data set means the data set, whatever folders there are; see `aesens.data.load_dataset`.
+        if self.data not in aesens.data.DATASETS and (folder := from_root(self.data)).is_dir():
             self.data = str(folder)
         self.seed = self.profile.seed if seed is None else int(seed)
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed={seed} is not between 0 and 2**32 - 1")
         self.out = from_root(out or Path("figures") / self.profile.name)
-        self.jobs = int(jobs or _cores())
+        self.jobs = cores() if jobs is None else int(jobs)
+        if self.jobs < 1:
+            raise ValueError(f"jobs={jobs} is less than one thread; leave it out for all cores")
         self.device = device
-        self.backend = backend or "aesens"
-        self.pooling = pooling or "mean"
-        if self.pooling not in POOLINGS:
-            raise ValueError(f"pooling={pooling!r} is not one of {', '.join(POOLINGS)}")
-        self.precision = precision or "float32"
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision={precision!r} is not one of {', '.join(PRECISIONS)}")
+        choose_device(device)
+        self.backend = _choice("backend", backend or "aesens", BACKENDS)
+        self.pooling = _choice("pooling", pooling or "mean", POOLINGS)
+        self.precision = _choice("precision", precision or "float32", PRECISIONS)
         if self.backend == "reference" and self.precision != "float32":
             raise ValueError("backend='reference' computes in float32 alone; leave the precision out")
         self.scheduler = scheduler
         self.weights_files = _weights_files(weights_file, self.models)
         for name in self.effects:
             effect(name)
-        self._models: dict[tuple[str, str], Embedder] = {}
-        self._sweeps: dict[tuple[str, str], EffectSweep] = {}
+        self._models: dict[tuple[str, str], tuple[object, Embedder]] = {}
+        self._kept: EffectSweep | None = None
 
     # ---- data ------------------------------------------------------------------------------------------------
 
@@ -179,11 +190,16 @@ class Study:
 
     @cached_property
     def _split(self) -> tuple[pd.Series, str]:
+        table = self.source.table
+        lost = f" (clips left out as faulty: {len(self.excluded)})" if len(self.excluded) else ""
         try:
-            return split_clips(self.source.table, seed=self.seed), ""
+            split = split_clips(table, seed=self.seed)
+            # What needs a split needs something to tell apart as well.
+            alone = table["instrument"].nunique() < 2
+            reason = "one instrument only: add a second class folder" if alone else ""
         except SplitError as error:
-            lost = f" (clips left out as faulty: {len(self.excluded)})" if len(self.excluded) else ""
-            return pd.Series("none", index=self.source.table.index), f"{error}{lost}"
+            reason = str(error)
+        return (pd.Series("none", index=table.index), reason + lost) if reason else (split, "")
 
     @property
     def split(self) -> pd.Series:
@@ -225,12 +241,19 @@ class Study:
             dataset = dataset.select(songs=list(songs["song"][place < songs["split"].map(limit)]))
         return dataset.select(per_song=scale.excerpts) if scale.excerpts else dataset
 
+    def pictured(self, model: str) -> Dataset:
+        """The few clips of a model whose trajectories are drawn: one an instrument, then a second, and so on."""
+        clips = self.clips(model)
+        turn = clips.table.groupby("instrument", sort=False).cumcount().sort_values(kind="stable")
+        chosen = clips.table.index.isin(turn.index[: self.profile.picture_clips])
+        return replace(clips, table=clips.table[chosen])
+
     # ---- embeddings --------------------------------------------------------------------------------------------
 
     def model(self, name: str, weights: str | None = None) -> Embedder:
-        """A model, built once."""
-        policy = weights or self.weights
-        if (name, policy) not in self._models:
+        """A model, built once, and anew when its name has been registered for another class."""
+        policy, entry = weights or self.weights, aesens.models.MODELS.get(name)
+        if (name, policy) not in self._models or self._models[name, policy][0] is not entry:
             options = dict(self.profile.model_options.get(name, {}))
             # Only where it differs: a model of the user's own may know nothing of it.
             if self.pooling != "mean":
@@ -240,23 +263,37 @@ class Study:
             with warnings.catch_warnings():
                 # The study says itself, in its summary and in every table and legend, which weights are untrained.
                 warnings.simplefilter("ignore", UntrainedWarning)
-                self._models[name, policy] = load_model(
+                model = load_model(
                     name,
                     weights=policy,
                     seed=self.seed,
-                    device=self.device,
+                    device=self._chosen_device(),
                     backend=self.backend,
                     **options,
                 )
-            self._models[name, policy].precision = self.precision
-        return self._models[name, policy]
+            model.precision = self.precision
+            self._models[name, policy] = entry, model
+        return self._models[name, policy][1]
 
-    def _plan(self, model: str, effects: Iterable[str]) -> list[Sweep]:
-        embedder, clips = self.model(model), self.clips(model)
+    def _chosen_device(self) -> str | None:
+        """Where networks run: what the workers of the scheduler have, if there is one and no device was given."""
+        if self.scheduler and self.device is None:
+            from aesens import cluster
+
+            # That device need not be here.
+            os.environ["AESENS_SCHEDULER"] = self.scheduler
+            with cluster.connect(self.scheduler) as client:
+                self.device = cluster.device_of(client)
+        return self.device
+
+    def _plan(self, model: str, effects: Iterable[str], pictured: bool = False) -> list[Sweep]:
+        embedder, scale = self.model(model), self.scale(model)
+        # Pictures draw some of the clips that are embedded anyway, unless they are to show them more finely.
+        finer = pictured and scale.pictured is not None
+        clips = self.pictured(model) if finer else self.clips(model)
+        strengths = scale.pictured if finer else scale.strengths
         kinds = [effect(name) for name in effects]
-        sweeps = [
-            Sweep(embedder, kind, kind.parameters(self.scale(model).strengths), clips) for kind in kinds
-        ]
+        sweeps = [Sweep(embedder, kind, kind.parameters(strengths), clips) for kind in kinds]
         return [Sweep.clean(embedder, clips), *sweeps]
 
     def _extract(self, sweeps: list[Sweep]) -> list[Store]:
@@ -273,15 +310,43 @@ class Study:
         return [self.weights, "untrained"]
 
     def _plans(self) -> list[Sweep]:
-        return [sweep for model in self.models for sweep in self._plan(model, self.effects)]
+        plans = [sweep for model in self.models for sweep in self._plan(model, self.effects)]
+        finer = [model for model in self.models if self.scale(model).pictured is not None]
+        return plans + [sweep for model in finer for sweep in self._plan(model, self.effects, pictured=True)]
+
+    def _controls(self) -> list[Sweep]:
+        """Clean clips of the untrained twins of pretrained models."""
+        twins = [(name, policy) for name in self.models for policy in self._policies(name)[1:]]
+        return [Sweep.clean(self.model(name, policy), self.clips(name)) for name, policy in twins]
 
     def extract_all(self) -> None:
         """Embed all that the notebooks ask for and the stores lack: every sweep, and the controls' clean clips."""
-        plans = self._plans()
-        controls = [(name, policy) for name in self.models for policy in self._policies(name)[1:]]
-        self._extract(
-            [*plans, *(Sweep.clean(self.model(name, policy), self.clips(name)) for name, policy in controls)]
+        self._extract([*self._plans(), *self._controls()])
+
+    def forget(self) -> None:
+        """Remove the stored embeddings and results of these settings; those of other settings are kept.
+
+        Raises
+        ------
+        aesens.store.StoreError
+            If another run is extracting one of the stores; nothing is removed then.
+        """
+        paths = {Store.path_of(sweep.address()) for sweep in [*self._plans(), *self._controls()]}
+        self._kept = None
+        with ExitStack() as stack:
+            # In one order, as in an extraction.
+            stores = [path for path in sorted(paths) if path.exists()]
+            for path in stores:
+                stack.enter_context(Store(path).held())
+            for path in stores:
+                shutil.rmtree(path)
+        pairs = [(m, name, drawn) for m in self.models for name in self.effects for drawn in (False, True)]
+        begin = tuple(
+            f"{model}-{name}-{_plan_key(self._plan(model, [name], drawn))}-" for model, name, drawn in pairs
         )
+        for path in cache_dir("results").glob("*/*"):
+            if path.name.startswith(begin):
+                path.unlink()
 
     def extract(self) -> pd.DataFrame:
         """Embed everything the study needs and the stores lack.
@@ -325,23 +390,27 @@ class Study:
         (store,) = self._extract([Sweep.clean(self.model(model, weights), dataset)])
         return store.read().values[0], dataset.table
 
-    def sweep(self, model: str, effect_name: str) -> EffectSweep:
+    def sweep(self, model: str, effect_name: str, *, pictured: bool = False) -> EffectSweep:
         """The embeddings of a model under an effect, extracted first if they are not there.
 
         Parameters
         ----------
         model, effect_name : str
+        pictured : bool
+            Only the clips that are drawn, at the strengths of `Scale.pictured`, where the profile has such.
 
         Returns
         -------
         EffectSweep
         """
-        if (model, effect_name) not in self._sweeps:
-            plan = self._plan(model, [effect_name])
+        plan = self._plan(model, [effect_name], pictured)
+        # By what determines it: a cell that registers an effect anew must not be given the old one's sweep.
+        key = _plan_key(plan)
+        if self._kept is None or self._kept.key != key:
             clean, effected = self._extract(plan)
             # One at a time: at the study's scale all of them would fill the memory.
-            self._sweeps.clear()
-            self._sweeps[model, effect_name] = EffectSweep(
+            self._kept = None
+            self._kept = EffectSweep(
                 model=model,
                 pretrained=plan[0].model.weights.pretrained,
                 effect=plan[1].effect,
@@ -349,9 +418,9 @@ class Study:
                 clean=clean.read().values[0],
                 trajectories=effected.read().values,
                 clips=plan[1].clips.table[["song", "instrument", "split"]],
-                key=_plan_key(plan),
+                key=key,
             )
-        return self._sweeps[model, effect_name]
+        return self._kept
 
     def sweeps(self) -> Iterator[EffectSweep]:
         """All sweeps, models in order and their effects in order, each read when it is its turn.
@@ -369,15 +438,20 @@ class Study:
 
     # ---- results -----------------------------------------------------------------------------------------------
 
-    def collect(self, measure: Callable[..., pd.DataFrame], **options) -> pd.DataFrame:
+    def collect(
+        self, measure: Callable[..., pd.DataFrame], *, pictured: bool = False, **options
+    ) -> pd.DataFrame:
         """Apply a measure to every sweep and join the tables.
 
         Parameters
         ----------
         measure : callable
             ``measure(sweep, **options) -> DataFrame``, a pure function. Its result is kept in the cache under a hash
-            of the sweep, the options and the source of the package, so it is computed once. If it takes ``jobs`` or
-            ``fitted``, it is given the study's number of threads or what `fitted` returns.
+            of the sweep, the options, its own source (see `aesens.sources.source_of`) and that of the package, so it is
+            computed once. If it takes ``jobs`` or ``fitted``, it is given the study's number of threads or what
+            `fitted` returns.
+        pictured : bool
+            Give it the sweeps that pictures draw, see `sweep`.
         **options
             Passed on; must be writable as JSON.
 
@@ -387,52 +461,55 @@ class Study:
             With the columns ``model``, ``pretrained`` and ``effect`` in front.
         """
         pairs = [(model, name) for model in self.models for name in self.effects]
-        paths = [self._result_path(measure, *pair, options) for pair in pairs]
+        paths = []
+        for model, name in pairs:
+            key = _plan_key(self._plan(model, [name], pictured))
+            paths.append(self._result_path(measure, model, name, key, options))
         # Embeddings are read only for results that are not there.
         if not all(path.exists() for path in paths):
             self.extract()
         parts = []
         bar = tqdm(
             list(zip(pairs, paths, strict=True)),
-            desc=measure.__name__.replace("_", " ").capitalize(),
+            desc=_name_of(measure).replace("_", " ").capitalize(),
             leave=False,
         )
         for (model, name), path in bar:
-            if not path.exists():
-                self._compute(measure, model, name, options, path)
-            # Read back even when just made: a cached and a fresh result are then the same to the last digit.
-            part = pd.read_csv(
-                path, float_precision="round_trip", keep_default_na=False, na_values=["", "nan"]
-            )
+            part = _read_result(path)
+            if part is None:
+                # Read back even when just made: a cached and a fresh result are then the same to the last digit.
+                made = self._compute(measure, self.sweep(model, name, pictured=pictured), options)
+                part = _read_result(made)
             part.insert(0, "model", model)
             part.insert(1, "pretrained", self.model(model).weights.pretrained)
             part.insert(2, "effect", name)
             parts.append(part)
         return pd.concat(parts, ignore_index=True)
 
-    def _result_path(self, measure: Callable, model: str, effect_name: str, options: dict) -> Path:
-        """Where the cache keeps a result, by what determines it."""
-        plan = self._plan(model, [effect_name])
+    def _result_path(self, measure: Callable, model: str, effect_name: str, key: str, options: dict) -> Path:
+        """Where the cache keeps a result, by what determines it; `key` is that of the sweep."""
         address = {
-            "sweep": _plan_key(plan),
-            "clips": list(plan[1].clips.table["split"]),
+            "sweep": key,
             "options": options,
             "source": _source_hash(),
             "measure": source_of(measure),
         }
         if own := projections.added_sources():
             address["projections"] = own
-        place = cache_dir("results", measure.__name__)
-        return place / f"{model}-{effect_name}-{address_hash(address)}.csv"
+        place = cache_dir("results", _name_of(measure))
+        # With the sweep's own hash in its name, by which `forget` finds the results of a sweep.
+        return place / f"{model}-{effect_name}-{key}-{address_hash(address)}.csv"
 
-    def _compute(self, measure: Callable, model: str, effect_name: str, options: dict, path: Path) -> None:
+    def _compute(self, measure: Callable, sweep: EffectSweep, options: dict) -> Path:
+        """Compute a result and keep it in the place of the very sweep that it was computed from."""
+        path = self._result_path(measure, sweep.model, sweep.effect.name, sweep.key, options)
         wanted = inspect.signature(measure).parameters
-        sweep = self.sweep(model, effect_name)
         extra = {"jobs": self.jobs} if "jobs" in wanted else {}
         if "fitted" in wanted:
             extra["fitted"] = self.fitted(sweep, options.get("seed", self.seed))
         with atomic_path(path) as temporary:
             measure(sweep, **options, **extra).to_csv(temporary, index=False)
+        return path
 
     def fitted(self, sweep: EffectSweep, seed: int | None = None) -> dict[str, dict[str, np.ndarray]]:
         """Every projection of every instrument, kept in the cache: several chapters need them, and they take long.
@@ -451,18 +528,15 @@ class Study:
         """
         seed = self.seed if seed is None else seed
         options = {"seed": seed, "projections": list(projections.PROJECTIONS)}
-        path = self._result_path(measure.fitted_subspaces, sweep.model, sweep.effect.name, options)
-        path = path.with_suffix(".npz")
-        if not path.exists():
+        place = (measure.fitted_subspaces, sweep.model, sweep.effect.name, sweep.key, options)
+        path = self._result_path(*place).with_suffix(".npz")
+        fitted = _read_fitted(path)
+        if fitted is None:
             found = measure.fitted_subspaces(sweep, seed=seed, jobs=self.jobs)
             arrays = {f"{code}/{name}": rows for name, of in found.items() for code, rows in of.items()}
             with atomic_path(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, **arrays)
-        fitted: dict[str, dict[str, np.ndarray]] = {}
-        with np.load(path, allow_pickle=False) as file:
-            for key in file.files:
-                code, name = key.split("/", 1)
-                fitted.setdefault(name, {})[code] = file[key]
+            fitted = _read_fitted(path)
         return fitted
 
     def model_table(self) -> pd.DataFrame:
@@ -541,13 +615,23 @@ class Study:
             File name without ending.
         table : pandas.DataFrame
             With a column ``data``; tables of other runs on the same data are left out.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``attrs["sources"]`` names the other runs, for the provenance of what is drawn of them, see `figure`.
         """
-        parts = [table]
+        parts, sources = [table], []
         for path in sorted(self.out.parent.glob(f"*/{name}.csv")):
             other = pd.read_csv(path)
             if path.parent.resolve() != self.out.resolve() and not set(other["data"]) & set(table["data"]):
                 parts.append(other)
-        return pd.concat(parts, ignore_index=True)
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                run = {"run": path.parent.name, "data": sorted(set(other["data"]))}
+                sources.append({**run, "table": path.name, "sha256": digest})
+        joined = pd.concat(parts, ignore_index=True)
+        joined.attrs["sources"] = sources
+        return joined
 
     def agreement(self) -> pd.DataFrame:
         """Agreement of a model's global CCA directions with one another and with its instrument classifiers.
@@ -609,7 +693,7 @@ class Study:
             "packages": outputs.package_versions(),
         }
 
-    def figure(self, figure, name: str, caption: str):
+    def figure(self, figure, name: str, caption: str, *, sources: Iterable[dict] = ()):
         """Save a figure as png and pdf below ``out`` with its provenance, and return it for display.
 
         Parameters
@@ -620,12 +704,20 @@ class Study:
             File name without ending.
         caption : str
             What it shows; also the alternative text.
+        sources : sequence of dict
+            What it shows beside this study, such as other runs; ``other_sources`` of its provenance.
 
         Returns
         -------
         IPython.display.Image
         """
-        outputs.save_figure(figure, self.out, name, self.provenance(caption))
+        # Imported here: it makes its folder and looks for fonts, which only those who draw need.
+        import matplotlib.pyplot as plt
+
+        about = self.provenance(caption)
+        if sources := list(sources):
+            about["other_sources"] = sources
+        outputs.save_figure(figure, self.out, name, about)
         plt.close(figure)
         return Image(filename=str(self.out / f"{name}.png"), alt=caption)
 
@@ -667,6 +759,55 @@ def _listed(value) -> list[str] | None:
     )
 
 
+def _once(names: Iterable[str]) -> list[str]:
+    """Names in their order, each once."""
+    return list(dict.fromkeys(names))
+
+
+def _choice(option: str, value: str, known: Iterable[str]) -> str:
+    if value not in known:
+        raise ValueError(f"{option}={value!r} is not one of {', '.join(known)}")
+    return value
+
+
+def _name_of(measure: Callable) -> str:
+    """Name of a measure; where it is a partial one, of the function within."""
+    return measure.__name__ if hasattr(measure, "__name__") else _name_of(measure.func)
+
+
+def _read_result(path: Path) -> pd.DataFrame | None:
+    """A result of the cache; None if there is none, or a damaged one, which is removed."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        # Written as a whole, so that one which ends within a line was damaged later.
+        if not text.endswith("\n"):
+            raise ValueError(f"{path} ends within a line")
+        return pd.read_csv(
+            io.StringIO(text), float_precision="round_trip", keep_default_na=False, na_values=["", "nan"]
+        )
+    except FileNotFoundError:
+        return None
+    except ValueError:  # those of pandas and of the encoding are such
+        path.unlink()
+        return None
+
+
+def _read_fitted(path: Path) -> dict[str, dict[str, np.ndarray]] | None:
+    """Projections of the cache; None if there are none, or damaged ones, which are removed."""
+    fitted: dict[str, dict[str, np.ndarray]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for key in file.files:
+                code, name = key.split("/", 1)
+                fitted.setdefault(name, {})[code] = file[key]
+    except FileNotFoundError:
+        return None
+    except (ValueError, EOFError, BadZipFile, zlib.error):
+        path.unlink()
+        return None
+    return fitted
+
+
 def _weights_files(given, models: list[str]) -> dict[str, Path]:
     """Weights files by model, from ``"path"`` where there is one model, or from ``"model=path"``."""
     if not given:
@@ -692,12 +833,7 @@ def _plan_key(plan: list[Sweep]) -> str:
     return address_hash({"sweeps": [sweep.address() for sweep in plan]})
 
 
-def _cores() -> int:
-    """Cores this process may use, which on a shared machine are fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-_OUTER = {"plots", "report", "names", "run", "cli", "explore", "compare", "new"}
+_OUTER = {"plots", "report", "names", "tables", "run", "cli", "explore", "compare", "new"}
 
 
 @lru_cache(maxsize=1)

@@ -658,6 +658,14 @@ def _failures() -> dict[str, str]:
     return {}
 
 
+def _size(folder: Path) -> int:
+    """Bytes below a folder in which another process is at work."""
+    try:
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    except FileNotFoundError:  # removed between being listed and being looked at
+        return -1
+
+
 def _pip_download(requirement: str, folder: Path, title: str, progress: bool) -> Path:
     """Run ``pip download`` in `folder`; end it when nothing has grown for a while."""
     target, scratch, log = folder / "wheel", folder / "scratch", folder / "log"
@@ -683,7 +691,7 @@ def _pip_download(requirement: str, folder: Path, title: str, progress: bool) ->
         try:
             grown, moment = -1, time.monotonic()
             while process.poll() is None:
-                size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+                size = _size(folder)
                 if size != grown:
                     bar.update(max(0, size - max(grown, 0)))
                     grown, moment = size, time.monotonic()

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from support import ROOT
 
 import aesens
+from aesens.claims import answers
 from aesens.report import reference
 
 MODULES = reference.modules()
@@ -113,7 +115,11 @@ WITHOUT_EXAMPLE = {
         "aesens.explore.Explorer",
         "aesens.explore.explore",
     },
-    "needs a running cluster": {"aesens.cluster.connect", "aesens.cluster.spread"},
+    "needs a running cluster": {
+        "aesens.cluster.connect",
+        "aesens.cluster.device_of",
+        "aesens.cluster.spread",
+    },
     "compiles for half a minute when it is first called": {"aesens.trajectories.umap_layout"},
 }
 
@@ -290,23 +296,51 @@ def test_binder_builds_from_the_lock():
     )
 
 
-def test_the_guide_writes_badges_with_the_forkers_address(tmp_path):
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    (command,) = re.findall(r"```bash\n([^`]*mybinder[^`]*)```", text)
-    remotes = "git@github.com:someone/their-fork.git", "https://github.com/someone/their-fork"
-    for folder, remote in zip((tmp_path / "ssh", tmp_path / "https"), remotes, strict=True):
-        for words in (
-            ["init", "-q", "-b", "main", folder],
-            ["-C", folder, "remote", "add", "origin", remote],
-        ):
-            subprocess.run(["git", *words], check=True)
-        shown = subprocess.run(
-            ["bash", "-ec", command], cwd=folder, capture_output=True, text=True, check=True
-        )
-        targets = re.findall(r"\]\((https://[^)]+)\)$", shown.stdout, flags=re.M)
-        assert [target.count("someone/their-fork/") for target in targets] == [1, 1]
-        for target in targets:
-            assert (ROOT / "notebooks" / re.search(r"notebooks/(\S+\.ipynb)", target)[1]).is_file()
+@pytest.mark.parametrize(
+    "remote", ["git@github.com:someone/their-fork.git", "https://github.com/someone/their-fork"]
+)
+def test_badges_lead_to_the_forkers_repository(tmp_path, remote):
+    (command,) = re.findall(
+        r"^\.venv/bin/python (scripts/badges\.py)", (ROOT / "CONTRIBUTING.md").read_text(), re.M
+    )
+    shutil.copy(ROOT / "README.md", tmp_path)
+    (tmp_path / ".binder").mkdir()
+    for words in (["init", "-q", "-b", "trunk"], ["remote", "add", "origin", remote]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    texts = []
+    for _ in range(2):
+        subprocess.run([sys.executable, ROOT / command, tmp_path], check=True, capture_output=True)
+        texts.append((tmp_path / "README.md").read_text())
+    assert texts[0] == texts[1] and texts[0].startswith("# aesens")
+    binder, colab = re.findall(r"^\[!\[\w+\]\([^)]+\)\]\((https://[^)]+)\)$", texts[0], flags=re.M)
+    assert binder.startswith("https://mybinder.org/v2/gh/someone/their-fork/trunk?")
+    assert (ROOT / "notebooks" / re.search(r"notebooks/(\S+\.ipynb)", binder)[1]).is_file()
+    assert "/github/someone/their-fork/blob/trunk/" in colab
+    opened = nbformat.read(tmp_path / colab.split("/trunk/")[1], as_version=4)
+    nbformat.validate(opened)
+    assert "https://github.com/someone/their-fork.git clone" in opened.cells[1].source
+
+
+def test_badges_need_an_address(tmp_path):
+    shutil.copy(ROOT / "README.md", tmp_path)
+    for words in (["init", "-q"], ["remote", "add", "origin", str(tmp_path)]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "badges.py", tmp_path], capture_output=True, text=True
+    )
+    assert done.returncode and "not a repository on GitHub" in done.stderr
+
+
+def test_the_readme_says_what_the_demo_found():
+    found = answers(pd.read_csv(ROOT / "figures" / "demo" / "08_claims.csv"))
+    lines = ["| claim | in the demo |", "| --- | --- |"]
+    for row in found.to_dict("records"):
+        pairs = f" ({row['supported pairs']})" if row["supported pairs"] else ""
+        lines.append(f"| {row['claim']}: {row['text']} | {row['answer']}{pairs} |")
+    expected = "\n".join(lines)
+    assert expected in (ROOT / "README.md").read_text(), (
+        f"between the marks of README.md belongs:\n{expected}"
+    )
 
 
 def test_commands_in_the_guide_exist():

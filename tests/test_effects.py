@@ -129,6 +129,31 @@ def test_registry():
         del EFFECTS["flip"]
 
 
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ([1.0], "two or more finite"),
+        ([], "two or more finite"),
+        ([[1.0, 2.0]], "two or more finite"),
+        ([0.0, np.inf], "two or more finite"),
+        ([0.0, np.nan, 2.0], "two or more finite"),
+        ([0.0, 2.0, 1.0], "rise or fall throughout"),
+        ([0.0, 0.0, 1.0], "rise or fall throughout"),
+        (["a", "b"], "must hold numbers"),
+    ],
+)
+def test_a_grid_that_is_no_sweep_is_refused(grid, message):
+    with pytest.raises(ValueError, match=f"own: the grid .*{message}"):
+        Effect("own", lambda a, r, v: a, grid, "Own", "Value")
+
+
+def test_a_grid_is_kept_as_an_array_of_its_own():
+    given = np.array([3, 2, 1])
+    own = Effect("own", lambda a, r, v: a, given, "Own", "Value")
+    given[0] = 9
+    assert own.grid.tolist() == [3.0, 2.0, 1.0] and own.parameters(2).tolist() == [3.0, 1.0]
+
+
 def test_an_effect_is_shown_as_a_table():
     shown = EFFECTS["lowpass"]._repr_html_()
     assert "<th>Cutoff (kHz)</th><td>18.33, " in shown and shown.count("<tr>") == 3

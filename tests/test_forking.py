@@ -1,7 +1,13 @@
 """Adding things from outside the package: the worked examples, `aesens new`, the explorer."""
 
 import ast
+import importlib
+import os
 import shutil
+import subprocess
+import sys
+import threading
+from functools import lru_cache, partial
 
 import jupytext
 import matplotlib.pyplot as plt
@@ -134,7 +140,7 @@ SHOWN = {
         "04_distances": {"Distortion", "Drive (dB)", "toy (untrained)"},
         "04_largest_distance": {"Distortion", "toy (untrained)"},
         "04_monotonicity": {"Distortion", "toy (untrained)"},
-        "04_discontinuity": {"Distortion\nlargest step", "toy (untrained)"},
+        "04_discontinuity": {"Distortion: longest step", "toy (untrained)"},
     },
     "05_trajectories": {
         "05_umap": {"Distortion", "toy\n(untrained)"},
@@ -256,11 +262,116 @@ def test_added_names_have_titles_and_colours():
     assert drawn == ["none", "lda", "random", "mine", "other"]
 
 
-def test_source_of_what_has_no_file():
+def made(code: str, name: str = "thing"):
+    """What code that has no file defines."""
     space = {}
-    exec("class Made:\n    def learn(self):\n        return 1", space)
-    assert source_of(space["Made"]) == "Made.learn"
-    assert source_of(np.sin) == "sin"
+    exec(code, space)
+    return space[name]
+
+
+CLASS = "class thing:\n    def learn(self):\n        return {}"
+HELPED = "def helper(x):\n    return x {} 2\ndef thing(x):\n    return (lambda: helper(x))()"
+VALUE = "LIMITS = {}\nclass Holder:\n    def __init__(self, x):\n        self.x = x\nHELD = Holder(LIMITS)\n"
+VALUE += "def thing(x):\n    return x * HELD.x"
+SET = "def thing(x, names=frozenset(['a', 'b', 'c', {}])):\n    return x in names"
+
+
+@pytest.mark.parametrize(
+    ("code", "first", "second"),
+    [(CLASS, "1", "2"), (HELPED, "+", "-"), (VALUE, "[1, 2.5]", "[1, 2.6]"), (SET, "'d'", "'e'")],
+)
+def test_source_of_what_has_no_file(code, first, second):
+    one, same, other = (source_of(made(code.format(value))) for value in (first, first, second))
+    assert one == same != other
+    # Nor does it depend on the process, which orders sets in its own way.
+    script = "import sys; from aesens.sources import source_of; exec(sys.argv[1]); print(source_of(thing))"
+    command = [sys.executable, "-c", script, code.format(first)]
+    environment = os.environ | {"PYTHONHASHSEED": "7"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == one.strip()
+
+
+def test_source_of_what_wraps_a_function():
+    def scaled(x, by, names=()):
+        return x * by
+
+    def closed(by):
+        return lambda x: x * by
+
+    kinds = [
+        lambda by: partial(scaled, by=by),
+        lambda by: partial(scaled, 1.0, by),
+        closed,
+        lambda by: lru_cache(closed(by)),
+        lambda by: (
+            made(f"class thing:\n    @staticmethod\n    def process(x):\n        return x * {by}").process
+        ),
+        lambda by: partial(made("class thing:\n    def __init__(self, k):\n        self.k = k"), by),
+        # Made by a package: its own source is told by the version, what the user gave it is not.
+        lambda by: effects._pedalboard(pedalboard.Gain, by),
+    ]
+    for kind in kinds:
+        assert source_of(kind(1)) != source_of(kind(2)), kind
+    assert source_of(kinds[0](1)).lstrip().startswith("def scaled")
+    assert source_of(np.sin).startswith("sin")
+
+
+def test_source_of_a_file_of_the_users_changes_with_the_file(tmp_path, monkeypatch):
+    helper, path = tmp_path / "own_helper.py", tmp_path / "own_measure.py"
+    path.write_text("import own_helper\ndef measure(x):\n    return own_helper.scale(x)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = set()
+    for factor in (1, 2, 2):
+        helper.write_text(f"def scale(x):\n    return x * {factor}\n")
+        for name in ("own_helper", "own_measure"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        found.add(source_of(importlib.import_module("own_measure").measure))
+    for name in ("own_helper", "own_measure"):
+        del sys.modules[name]
+    assert len(found) == 2
+
+
+def test_source_of_what_cannot_be_written_down_matches_nothing():
+    lock, other = threading.Lock(), threading.Lock()
+
+    def held(which):
+        return lambda x: (which, x)
+
+    one, two = held(lock), held(other)
+    assert source_of(one) == source_of(one) != source_of(two)
+
+
+def test_a_changed_model_is_embedded_again(registries, own_cache, tmp_path):
+    study = toy_study(tmp_path, ("gain",))
+    before = study.sweep("toy", "gain")
+
+    class Louder(ToyModel):
+        def frames(self, waves):
+            return super().frames(2 * waves)
+
+    models.register("toy", Louder)
+    # In the same study and in one that finds its stores.
+    for later in (study, Study(study.profile, out=tmp_path / "figures", jobs=1)):
+        after = later.sweep("toy", "gain")
+        assert after.key != before.key and not np.allclose(after.clean, before.clean)
+
+
+def test_results_of_a_changed_effect_are_its_own(registries, own_cache, tmp_path):
+    effects.register(effects.Effect("own", partial(shift, by=1.0), np.arange(3.0), "Own", "Value"))
+    study = toy_study(tmp_path, ("own",))
+    first = study.collect(measure.distances, resamples=20, seed=0)
+    effects.register(effects.Effect("own", partial(shift, by=4.0), np.arange(3.0), "Own", "Value"))
+    second = study.collect(measure.distances, resamples=20, seed=0)
+    assert not first["value"].equals(second["value"])
+    # What one study left in the cache under either effect is what another computes.
+    shutil.rmtree(own_cache / "results")
+    again = toy_study(tmp_path, ("own",)).collect(measure.distances, resamples=20, seed=0)
+    pd.testing.assert_frame_equal(again, second)
+
+
+def shift(audio, rate, value, by):
+    return audio * np.float32(1 + by * value)
 
 
 def test_new_notebook_starts_a_pair(tmp_path, monkeypatch, capsys):

@@ -1,9 +1,11 @@
 """The files that describe the environment agree with one another, and importing aesens is harmless."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -72,22 +74,59 @@ def test_lock_versions_satisfy_pyproject(required):
             assert wanted.specifier.contains(next(iter(locked.specifier)).version), line
 
 
+# Declared without an import: the notebooks' front end and kernel, and the package that brings the SoundFont.
+NOT_IMPORTED = {"jupyterlab", "ipykernel", "pretty-midi"}
+
+
+def imported() -> set[str]:
+    """Distributions that the package imports, anywhere in its code."""
+    modules = set()
+    for path in (ROOT / "aesens").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                modules.add(node.module.partition(".")[0])
+    homes = packages_distributions()
+    own = modules - set(sys.stdlib_module_names) - {"aesens"}
+    return {canonicalize_name((homes.get(name) or [name])[0]) for name in own}
+
+
+def test_what_is_imported_is_declared_and_the_other_way_round():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {canonicalize_name(Requirement(entry).name) for entry in project["dependencies"]}
+    cluster = {canonicalize_name(Requirement(e).name) for e in project["optional-dependencies"]["cluster"]}
+    assert imported() - named - cluster == set()
+    assert (named | cluster) - imported() == NOT_IMPORTED
+
+
 def test_importing_touches_neither_home_nor_network(tmp_path):
     # Sockets are made to fail: an import that tried to connect would raise.
     code = """
-import socket, pkgutil, importlib
+import importlib, os, pathlib, socket, sys
 def refuse(*a, **k): raise AssertionError("network")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 import aesens
-for module in pkgutil.walk_packages(aesens.__path__, "aesens."):
-    if module.name != "aesens.__main__":
-        importlib.import_module(module.name)
+package = pathlib.Path(aesens.__file__).parent
+files = [path.relative_to(package.parent).with_suffix("") for path in package.rglob("*.py")]
+names = {".".join(path.parts).removesuffix(".__init__") for path in files} - {"aesens.__main__"}
+drawing = {name for name in names if name.startswith(("aesens.plots", "aesens.explore"))}
+for name in names - drawing:
+    importlib.import_module(name)
+assert not os.listdir(os.environ["HOME"]), os.listdir(os.environ["HOME"])
+for name in drawing:
+    importlib.import_module(name)
 """
     home = tmp_path / "home"
     home.mkdir()
     environment = {
         k: v for k, v in os.environ.items() if not k.startswith(("XDG", "MPL", "NUMBA", "HF", "AESENS"))
     }
-    environment |= {"HOME": str(home), "AESENS_CACHE": str(tmp_path / "cache")}
+    # The default place of the cache, which lies in the home directory.
+    environment |= {"HOME": str(home)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=tmp_path)
-    assert not list(home.iterdir())
+    # matplotlib lists the fonts of the machine when it is imported, in the folder it is given.
+    written = [path for path in home.rglob("*") if path.is_file()]
+    assert {path.parent.relative_to(home).as_posix() for path in written} <= {
+        ".cache/aesens/runtime/matplotlib"
+    }

@@ -108,12 +108,16 @@ def test_models_and_effects_keep_the_study_s_order(small):
         "effects": {name: {"steps": 3} for name in ("bitcrush", "gain", "own")},
     }
     (out / "provenance").mkdir()
-    (out / "provenance" / "a.json").write_text(json.dumps(about, sort_keys=True))
+    (out / "provenance" / "a.csv.json").write_text(json.dumps(about, sort_keys=True))
     (out / "a.csv").write_text("x\n1\n")
+    # Of a table that is gone, or of a run before figures and tables had one each.
+    (out / "provenance" / "a.json").write_text(json.dumps({"caption": "stale"}))
     build_report(out, [path])
     page = (out / "report" / "provenance.html").read_text()
     assert "OpenL3, YAMNet, musicnn, mine" in page
     assert page.index("<td>gain") < page.index("<td>bitcrush") < page.index("<td>own")
+    assert "a.csv.json" in page and "a.json" not in page
+    assert "stale" not in (out / "report" / "gallery.html").read_text()
 
 
 def test_alternative_text_and_missing_pages(small):
@@ -135,11 +139,12 @@ def test_what_cannot_be_reported_is_named_and_the_old_report_stays(small):
     build_report(out, [path])
     assert "Another title" in (out / "report" / "index.html").read_text()
     (out / "provenance").mkdir()
-    (out / "provenance" / "bad.json").write_text("{")
-    with pytest.raises(ReportError, match=r"bad\.json"):
+    (out / "provenance" / "bad.csv.json").write_text("{")
+    (out / "bad.csv").write_text("x\n1\n")
+    with pytest.raises(ReportError, match=r"bad\.csv\.json"):
         build_report(out, [path])
     assert (out / "report" / "index.html").exists()
-    assert {entry.name for entry in out.iterdir()} == {"report", "provenance"}
+    assert {entry.name for entry in out.iterdir()} == {"report", "provenance", "bad.csv"}
 
 
 def test_a_failing_report_keeps_the_results_and_is_told(tmp_path):
@@ -151,11 +156,12 @@ def test_a_failing_report_keeps_the_results_and_is_told(tmp_path):
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(metadata=kernel, cells=[settings, write]), folder / "01_ok.ipynb")
     (tmp_path / "mine" / "provenance").mkdir(parents=True)
-    (tmp_path / "mine" / "provenance" / "bad.json").write_text("{")
+    (tmp_path / "mine" / "provenance" / "bad.csv.json").write_text("{")
+    (tmp_path / "mine" / "bad.csv").write_text("x\n1\n")
     arguments = ["tiny", "--out", "mine", "--models", "musicnn", "--weights", "untrained"]
     done = aesens(*arguments, cwd=tmp_path, cache=tmp_path / "cache", check=False)
     assert done.returncode == 1
-    assert "are complete, but the report was not built" in done.stderr and "bad.json" in done.stderr
+    assert "are complete, but the report was not built" in done.stderr and "bad.csv.json" in done.stderr
     assert (tmp_path / "mine" / "table.csv").exists() and (
         tmp_path / "runs" / "mine" / "01_ok.ipynb"
     ).exists()
@@ -169,8 +175,8 @@ def test_a_run_leaves_a_whole_report(tiny):
     check_pages(folder)
     gallery = Page(folder / "gallery.html").text
     for path in (tiny["out"] / "provenance").glob("*.json"):
-        assert f'-{path.stem}"' in gallery, path.stem
-    provenance = json.loads((tiny["out"] / "provenance" / "04_distances.json").read_text())
+        assert f"provenance/{path.name}" in gallery, path.name
+    provenance = json.loads((tiny["out"] / "provenance" / "04_distances.csv.json").read_text())
     page = Page(folder / "provenance.html").text
     assert str(provenance["seed"]) in page and provenance["models"]["yamnet"]["digest"] in page
     for path in folder.glob("0*.html"):

@@ -1,6 +1,7 @@
 """The study joins the parts: settings, scale, cached results, outputs with provenance."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from support import PROFILE, ToyModel, write_clips
 
 from aesens import measure, models, outputs
+from aesens.cache import cache_dir
 from aesens.claims import decide
 from aesens.data.clips import INSTRUMENTS
 from aesens.effects import EFFECTS
@@ -62,6 +64,24 @@ def test_scale_limits_songs_and_excerpts(toy, own_cache, tmp_path):
     assert study.sweep("toy", "gain").trajectories.shape[:2] == (2, 8)
 
 
+def test_pictures_draw_few_clips_at_more_strengths(toy, own_cache, tmp_path):
+    scale = Scale(strengths=2, pictured=5)
+    profile = Profile("toy", "", models=("toy",), effects=("gain",), scale=scale, picture_clips=3)
+    study = Study(profile, data=write_clips(tmp_path / "clips", songs=8, seconds=0.2), out=tmp_path)
+    study.extract_all()
+    few, all_clips = study.sweep("toy", "gain", pictured=True), study.sweep("toy", "gain")
+    assert few.trajectories.shape[:2] == (5, 3) and all_clips.trajectories.shape[:2] == (2, 16)
+    # Of each instrument the first, then of the first the second.
+    turn = all_clips.clips.groupby("instrument").head(2).index
+    assert list(few.clips.index) == [turn[0], turn[1], turn[2]]
+    # Both ends of the grid are in either: the same clips, the same embeddings.
+    here = all_clips.clips.index.isin(few.clips.index)
+    assert np.array_equal(few.trajectories[[0, -1]], all_clips.trajectories[:, here])
+    table = study.collect(measure.layout, pictured=True, method="pca", clips=3, seed=0)
+    assert table["strength"].max() == 4 and table["clip"].nunique() == 3
+    assert study.collect(measure.layout, method="pca", clips=3, seed=0)["strength"].max() == 1
+
+
 def test_without_a_split_the_reason_is_told(toy, own_cache, tmp_path):
     study = Study(PROFILE, data=write_clips(tmp_path / "few", songs=2, seconds=3.0, rate=22050), out=tmp_path)
     assert not study.has_split and "aaa" in study.split_error
@@ -77,6 +97,74 @@ def test_unknown_names_are_explained(own_cache):
         Study("tiny", effects="gain,flanger")
     with pytest.raises(ValueError, match="no model named 'vggish'"):
         Study("tiny").model("vggish")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"models": "yamnet,vggish"}, "no model named 'vggish'; there are yamnet, musicnn"),
+        ({"weights": "random"}, "weights='random' is not one of auto, pretrained, untrained"),
+        ({"backend": "official"}, "backend='official' is not one of aesens, reference"),
+        ({"precision": "fp8"}, "precision='fp8' is not one of float32"),
+        ({"jobs": 0}, "jobs=0 is less than one thread"),
+        ({"jobs": -1}, "jobs=-1 is less than one thread"),
+        ({"seed": -1}, "seed=-1 is not between 0 and"),
+        ({"seed": 2**32}, "is not between 0 and"),
+        ({"device": "abacus"}, "device='abacus' is not here; there are cpu"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(own_cache, settings, message):
+    with pytest.raises(ValueError, match=message):
+        Study("tiny", **settings)
+
+
+def test_what_is_named_twice_counts_once(own_cache):
+    study = Study(
+        "tiny", models="yamnet,musicnn,yamnet", effects="gain,gain", instruments=["cel", "cel", "pia"]
+    )
+    assert study.models == ["yamnet", "musicnn"] and study.effects == ["gain"]
+    assert study.instruments == ["cel", "pia"] and Study("tiny").instruments is None
+
+
+def test_a_folder_does_not_hide_a_data_set_of_its_name(own_cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("rendered", "mine"):
+        write_clips(tmp_path / name, songs=1, seconds=0.1)
+    assert Study("tiny", data="rendered").data == "rendered"
+    assert Study("tiny", data="mine").data == str(tmp_path / "mine")
+
+
+def test_one_instrument_leaves_what_needs_no_second(toy, own_cache, tmp_path):
+    clips = write_clips(tmp_path / "one", classes=["aaa"], songs=8, seconds=3.0, rate=22050)
+    study = Study(PROFILE, data=clips, out=tmp_path / "out")
+    with pytest.raises(NeedsSplit, match="one instrument only: add a second class folder"):
+        study.require_split()
+    assert len(study.collect(measure.distances, resamples=20, seed=0)) and len(study.clips("toy")) == 8
+
+
+def test_damaged_results_are_computed_again(study):
+    settings = {"resamples": 20, "seed": 0}
+    first = study.collect(measure.distances, **settings)
+    tables = sorted((cache_dir("results") / "distances").iterdir())
+    tables[0].write_bytes(b"")
+    tables[1].write_bytes(tables[1].read_bytes()[:-7])
+    pd.testing.assert_frame_equal(study.collect(measure.distances, **settings), first)
+    sweep = study.sweep("toy", "gain")
+    fitted = study.fitted(sweep)
+    (kept,) = (cache_dir("results") / "fitted_subspaces").iterdir()
+    for damaged in (b"", kept.read_bytes()[:-40], b"no archive"):
+        kept.write_bytes(damaged)
+        again = study.fitted(sweep)
+        assert again.keys() == fitted.keys()
+        assert all(np.array_equal(again[n][c], fitted[n][c]) for n in fitted for c in fitted[n])
+
+
+def test_settings_of_a_measure_within_are_part_of_its_result(study):
+    def scaled(sweep, by):
+        return pd.DataFrame({"value": [by * float(sweep.clean.mean())]})
+
+    tables = [study.collect(partial(scaled, by=by)) for by in (1.0, 2.0)]
+    assert np.allclose(2 * tables[0]["value"], tables[1]["value"])
 
 
 def test_settings_of_a_run_replace_the_profile(own_cache):
@@ -103,8 +191,11 @@ def test_figures_and_tables_carry_their_provenance(study):
     study.table(table, "numbers", "Some numbers.")
     study.figure(heatmap(table, "b", rows=["a"], column="c", label="B"), "picture", "A picture.")
     assert pd.read_csv(study.out / "numbers.csv").equals(table)
-    for name in ("numbers", "picture"):
+    # A figure and a table of one name keep their own captions.
+    study.table(table, "picture", "The numbers of it.")
+    for name, caption in (("numbers.csv", "Some"), ("picture", "A picture."), ("picture.csv", "The numbers")):
         about = json.loads((study.out / "provenance" / f"{name}.json").read_text())
+        assert about["caption"].startswith(caption) and "other_sources" not in about
         assert about["models"]["toy"]["pretrained"] is False and about["packages"]["numpy"] == np.__version__
     pdf, png = (study.out / f"picture.{ending}" for ending in ("pdf", "png"))
     assert b"A picture." in png.read_bytes() and pdf.stat().st_size > 0
@@ -120,7 +211,12 @@ def test_tables_of_other_runs_on_other_data_are_shown_beside(study):
         pd.DataFrame({"data": [data], "roc_auc": [0.8]}).to_csv(
             study.out.parent / folder / "t.csv", index=False
         )
-    assert list(study.with_other_runs("t", here)["data"]) == ["Mine", "Theirs"]
+    joined = study.with_other_runs("t", here)
+    assert list(joined["data"]) == ["Mine", "Theirs"]
+    figure = heatmap(joined, "roc_auc", rows=["data"], column="data", label="AUC")
+    study.figure(figure, "both", "Both runs.", sources=joined.attrs["sources"])
+    (other,) = json.loads((study.out / "provenance" / "both.json").read_text())["other_sources"]
+    assert other["run"] == "other" and other["data"] == ["Theirs"] and len(other["sha256"]) == 64
 
 
 def test_versions_name_the_packages():

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,10 +15,13 @@ import warnings
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import h5py
 import pytest
+import torch
 
 from aesens import weights
 from aesens.cli import main
+from aesens.models import ModelError, load_model
 from aesens.weights import (
     WEIGHTS,
     UntrainedWarning,
@@ -549,6 +553,14 @@ def test_a_fetch_killed_half_way_goes_on(command, server):
     assert server.requested[-1] == f"bytes={have}-" and not part.exists()
 
 
+def test_a_folder_that_another_process_empties_can_be_measured(tmp_path, monkeypatch):
+    (tmp_path / "wheel").write_bytes(b"12345")
+    assert weights._size(tmp_path) == 5
+    monkeypatch.setattr(weights.Path, "rglob", lambda *a: iter([tmp_path / "wheel", weights.Path("gone")]))
+    monkeypatch.setattr(weights.Path, "is_file", lambda self: True)
+    assert weights._size(tmp_path) == -1
+
+
 def test_add_by_hand(command, tmp_path):
     brought = tmp_path / "brought.bin"
     brought.write_bytes(CONTENT)
@@ -586,3 +598,30 @@ def test_a_file_of_the_users_own(command, tmp_path):
     assert paths == {"mine.bin": brought} and info.pretrained and "given by the user" in info.source
     assert info.digest == "sha256:" + hashlib.sha256(OTHER).hexdigest()
     assert resolve("toy", "untrained", file=brought)[0] is None
+
+
+def h5_of_something_else(path):
+    with h5py.File(path, "w") as file:
+        file["a"] = [1.0]
+
+
+@pytest.mark.parametrize("model", ["yamnet", "openl3", "panns", "clap", "msclap"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(CONTENT[:4096]),
+        lambda path: path.write_bytes(b"\x1f\x8b" + CONTENT[:64]),
+        lambda path: torch.save({"model": [1.0]}, path),
+        lambda path: torch.save({}, path),
+        h5_of_something_else,
+    ],
+    ids=["empty", "noise", "gzip", "list", "nothing", "hdf5"],
+)
+def test_a_file_of_another_kind_is_named(tmp_path, model, write):
+    path = tmp_path / "given.bin"
+    write(path)
+    made = load_model(model, weights_file=path, device="cpu")
+    with pytest.raises(ModelError, match=re.escape(str(path))) as told:
+        _ = made.network
+    assert "not" in str(told.value)

@@ -16,6 +16,7 @@ split. Clips that were cut from one recording must be given the same song, or th
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
@@ -30,6 +31,7 @@ __all__ = ["AUDIO_SUFFIXES", "load_folder"]
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 
 _METADATA_COLUMNS = ("song", "split", "genre", "instrument")
+_SIDES = ("train", "test", "unused")
 
 
 def load_folder(folder: str | os.PathLike, *, seconds: float = 3.0) -> Dataset:
@@ -100,20 +102,44 @@ def _row(path: Path, folder: Path, instrument: str) -> dict:
     }
 
 
+def _read_metadata(path: Path) -> pd.DataFrame:
+    """Texts of a csv file without the spaces around them, indexed by row as a spreadsheet numbers them."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [[text.strip() for text in line] for line in csv.reader(file, skipinitialspace=True)]
+    except (ValueError, OSError, csv.Error) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+    if not lines:
+        raise ValueError(f"cannot read {path}: it is empty")
+    if len(set(lines[0])) < len(lines[0]):
+        raise ValueError(f"{path} has two columns of one name: {', '.join(lines[0])}")
+    header, filled = lines[0], {row: line for row, line in enumerate(lines[1:], 2) if any(line)}
+    for row, line in filled.items():
+        if len(line) > len(header):
+            raise ValueError(
+                f"{path}, row {row} has {len(line)} fields, the header has {len(header)}: put quotes around a text "
+                "that holds a comma"
+            )
+    full = [line + [""] * (len(header) - len(line)) for line in filled.values()]
+    return pd.DataFrame(full, index=list(filled), columns=header, dtype=str)
+
+
 def _add_metadata(rows: dict[str, dict], path: Path) -> None:
     """Put what ``metadata.csv`` says into the rows, which are keyed by relative path."""
-    try:
-        metadata = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
-        raise ValueError(f"cannot read {path}: {error}") from error
-    metadata.columns = [column.strip() for column in metadata.columns]
+    metadata = _read_metadata(path)
     columns = [column for column in _METADATA_COLUMNS if column in metadata]
     if "file" not in metadata or not columns:
         raise ValueError(
             f"{path} needs a column 'file' and at least one of {', '.join(_METADATA_COLUMNS)}; it has "
             f"{', '.join(metadata.columns)}"
         )
-    metadata["file"] = [Path(name.strip()).as_posix() for name in metadata["file"]]
+    if "split" in columns:
+        wrong = metadata.loc[~metadata["split"].isin(("", *_SIDES)), "split"]
+        if len(wrong):
+            raise ValueError(
+                f"{path}, row {wrong.index[0]}: split={wrong.iloc[0]!r} is not one of {', '.join(_SIDES)}"
+            )
+    metadata["file"] = [Path(name).as_posix() for name in metadata["file"]]
     if unknown := [name for name in metadata["file"] if name not in rows]:
         shown = ", ".join(map(repr, unknown[:3])) + (
             f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
@@ -128,7 +154,7 @@ def _add_metadata(rows: dict[str, dict], path: Path) -> None:
     seen: dict[str, int] = {}
     for entry in metadata.sort_values("file").to_dict("records"):
         row = rows[entry["file"]]
-        row.update({column: entry[column].strip() for column in columns if entry[column].strip()})
-        if entry.get("song", "").strip():
+        row.update({column: entry[column] for column in columns if entry[column]})
+        if entry.get("song"):
             # Excerpts of a song are numbered in the order of their files.
             seen[row["song"]] = row["excerpt"] = seen.get(row["song"], 0) + 1

@@ -67,8 +67,10 @@ def split_clips(
     Notes
     -----
     Which songs fall into the first fold depends on scikit-learn: up to 1.7 its shuffling mixed up the groups'
-    counts, which made the folds less even than they are since. The order of the rows plays no part. A published
-    list of files can be had exactly by giving it as the column ``split``.
+    counts, which made the folds less even than they are since. The order of the rows plays no part. The study's own
+    script (2A.3_train_test_split.py of its repository vdng9338/audio-embedding-sensitivity) down-samples names taken
+    from a Python set, whose order changes from run to run, so that no rule gives its training clips again. Its list,
+    train_test_split.csv there, can be had exactly by giving it as the column ``split``.
 
     References
     ----------

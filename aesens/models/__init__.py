@@ -7,6 +7,7 @@ entry in `MODELS`; `register` adds one from outside the package.
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import signature
 
 from aesens.models.base import Embedder, ModelError, WeightsInfo, choose_device
 
@@ -148,9 +149,12 @@ def load_model(
         from aesens.models.reference import reference_class
 
         model = reference_class(canonical_name(name))
+    options = {"weights": weights, "seed": seed, "device": device, **options}
     try:
-        return model.load(weights=weights, seed=seed, device=device, **options)
+        # Asked of the signature, so that an error within the model's own code keeps its name.
+        signature(model.load).bind(**options)
     except TypeError as error:
         raise ValueError(
             f"model {name} does not take these options ({', '.join(options)}): {error}"
         ) from error
+    return model.load(**options)

@@ -22,7 +22,7 @@ from torch import nn
 
 from aesens import weights as weight_files
 from aesens.models import htsat
-from aesens.models.base import Embedder, ModelError, seeded
+from aesens.models.base import Embedder, ModelError, reads, seeded
 from aesens.models.precision import in_float32
 
 __all__ = ["CHECKPOINTS", "CLAP", "ClapNetwork", "read_checkpoint"]
@@ -117,6 +117,7 @@ class ClapNetwork(nn.Module):
         return self.tower(input_features=self.logmel(waves)[:, None]).audio_embeds
 
 
+@reads("a checkpoint of CLAP")
 def read_checkpoint(path: Path, network: ClapNetwork) -> None:
     """Copy the audio tensors of a CLAP checkpoint into a network, in place.
 

@@ -156,7 +156,9 @@ class HEAR(Embedder):
         self.dimension = dimension
 
     @classmethod
-    def load(cls, weights="auto", seed=0, device=None, *, weights_file=None, **settings) -> HEAR:
+    def load(
+        cls, weights="auto", seed=0, device=None, pooling="mean", batch_size=None, *, weights_file=None
+    ) -> HEAR:
         """Build the module's model.
 
         Parameters
@@ -215,7 +217,8 @@ class HEAR(Embedder):
             sample_rate=int(model.sample_rate),
             dimension=int(model.scene_embedding_size),
             device=choose_device(device),
-            **settings,
+            pooling=pooling,
+            batch_size=batch_size,
         )
 
     def frames(self, waves: torch.Tensor) -> torch.Tensor:

@@ -15,18 +15,16 @@ ICASSP 2022.
 
 from __future__ import annotations
 
-import pickle
 import re
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from aesens.models.base import ModelError
+from aesens.models.base import reads
 
 __all__ = ["RENAMED", "SIZES", "configuration", "draw", "read_tensors", "to_original", "to_transformers"]
 
@@ -121,6 +119,7 @@ def draw(tower: nn.Module) -> None:
             nn.init.trunc_normal_(table, std=0.02)
 
 
+@reads("a checkpoint of CLAP")
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a checkpoint as a flat dictionary, whatever it is wrapped in.
 
@@ -149,17 +148,14 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     {'weight': tensor([1., 1.])}
     """
     path = Path(path)
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals(_NUMBERS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        for wrapping in ("state_dict", "model"):
-            state = state.get(wrapping, state)
-        return {name.removeprefix("module."): x for name, x in state.items() if isinstance(x, torch.Tensor)}
-    except (SafetensorError, pickle.UnpicklingError, AttributeError, RuntimeError) as error:
-        raise ModelError(f"{path} is not a CLAP checkpoint: {error}") from error
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    with torch.serialization.safe_globals(_NUMBERS), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    for wrapping in ("state_dict", "model"):
+        state = state.get(wrapping, state)
+    return {name.removeprefix("module."): x for name, x in state.items() if isinstance(x, torch.Tensor)}
 
 
 def to_transformers(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

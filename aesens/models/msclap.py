@@ -26,7 +26,7 @@ from torch import nn
 
 from aesens import weights as weight_files
 from aesens.models import htsat
-from aesens.models.base import Embedder, ModelError, seeded
+from aesens.models.base import Embedder, ModelError, reads, seeded
 from aesens.models.precision import in_float32
 
 __all__ = ["MSCLAP", "MsclapNetwork", "read_checkpoint"]
@@ -89,6 +89,7 @@ class MsclapNetwork(nn.Module):
         return self.projection(self.tower(input_features=self.logmel(waves)[:, None]).pooler_output)
 
 
+@reads("a checkpoint of Microsoft's CLAP 2023")
 def read_checkpoint(path: Path, network: MsclapNetwork) -> None:
     """Copy the audio tensors of ``CLAP_weights_2023.pth`` into a network, in place.
 
@@ -108,11 +109,8 @@ def read_checkpoint(path: Path, network: MsclapNetwork) -> None:
     for name, x in state.items():
         if name.startswith(_PROJECTION):
             tensors[f"projection.{name.removeprefix(_PROJECTION)}"] = x
-    try:
-        missing, unexpected = network.load_state_dict(tensors, strict=False)
-        network.mel.copy_(state[f"{_HTSAT}logmel_extractor.melW"].T)
-    except (KeyError, RuntimeError) as error:
-        raise ModelError(f"{path} is not a checkpoint of Microsoft's CLAP 2023: {error}") from error
+    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    network.mel.copy_(state[f"{_HTSAT}logmel_extractor.melW"].T)
     missing = [
         name for name in missing if not name.endswith(("relative_position_index", "num_batches_tracked"))
     ]

@@ -287,7 +287,7 @@ class Musicnn(Embedder):
     default_batch_size = 8
 
     @classmethod
-    def load(cls, weights="auto", seed=0, device=None, **options):
+    def load(cls, weights="auto", seed=0, device=None, pooling="mean", batch_size=None) -> Musicnn:
         """Build the model.
 
         Parameters
@@ -296,9 +296,8 @@ class Musicnn(Embedder):
             See `aesens.weights.resolve`.
         seed : int
             Of untrained weights.
-        device : str or torch.device, optional
-        **options
-            ``pooling``, ``batch_size``: see `Embedder`.
+        device, pooling, batch_size
+            See `Embedder`.
 
         Returns
         -------
@@ -314,7 +313,7 @@ class Musicnn(Embedder):
         def build():
             return seeded(_untrained, seed) if paths is None else _read(*paths.values())
 
-        return cls(build, info, device=device, **options)
+        return cls(build, info, device=device, pooling=pooling, batch_size=batch_size)
 
     def patches(self, waves: torch.Tensor) -> torch.Tensor:
         """Log-mel patches of a batch, ``(batch, samples) -> (batch, patch, 187, 96)``."""

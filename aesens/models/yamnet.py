@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aesens.models.base import Embedder, ModelError, seeded
+from aesens.models.base import Embedder, ModelError, reads, seeded
 from aesens.models.frontend import htk_mel_filters, spectrum, take_patches
 from aesens.models.precision import in_float32
 from aesens.weights import resolve
@@ -97,6 +97,7 @@ def _untrained() -> _Network:
     return network
 
 
+@reads("a TensorFlow Lite file of YAMNet")
 def _read_tflite(path: Path) -> _Network:
     """The network with the weights, mel matrix and window of a YAMNet TensorFlow Lite file."""
     import tflite
@@ -174,7 +175,9 @@ class YAMNet(Embedder):
     default_batch_size = 8
 
     @classmethod
-    def load(cls, weights="auto", seed=0, device=None, *, weights_file=None, **options):
+    def load(
+        cls, weights="auto", seed=0, device=None, pooling="mean", batch_size=None, *, weights_file=None
+    ) -> YAMNet:
         """Build the model.
 
         Parameters
@@ -183,11 +186,10 @@ class YAMNet(Embedder):
             See `aesens.weights.resolve`.
         seed : int
             Of untrained weights.
-        device : str or torch.device, optional
+        device, pooling, batch_size
+            See `Embedder`.
         weights_file : path-like, optional
             A TensorFlow Lite file of the same graph instead of the official one.
-        **options
-            ``pooling``, ``batch_size``: see `Embedder`.
 
         Returns
         -------
@@ -203,7 +205,7 @@ class YAMNet(Embedder):
         def build():
             return seeded(_untrained, seed) if paths is None else _read_tflite(*paths.values())
 
-        return cls(build, info, device=device, **options)
+        return cls(build, info, device=device, pooling=pooling, batch_size=batch_size)
 
     def patches(self, waves: torch.Tensor) -> torch.Tensor:
         """Log-mel patches of a batch, ``(batch, samples) -> (batch, patch, 96, 64)``."""

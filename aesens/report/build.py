@@ -17,6 +17,7 @@ import pandas as pd
 import aesens
 from aesens import names
 from aesens.effects import EFFECTS
+from aesens.outputs import provenance_path
 from aesens.report import reference
 from aesens.report.cells import markdown_html, notebook_html, opening
 
@@ -61,6 +62,7 @@ class _Item:
     name: str
     caption: str
     provenance: dict
+    source: str
     pdf: bool = False
     rows: int = 0
     shown: int = 0
@@ -211,26 +213,31 @@ def _page(path: Path) -> _Page:
 
 
 def _items(out: Path) -> tuple[list[_Item], list[_Item]]:
+    """Figures and tables that have a provenance; a provenance whose file is gone counts for nothing."""
     figures, tables = [], []
-    for path in sorted((out / "provenance").glob("*.json")):
+    for path in sorted([*out.glob("*.png"), *out.glob("*.csv")]):
+        place = provenance_path(path)
+        if not place.exists():
+            continue
         try:
-            about = json.loads(path.read_text(encoding="utf-8"))
+            about = json.loads(place.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ReportError(f"{path} cannot be read: {error}") from error
-        caption = about.pop("caption", "") or path.stem
-        if (out / f"{path.stem}.png").exists():
-            figures.append(_Item(path.stem, caption, about, pdf=(out / f"{path.stem}.pdf").exists()))
-        if (out / f"{path.stem}.csv").exists():
-            tables.append(_table(out, path.stem, caption, about))
+            raise ReportError(f"{place} cannot be read: {error}") from error
+        found = {"name": path.stem, "caption": about.pop("caption", "") or path.stem, "provenance": about}
+        found["source"] = place.name
+        if path.suffix == ".png":
+            figures.append(_Item(**found, pdf=path.with_suffix(".pdf").exists()))
+        else:
+            tables.append(_Item(**found, **_rows(path)))
     return figures, tables
 
 
-def _table(out: Path, name: str, caption: str, about: dict) -> _Item:
+def _rows(path: Path) -> dict:
     from markupsafe import Markup
 
-    table = pd.read_csv(out / f"{name}.csv")
+    table = pd.read_csv(path)
     html = _table_html(table.head(_ROWS))
-    return _Item(name, caption, about, rows=len(table), shown=min(_ROWS, len(table)), html=Markup(html))
+    return {"rows": len(table), "shown": min(_ROWS, len(table)), "html": Markup(html)}
 
 
 def _table_html(table: pd.DataFrame) -> str:
@@ -244,9 +251,9 @@ def _groups(items: list[_Item]) -> list[dict]:
     by_content: dict[str, dict] = {}
     for item in items:
         key = json.dumps(item.provenance, sort_keys=True)
-        by_content.setdefault(key, {"about": item.provenance, "names": []})["names"].append(item.name)
+        by_content.setdefault(key, {"about": item.provenance, "sources": []})["sources"].append(item.source)
     groups = []
-    for group in sorted(by_content.values(), key=lambda group: -len(group["names"])):
+    for group in sorted(by_content.values(), key=lambda group: -len(group["sources"])):
         about = group["about"]
         data, models = about.get("data", {}), _ordered(about.get("models", {}), names.MODELS)
         state = {True: [], False: []}
@@ -269,7 +276,7 @@ def _groups(items: list[_Item]) -> list[dict]:
         packages = [{"package": name, "version": text} for name, text in about.get("packages", {}).items()]
         groups.append(
             {
-                "names": sorted(set(group["names"])),
+                "sources": sorted(group["sources"]),
                 "facts": {key: value for key, value in facts.items() if value not in ("", None)},
                 **{
                     key: Markup(_table_html(pd.DataFrame(value)))

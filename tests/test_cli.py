@@ -1,0 +1,149 @@
+"""The command line: what a user can put right is one line, what is at fault a traceback; where paths are looked for."""
+
+import os
+
+import nbformat
+import numpy as np
+import pytest
+from support import aesens, write_clips
+
+from aesens import plan
+from aesens import run as runner
+from aesens.cli import main
+
+FEW = ["run", "tiny", "--models", "musicnn", "--weights", "untrained"]
+
+
+@pytest.fixture(autouse=True)
+def environment(own_cache, monkeypatch):
+    """The command line sets variables for the kernels; none of them outlives a test."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "foo"], "device='foo' is not here; there are cpu"),
+        (["--device", "cuda:77"], "device='cuda:77' is not here"),
+        (["--models", "vggish"], "no model named 'vggish'"),
+        (["--effects", "flanger"], "no effect named 'flanger'"),
+        (["--jobs", "0"], "jobs=0 is less than one"),
+        (["--seed", "-1"], "seed=-1 is not between"),
+        (["--data", "nowhere"], "is neither a dataset"),
+        (["--dry-run", "--only", "04"], "leave out --only"),
+        (["--dry-run", "--check"], "leave out --only"),
+        (["--dry-run", "--keep-outputs"], "leave out --only"),
+    ],
+)
+def test_wrong_settings_are_one_line(options, message, capsys):
+    assert main([*FEW, *options]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and message in line
+
+
+def test_a_cache_that_cannot_be_used_is_explained(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    os.environ["AESENS_CACHE"] = str(tmp_path / "file" / "cache")
+    assert main(FEW) == 1
+    assert "set AESENS_CACHE to a folder that can be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("own.py", "import not_a_package", "own.py cannot be imported: ModuleNotFoundError"),
+        ("own.py", "1 / 0", "ZeroDivisionError"),
+        ("own.txt", "", "is no Python file"),
+    ],
+)
+def test_a_file_of_additions_with_an_error_is_named(tmp_path, capsys, name, code, message):
+    (tmp_path / name).write_text(code)
+    assert main([*FEW, "--with", str(tmp_path / name)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_faults_of_the_code_are_shown(monkeypatch):
+    def fault(options, fresh):
+        return np.ones(2) + np.ones(3)
+
+    monkeypatch.setattr(plan, "dry_run", fault)
+    with pytest.raises(ValueError, match="broadcast"):
+        main([*FEW, "--dry-run"])
+
+
+@pytest.mark.parametrize(("option", "variable"), [(["--debug"], "0"), ([], "1")])
+def test_debugging_shows_every_traceback(option, variable):
+    os.environ["AESENS_DEBUG"] = variable
+    with pytest.raises(ValueError, match="no model named"):
+        main(["run", "tiny", "--models", "vggish", *option])
+
+
+def test_paths_are_those_of_the_working_directory(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(runner, "run", lambda options, **others: given.update(options))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rendered").mkdir()
+    (tmp_path / "a=b.pt").write_bytes(b"")
+    paths = [
+        "--data",
+        "mine",
+        "--out",
+        "figures",
+        "--weights-file",
+        "hear:own.py=w.pt,yamnet=y.tflite,a=b.pt",
+    ]
+    assert main(["run", "tiny", "--models", "hear:own.py,yamnet", *paths]) == 0
+    here = str(tmp_path)
+    assert given["data"] == f"{here}/mine" and given["out"] == f"{here}/figures"
+    assert given["models"] == f"hear:{here}/own.py,yamnet"
+    assert given["weights_file"] == f"hear:{here}/own.py={here}/w.pt,yamnet={here}/y.tflite,{here}/a=b.pt"
+    # A data set's name is no path, whatever folders there are.
+    assert main(["run", "tiny", "--data", "rendered"]) == 0
+    assert given["data"] == "rendered"
+
+
+def test_a_plan_counts_the_folder_beside_the_user(tmp_path, monkeypatch, capsys):
+    write_clips(tmp_path / "mine", songs=8, seconds=0.2)
+    monkeypatch.chdir(tmp_path)
+    assert main([*FEW, "--effects", "gain", "--data", "mine", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "Folder mine" in out and "nothing is downloaded or embedded." in out
+
+
+def test_reports_and_comparisons_too(tmp_path, monkeypatch, capsys):
+    (tmp_path / "figures" / "demo").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", "figures/demo", "figures/demo"]) == 1
+    assert f"{tmp_path}/figures/demo holds no tables" in capsys.readouterr().err
+    assert main(["report", "--out", "nowhere"]) == 1
+    assert f"{tmp_path}/nowhere is no folder" in capsys.readouterr().err
+
+
+def test_weights_of_another_kind_fail_before_the_notebooks(tmp_path, capsys):
+    (tmp_path / "weights.pth").write_text("no weights")
+    arguments = ["run", "tiny", "--models", "panns", "--weights-file", str(tmp_path / "weights.pth")]
+    assert main(arguments) == 1
+    told = capsys.readouterr()
+    assert f"{tmp_path}/weights.pth is not a PANNs checkpoint" in told.err and "[1/" not in told.out
+
+
+@pytest.mark.notebooks
+def test_a_killed_kernel_is_explained(tmp_path):
+    folder = tmp_path / "notebooks"
+    (folder / "percent").mkdir(parents=True)
+    cells = [nbformat.v4.new_code_cell("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(book, folder / "01_greedy.ipynb")
+    done = aesens(*FEW[1:], cwd=tmp_path, cache=tmp_path / "cache", check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "01_greedy.ipynb: its Python process was killed, most likely for want of memory" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["compare", "a", "b"], ["report", "--out", "a"], ["new", "..."], ["weights"]]
+)
+def test_every_command_can_show_its_errors(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, RuntimeError)):
+        main([*arguments, "--debug", *(["fetch", "nothing"] if arguments == ["weights"] else [])])
