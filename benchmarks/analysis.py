@@ -1,7 +1,8 @@
 """How fast the analysis is, beside the plain way and at the study's scale, and how often its verdicts are right.
 
-Run ``python benchmarks/analysis.py``; ``--quick`` is a smoke run of all parts at small sizes. The columns of the files
-it writes are explained in ``benchmarks/README.md``. All embeddings are synthetic, of `aesens.synthetic`.
+Run ``python benchmarks/analysis.py``; ``--parts a,c`` runs some of the parts and replaces their rows alone, ``--quick``
+is a smoke run of all parts at small sizes. The columns of the files it writes are explained in
+``benchmarks/README.md``. All embeddings are synthetic, of `aesens.synthetic`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sklearn.cross_decomposition import CCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
+from table import Table
 from threadpoolctl import threadpool_limits
 
 from aesens import measure, sensitivity
@@ -37,6 +39,7 @@ from aesens.classify import (
 )
 from aesens.directions import samplewise_directions
 from aesens.logistic import COSTS
+from aesens.parallel import cores
 from aesens.projections import remove
 from aesens.statistics import bootstrap_songs
 from aesens.synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
@@ -45,21 +48,8 @@ from aesens.synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sw
 STRENGTHS = (31, 31, 34, 12)
 FEATURES = {"openl3": 512, "panns": 2048, "clap": 512}
 PERMUTATIONS, RESAMPLES, PICTURE_CLIPS, INSTRUMENTS = 1000, 10_000, 11, 11
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class Table:
-    """Rows of the result, shown as they come."""
-
-    def __init__(self):
-        self.rows = []
-
-    def add(self, benchmark: str, metric: str, value: float, unit: str) -> None:
-        self.rows.append((benchmark, metric, f"{value:.6g}", unit))
-        print(f"{benchmark:<16} {metric:<110} {value:>12.6g} {unit}", flush=True)
-
-    def save(self, path: Path) -> None:
-        pd.DataFrame(self.rows, columns=["benchmark", "metric", "value", "unit"]).to_csv(path, index=False)
+CORES = cores()
+BENCHMARKS = ("machine", "directions", "classification", "whole analysis", "synthetic truth")
 
 
 def seconds(work, *args, **options):
@@ -467,6 +457,11 @@ def truth(table: Table, quick: bool) -> pd.DataFrame:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
+        "--parts",
+        default="a,b,c",
+        help="a: directions, b: classification and the whole analysis, c: synthetic truth; default: all",
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="small sizes, under a minute, to see that all runs"
     )
     parser.add_argument(
@@ -474,16 +469,18 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     out = options.out or (None if options.quick else Path(__file__).parent / "results")
-    table = Table()
+    table, parts, verdicts = Table(), options.parts.split(","), None
     table.add("machine", "cores", CORES, "")
-    directions(table, options.quick)
-    scoring = classification(table, options.quick)
-    whole(table, options.quick, scoring)
-    verdicts = truth(table, options.quick)
+    if "a" in parts:
+        directions(table, options.quick)
+    if "b" in parts:
+        whole(table, options.quick, classification(table, options.quick))
+    if "c" in parts:
+        verdicts = truth(table, options.quick)
     if out:
-        out.mkdir(parents=True, exist_ok=True)
-        table.save(out / "analysis.csv")
-        verdicts.to_csv(out / "synthetic_truth.csv", index=False)
+        table.merge(out / "analysis.csv", BENCHMARKS)
+        if verdicts is not None:
+            verdicts.to_csv(out / "synthetic_truth.csv", index=False)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 import torch
+from table import Table
 from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -55,33 +56,6 @@ PARTS = {
     "c": "growth",
     "d": "precision",
 }
-
-
-class Table:
-    """Rows of the result, shown as they come."""
-
-    def __init__(self):
-        self.rows = []
-
-    def add(self, benchmark: str, metric: str, value: float, unit: str) -> None:
-        self.rows.append((benchmark, metric, f"{value:.6g}", unit))
-        print(f"{benchmark:<14} {metric:<96} {value:>12.6g} {unit}", flush=True)
-
-    def merge(self, path: Path) -> None:
-        """Put the rows in the place of those of the same benchmark in a file."""
-        columns = ["benchmark", "metric", "value", "unit"]
-        table = pd.DataFrame(self.rows, columns=columns)
-        if path.exists():
-            kept = pd.read_csv(path, dtype=str, keep_default_na=False)
-            # A GPU's rows stand beside those of other machines.
-            known = set(table["benchmark"])
-            table = pd.concat([kept[~kept["benchmark"].isin(known)], table])
-        order = {name: place for place, name in enumerate(PARTS.values())}
-        table = table.sort_values(
-            "benchmark", kind="stable", key=lambda c: c.map(lambda n: order.get(n.partition(",")[0], 9))
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(path, index=False)
 
 
 def timed(work: Callable, *args, **options) -> tuple[object, float]:
@@ -504,7 +478,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             work[part](table, options.quick)
         if out and table.rows:
-            table.merge(out / "extraction.csv")
+            table.merge(out / "extraction.csv", PARTS.values())
 
 
 if __name__ == "__main__":
