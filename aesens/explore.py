@@ -79,9 +79,10 @@ class Explorer:
     def strengths(self, model: str, effect_name: str) -> list[str]:
         """Titles of the strengths, the clean clip first."""
         kind = effect(effect_name)
-        unit = f" {kind.unit}" if kind.unit else ""
+        # A number without a unit would not say what it is of.
+        form = "{:.3g} " + kind.unit if kind.unit else kind.parameter + " {:.3g}"
         values = kind.parameters(self.study.scale(model).strengths)
-        return ["Clean", *(f"{value * kind.display:.3g}{unit}" for value in values)]
+        return ["Clean", *(form.format(value * kind.display) for value in values)]
 
     def figure(self, model: str, effect_name: str, clip: str, strength: int) -> plt.Figure:
         """The clip's trajectory among those of the others, and its distance from the clean clip.

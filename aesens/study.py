@@ -614,7 +614,8 @@ class Study:
         name : str
             File name without ending.
         table : pandas.DataFrame
-            With a column ``data``; tables of other runs on the same data are left out.
+            With a column ``data``; tables of other runs on the same data, and those without that column, which an
+            older version wrote, are left out.
 
         Returns
         -------
@@ -624,7 +625,9 @@ class Study:
         parts, sources = [table], []
         for path in sorted(self.out.parent.glob(f"*/{name}.csv")):
             other = pd.read_csv(path)
-            if path.parent.resolve() != self.out.resolve() and not set(other["data"]) & set(table["data"]):
+            if path.parent.resolve() == self.out.resolve() or "data" not in other:
+                continue
+            if not set(other["data"]) & set(table["data"]):
                 parts.append(other)
                 digest = hashlib.sha256(path.read_bytes()).hexdigest()
                 run = {"run": path.parent.name, "data": sorted(set(other["data"]))}
@@ -833,7 +836,19 @@ def _plan_key(plan: list[Sweep]) -> str:
     return address_hash({"sweeps": [sweep.address() for sweep in plan]})
 
 
-_OUTER = {"plots", "report", "names", "tables", "run", "cli", "explore", "compare", "new"}
+_OUTER = {
+    "plots",
+    "report",
+    "names",
+    "tables",
+    "outputs",
+    "listen",
+    "run",
+    "cli",
+    "explore",
+    "compare",
+    "new",
+}
 
 
 @lru_cache(maxsize=1)

@@ -211,6 +211,8 @@ def test_tables_of_other_runs_on_other_data_are_shown_beside(study):
         pd.DataFrame({"data": [data], "roc_auc": [0.8]}).to_csv(
             study.out.parent / folder / "t.csv", index=False
         )
+    (study.out.parent / "older").mkdir()
+    pd.DataFrame({"roc_auc": [0.7]}).to_csv(study.out.parent / "older" / "t.csv", index=False)
     joined = study.with_other_runs("t", here)
     assert list(joined["data"]) == ["Mine", "Theirs"]
     figure = heatmap(joined, "roc_auc", rows=["data"], column="data", label="AUC")

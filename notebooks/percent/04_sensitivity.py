@@ -40,11 +40,14 @@ weights_file = None
 out = None
 
 # %%
-import pandas as pd
-from IPython.display import display
+from IPython.display import Markdown
 
 from aesens import measure, plots
+from aesens.effects import effect
+from aesens.names import model_title
+from aesens.statistics import holm
 from aesens.study import Study
+from aesens.tables import shown
 
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
@@ -63,11 +66,13 @@ study
 # - **Fréchet distance [beyond]** between the *sets* of clean and of effected clips,
 #   $\lVert\mu_c - \mu_s\rVert^2 + \operatorname{tr}(\Sigma_c + \Sigma_s - 2 R)$ with
 #   $R = (\Sigma_c \Sigma_s)^{1/2}$. No single distance suffices to judge sensitivity (S. Srivastava et al., 2022). It
-#   is shown in units of the distance between two halves of the clean set that share no song, so that 1 is what
-#   sampling alone gives.
+#   is shown in units of the distance between two halves of the clean set that share no song: at 1, the effect moves the
+#   set as far as another choice of songs would. Where there are fewer clips than features the covariances are singular
+#   and the value depends on the number of clips: it compares models and effects of one run, not runs of different size.
 #
-# Lines are means over clips, bands 95 % bootstrap intervals over songs; dashed lines are untrained controls. The grey
-# line at 1 is the unit where a measure has one: two clean clips, two halves of the clean set.
+# Lines are means over clips, bands 95 % bootstrap intervals over songs (the Fréchet distance is of sets and has none);
+# dashed lines are untrained controls. The grey line at 1 is the unit where a measure has one: two clean clips, two halves
+# of the clean set. Above 1 the axes of the last two rows are logarithmic.
 
 # %%
 distances = study.collect(measure.distances, resamples=study.profile.resamples, seed=study.seed)
@@ -84,20 +89,28 @@ study.figure(plots.heatmap(far, "value", rows=["model", "pretrained"], column="e
                            row_title=plots.model_row, column_title=plots.effect_column),
              "04_largest_distance", "Largest mean L2 distance of each model and effect (1 = two different clean clips).")
 
+# %%
+for model, part in far[far["pretrained"]].groupby("model", sort=False):
+    far_row, near_row = part.loc[part["value"].idxmax()], part.loc[part["value"].idxmin()]
+    print(f"{model_title(model)} moves furthest under {effect(far_row['effect']).title.lower()}: {far_row['value']:.2f} of the "
+          f"distance between two clips; least under {effect(near_row['effect']).title.lower()}: {near_row['value']:.2f}")
+
 # %% [markdown]
 # ## Does the distance grow with strength?
 #
-# For each clip, Spearman's $\rho$ between the distance and the strength (for gain: $|g|$), averaged over clips. The
+# For each clip, Spearman's $\rho$ between the cosine distance and the strength (for gain: $|g|$), averaged over clips. The
 # null shuffles the strengths within each clip; its 95 % quantile is the value that chance exceeds once in twenty runs.
-# `above_null` is how far $\rho$ lies above the null's mean, the size of the effect that belongs to the p-value.
+# *Above null* is how far $\rho$ lies above the null's mean, the size of the effect that belongs to the p-value, which is
+# corrected by Holm's method over the pairs of pretrained models and effects, and over the controls apart. *Moved* is the
+# largest mean L2 distance with its interval: where it is next to nothing, an order is one of rounding errors.
 
 # %%
 response = study.collect(measure.response, permutations=study.profile.permutations,
                          resamples=study.profile.resamples, seed=study.seed)
-study.table(response, "04_response", "Monotonicity, discontinuity and onset of the response, with intervals and nulls.")
-columns = ["model", "pretrained", "effect", "spearman", "spearman_low", "spearman_high", "spearman_null", "above_null", "p",
-           "kendall"]
-response[columns].style.format(precision=2).hide(axis="index")
+response["p_holm"] = response.groupby("pretrained")["p"].transform(holm)
+study.table(response, "04_response", "Size, monotonicity, discontinuity and onset of the response, with intervals and nulls.")
+shown(response, ["model", "pretrained", "effect", "moved", "moved_low", "moved_high", "spearman", "spearman_low",
+                 "spearman_high", "spearman_null", "above_null", "p_holm", "kendall"])
 
 # %%
 study.figure(plots.against_null(response, "spearman", low="spearman_low", high="spearman_high", null="spearman_null",
@@ -108,37 +121,55 @@ study.figure(plots.against_null(response, "spearman", low="spearman_low", high="
 # %% [markdown]
 # ## Smooth or in jumps? [beyond]
 #
-# A response is *discontinuous* where one step between neighbouring strengths is much longer than the others. For each
-# clip: the longest step over the median step. The *onset jump* is the step from the clean clip to the weakest strength,
-# in the same unit; it does not exist for gain, whose clean setting lies inside the sweep. A straight, even path gives 1.
+# A response is *discontinuous* where one step between neighbouring strengths is much longer than the others. Three
+# numbers for each clip, in all of which an even path gives 1:
+#
+# - the **longest step** over the median step;
+# - the **onset**, the step from the clean clip to the weakest strength, over the median step; it does not exist for gain,
+#   whose clean setting lies inside the sweep;
+# - the **jump**, on which claim C2 of [chapter 8](08_claims.ipynb) rests: the longest step or onset over the longest of
+#   the median step, its neighbours and, at the ends of the sweep, their geometric continuation, each step taken over its
+#   distance in the effect's grid. A response that grows ever faster has a long last step, and a coarse grid makes it
+#   longer; only a step out of line with those beside it counts.
 
 # %%
-steps = response.melt(["model", "pretrained", "effect"], ["largest_step", "onset_jump"], "kind", "ratio")
-steps["column"] = [f"{plots.effect_column(e)}\n{k.replace('_', ' ')}" for e, k in zip(steps["effect"], steps["kind"])]
-steps = steps.sort_values("effect", key=lambda e: e.map(study.effects.index), kind="stable").dropna(subset="ratio")
-study.figure(plots.heatmap(steps, "ratio", rows=["model", "pretrained"], column="column", cmap="magma_r",
-                           label="Median over clips, in typical steps", form="{:.1f}", row_title=plots.model_row),
-             "04_discontinuity", "Longest step and onset jump, in units of the clip's median step.")
+kinds = {"largest_step": "longest step", "onset_jump": "onset", "jump": "jump"}
+steps = response.melt(["model", "pretrained", "effect"], list(kinds), "kind", "ratio").dropna(subset="ratio")
+steps["column"] = [f"{plots.effect_column(e)}: {kinds[k]}" for e, k in zip(steps["effect"], steps["kind"])]
+steps = steps.sort_values("effect", key=lambda e: e.map(study.effects.index), kind="stable")
+steps = steps.sort_values(["model"], key=lambda m: m.map(study.models.index), kind="stable")
+study.figure(plots.heatmap(steps, "ratio", rows=["model", "pretrained"], column="column", log=True,
+                           label="Median over clips", form="{:.1f}", row_title=plots.model_row),
+             "04_discontinuity", "Longest step and onset in units of the clip's median step, and the jump: the longest of "
+             "them over what its neighbours let expect.")
 
 # %% [markdown]
 # ## Invariances by construction
 #
 # Some networks cannot see some effects. OpenL3 divides each window's spectrogram by its maximum before the first
-# layer, so a change of gain is gone before the network begins; what is left comes from the floor of its decibel scale.
-# The largest L2 distance under gain, beside the mean over the other effects:
+# layer, so a change of gain is gone before the network begins, trained or not; what is left comes from the floor of its
+# decibel scale. And no network hears what a low-pass filter takes away above half of the network's own sample rate.
 
 # %%
-by_effect = far.pivot_table("value", ["model", "pretrained"], "effect", sort=False)
-if "gain" in by_effect and len(by_effect.columns) > 1:
-    others = by_effect.drop(columns="gain").mean(axis=1).rename("mean of the other effects")
-    display(pd.concat([by_effect["gain"], others], axis=1).round(3))
+gain = far[far["effect"] == "gain"].set_index("model")["value"]
+lines = [f"- {model_title('openl3')} under gain: largest mean L2 distance {gain['openl3']:.3f}; the other models: "
+         + ", ".join(f"{model_title(m)} {v:.2f}" for m, v in gain.drop("openl3").items())] if "openl3" in gain else []
+cutoffs = distances[(distances["effect"] == "lowpass") & (distances["measure"] == "l2")]
+for model, part in cutoffs.groupby("model", sort=False):
+    limit = study.model(model).sample_rate / 2
+    deaf = part[part["parameter"] >= limit]
+    if len(deaf):
+        lines.append(f"- {model_title(model)} hears up to {limit / 1000:g} kHz: {len(deaf)} of its {len(part)} cutoffs lie "
+                     f"above, largest mean L2 distance there {deaf['value'].max():.4f}")
+Markdown("\n".join(lines))
 
 # %% [markdown]
 # ## What this shows and what it does not
 #
 # Distances of different models are put on one scale by the spread of their clean clips, which makes them comparable but
-# not equal in meaning: a model that keeps clean clips close together looks more sensitive. And sensitivity is no fault
-# as such; a network may be asked to hear reverberation. Whether movement *hurts* is the question of
+# not equal in meaning: a model that keeps clean clips close together, as untrained networks do, looks more sensitive. All
+# that is said of steps is said at this run's strengths: between two of them nobody looked. And sensitivity is no fault as
+# such; a network may be asked to hear reverberation. Whether movement *hurts* is the question of
 # [chapter 7](07_classification.ipynb). First: what shape does it have?
 #
 # *Next: [5. Trajectories](05_trajectories.ipynb)*

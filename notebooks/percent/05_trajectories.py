@@ -43,6 +43,7 @@ out = None
 from aesens import measure, plots
 from aesens.names import instrument_title, model_title
 from aesens.study import Study
+from aesens.tables import shown
 
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
@@ -54,20 +55,26 @@ study
 # ## What they look like
 #
 # One clip an instrument, each panel laid out on its own, first by UMAP (McInnes et al., 2018; `n_neighbors=3` as in the
-# study), which keeps neighbourhoods and gives up distances, then by PCA **[beyond]**, which keeps distances and hides
-# what does not fit a plane. Colour is strength, the star the clean clip.
+# study, started from the principal components so that it comes out alike every time), which keeps neighbourhoods and gives
+# up distances, then by PCA **[beyond]**, which keeps distances and hides what does not fit a plane. Colour is strength; a
+# path starts at its clean clip, an orange cross, except under gain, where that lies inside the sweep. For these pictures
+# the demo embeds YAMNet's and musicnn's clips at more strengths than it measures with.
 
 # %%
-umap = study.collect(measure.layout, method="umap", clips=study.profile.picture_clips, seed=study.seed)
+umap = study.collect(measure.layout, pictured=True, method="umap", clips=study.profile.picture_clips, seed=study.seed)
 study.figure(plots.trajectory_grid(umap, ("UMAP 1", "UMAP 2")), "05_umap",
              "UMAP of the trajectories of one clip an instrument, models down and effects across.")
 
 # %%
-pca = study.collect(measure.layout, method="pca", clips=study.profile.picture_clips, seed=study.seed)
+pca = study.collect(measure.layout, pictured=True, method="pca", clips=study.profile.picture_clips, seed=study.seed)
 study.figure(plots.trajectory_grid(pca, ("PC 1", "PC 2")), "05_pca",
              "The same trajectories on their first two principal components.")
 
 # %% [markdown]
+# Where paths run side by side, clips answer an effect alike, and one direction might do for all. Where they end in one
+# place, the effect wins over the music. Where each goes its own way, no common direction can be expected. A plane shows
+# two of hundreds of dimensions, so what it suggests has to be measured.
+#
 # One clip at a time, with its sound: in JupyterLab the cell below has menus for model, effect, instrument, clip and
 # strength; on a page it shows one choice.
 
@@ -81,14 +88,18 @@ explore(study)
 #
 # With displacements $d_s = e_s - c$: the **path over chord** of a trajectory (1 if straight); the **participation
 # ratio** $(\sum\lambda_i)^2/\sum\lambda_i^2$ of the displacements' covariance, an effective number of dimensions; the
-# number of **components that hold 90 %** of their variance; and the share of the displacement energy of *test songs*
-# that the best $k$ dimensions of the training songs capture.
+# number of **components that hold 90 %** of their variance; the share of the displacement energy of *test songs* that the
+# best $k$ dimensions of the training songs capture; and how many of those dimensions hold 90 % of it, beside the same
+# number for the differences between clean clips (no more than the training clips span; infinite where even those hold
+# less).
 
 # %%
 geometry = study.collect(measure.geometry, resamples=study.profile.resamples, seed=study.seed)
 study.table(geometry, "05_geometry", "Shape of the trajectories: straightness and dimension of the displacements.")
-geometry[["model", "pretrained", "effect", "path_over_chord", "participation_ratio", "components_90",
-          *geometry.filter(regex=r"energy_\d+").columns]].style.format(precision=2).hide(axis="index")
+counts = geometry.filter(regex="_90").columns
+shown(geometry, ["model", "pretrained", "effect", "path_over_chord", "participation_ratio",
+                 *geometry.filter(regex=r"energy_1$|energy_10$").columns, *counts],
+      participation_ratio="{:.1f}", **dict.fromkeys(counts, "{:.0f}"))
 
 # %% [markdown]
 # ## One clip at a time: the trap
@@ -98,22 +109,41 @@ geometry[["model", "pretrained", "effect", "path_over_chord", "participation_rat
 # strength's quantile rank and $X^+$ the pseudo-inverse (of minimum norm).
 #
 # **[fix]** With fewer strengths than features this fits *any* trajectory perfectly, white noise included, so the
-# in-sample correlation says nothing. What says something is prediction: leave one strength out, fit $u$ on the others,
-# predict the one left out; $R^2 = 1 - \mathrm{SSE}/\mathrm{SST}$ against the mean of the others. The same statistic on
-# trajectories with shuffled strengths is the null, and on white noise of equal shape the proof.
+# in-sample correlation says nothing. Prediction says more: leave one strength out, fit $u$ on the others, predict the
+# one left out; $R^2 = 1 - \mathrm{SSE}/\mathrm{SST}$ against the mean of the others. The same statistic on trajectories
+# with shuffled strengths is the null, and on white noise of equal shape the proof.
+#
+# That is not the whole trap. A strength left out between its neighbours is interpolated, and whatever is smooth
+# interpolates well: a *random walk* with the clip's own step lengths, which has no direction, passes too. What smoothness
+# alone does not pass is **transfer**: how the clip's direction orders clips of *other songs*, as their mean Spearman
+# correlation with its sign. It is near 0 for walks, 1 for a shared line or curve, and near 0 too where each clip goes a
+# way of its own.
 
 # %%
 samplewise = study.collect(measure.samplewise, permutations=study.profile.permutations, seed=study.seed)
-medians = samplewise.groupby(["model", "pretrained", "effect", "kind"], sort=False)["value"].median().unstack()
-study.table(medians.reset_index(), "05_samplewise", "Median over clips of the sample-wise squared correlation.")
-medians.style.format(precision=2)
+medians = samplewise.groupby(["model", "pretrained", "effect", "kind"], sort=False)["value"].median().unstack().reset_index()
+study.table(medians, "05_samplewise", "Median over clips of the sample-wise fits, in-sample, on strengths left out and on "
+            "other songs, for clips, random walks and noise; p-values of the medians.")
+shown(medians, ["model", "pretrained", "effect", "in-sample", "held-out", "held-out rho", "p rho", "transfer",
+                "walk held-out", "walk transfer", "noise held-out"])
 
 # %%
-study.figure(plots.correlation_violins(samplewise), "05_samplewise",
-             "Sample-wise fit of strength: in-sample it is 1 for data and noise alike, on held-out strengths it is not. "
-             "Boxes over clips; values below -1 are drawn at -1.")
+study.figure(plots.correlation_boxes(samplewise), "05_samplewise",
+             "Fit of each clip's own direction: to the strengths it was fitted on (1 for data and noise alike), to strengths "
+             "left out (high for a random walk too), and to clips of other songs (about 0 for a random walk). Boxes over "
+             "clips; values below -1 are drawn at -1.")
+
+# %%
+means = medians[medians["pretrained"]][["in-sample", "held-out rho", "transfer", "walk held-out", "walk transfer"]].median()
+print("Medians over pretrained models and effects: in-sample {:.2f}; strengths left out, rank correlation {:.2f}; other songs "
+      "{:.2f}. Random walks: left out, R^2 {:.2f}; other songs {:.2f}".format(*means))
 
 # %% [markdown]
+# A very low held-out $R^2$ is a property of the estimator, not of the clip: where two strengths give nearly the same
+# embedding, as cutoffs above what a network hears do, the minimum-norm weights that tell them apart are huge and ruin
+# every prediction. The *held-out rho*, the rank correlation of predicted and true strength, is bounded and says the same
+# with less noise; *p rho* is the share of shuffles whose median reaches the observed one.
+#
 # ## Do the clips share their directions?
 #
 # The unit directions of all training clips, stacked, and their singular values $s_i / s_1$. If all clips agreed, the
@@ -135,15 +165,17 @@ study.figure(plots.spectra(spectra), "05_spectra", "Normalised singular value sp
 # lies above the null's mean; `significant` is the share of instruments with p < 0.05 after Holm's correction over the
 # instruments of a model and effect. Where a class has fewer training points than features, as here in the demo, the
 # in-sample fit is perfect by construction (its correlation stays a little below 1 only because equal parameters tie and
-# projections do not). The table holds means over instruments, for the held-out $R^2$, which has no lower bound, the median.
+# projections do not). The table holds means over instruments, for the held-out $R^2$, which has no lower bound, the median;
+# the saved one has each instrument's 95 % interval over test songs.
 
 # %%
 study.require_split()
-directions = study.collect(measure.global_directions, permutations=study.profile.permutations, seed=study.seed)
+directions = study.collect(measure.global_directions, permutations=study.profile.permutations,
+                           resamples=study.profile.resamples, seed=study.seed)
 study.table(directions, "05_global_cca", "Global CCA an instrument: in-sample and held-out correlations, null, p-value.")
 columns = {name: "mean" for name in ["in_sample", "held_out", "null", "above_null", "significant"]} | {"held_out_r2": "median"}
 summary = directions.groupby(["model", "pretrained", "effect"], sort=False).agg(columns).reset_index()
-summary.style.format(precision=2).hide(axis="index")
+shown(summary)
 
 # %%
 study.figure(plots.heatmap(directions, "held_out", rows=["model", "pretrained", "effect"], column="instrument", limits=(0, 1),
@@ -167,8 +199,7 @@ study.figure(plots.correlation_grid(points, directions[directions["instrument"] 
 #
 # The fair question to a linear reader: ridge regression of the strength's quantile rank on single embeddings, one an
 # instrument, its penalty chosen by leaving out training songs, judged by $R^2$ on *test songs*. The null shuffles the
-# strengths within each training clip and fits again, or predicts the mean where that is better on training songs left
-# out. Spearman's correlation of decoded and true strength stands beside it. Claim C3 of [chapter 8](08_claims.ipynb) rests
+# strengths within each training clip, chooses the penalty and fits again, exactly as for the real order. Spearman's correlation of decoded and true strength stands beside it. Claim C3 of [chapter 8](08_claims.ipynb) rests
 # on the rows of all instruments together, shown here.
 
 # %%
@@ -176,7 +207,7 @@ decoding = study.collect(measure.decoding, permutations=study.profile.permutatio
                          resamples=study.profile.resamples, seed=study.seed)
 study.table(decoding, "05_decoding", "Strength decoded linearly on held-out songs: R^2, interval, Spearman, nulls, p-value.")
 pooled, single = decoding[decoding["instrument"] == "all"], decoding[decoding["instrument"] != "all"]
-pooled.drop(columns=["instrument", "significant"]).style.format(precision=2).hide(axis="index")
+shown(pooled.drop(columns=["instrument", "significant"]))
 
 # %%
 study.figure(plots.against_null(pooled, "r2", low="low", high="high", null="r2_null", points=single, limits=(-0.5, 1),
@@ -201,13 +232,14 @@ print("\n".join(f"{model_title(model, trained)}: strength is decoded above chanc
 # one instrument; and between an instrument's direction and the weights of an instrument classifier, the logistic
 # regression of [chapter 7](07_classification.ipynb) trained on clean clips: its own or another instrument's. An effect
 # whose direction lay along a classifier's weights would push clips straight over its boundary. Two random directions in
-# $D$ dimensions have about $\sqrt{2 / (\pi D)}$.
+# $D$ dimensions have about $\sqrt{2 / (\pi D)}$. Directions estimated from the same few clips share the span of those
+# clips, so that lying a little above that bar is not yet agreement.
 
 # %%
 agreement = study.agreement()
 study.table(agreement, "05_agreement", "Mean absolute cosine between global CCA directions, within and across effects, and "
             "with the weights of instrument classifiers.")
-agreement.style.format(precision=3).hide(axis="index")
+shown(agreement, precision=3)
 
 # %%
 study.figure(plots.agreement(agreement), "05_agreement", "Mean absolute cosines of effect directions with one another and with "

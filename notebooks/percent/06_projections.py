@@ -40,8 +40,9 @@ out = None
 
 # %%
 from aesens import measure, plots
-from aesens.names import projection_title
+from aesens.names import model_title, projection_title
 from aesens.study import Study
+from aesens.tables import shown
 
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
@@ -63,17 +64,26 @@ study
 # | normalised PCA | the component whose variance is largest in proportion to that of the clean embeddings' component of the same rank |
 # | global CCA | the direction of [chapter 5](05_trajectories.ipynb) |
 # | sample-wise CCA SVD | the right singular vectors of the stacked sample-wise directions with $s_i/s_1 \ge t$, $t = 0.3, 0.4, 0.5$ |
-# | random **[beyond]** | a random direction, and a random subspace as large as each SVD subspace |
+# | random **[beyond]** | a random direction, and a random subspace as large as each SVD subspace, drawn anew for every model, effect and instrument |
+#
+# **[fix]** Normalised PCA compares only ranks that the clean training clips can fill, one fewer than there are clips: beyond
+# them the clean variance is 0 up to rounding, and the literal ratio would always choose one of those.
 
 # %%
 study.require_split()
 removed = study.collect(measure.projected, seed=study.seed)
 study.table(removed, "06_projections", "Dimension of each projection and what it removes, by instrument.")
-dimension = removed.groupby(["model", "pretrained", "effect", "projection"], sort=False)["dimension"].mean().reset_index()
-dimension.pivot_table("dimension", ["model", "effect"], "projection", sort=False).round(1)
+sizes = removed.assign(title=[model_title(m, p) for m, p in zip(removed["model"], removed["pretrained"])])
+sizes = sizes[sizes["projection"].str.startswith("svd")]
+sizes.pivot_table("dimension", "title", ["effect", "projection"], sort=False).rename(
+    columns=projection_title, level="projection").rename(columns=plots.effect_column, level="effect").rename_axis(
+    index="mean dimension of").round(1)
 
 # %% [markdown]
-# ## What is removed of the effect, and of the music
+# All other methods remove one dimension. A subspace cannot have more dimensions than there are training clips of its
+# instrument: where the numbers stand at that bound, the threshold $t$ decides nothing.
+#
+# ## What is removed of the effect, and of the music? [beyond]
 #
 # On *test songs*: the share of the displacements' energy that the projection removes (high is good), and the share of
 # the variance between clean clips that goes with it (low is good). A projection worth its name removes far more of the
@@ -88,23 +98,48 @@ study.figure(plots.heatmap(mean, "effect_removed", rows=["model", "pretrained", 
 
 # %%
 study.figure(plots.heatmap(mean, "clean_removed", rows=["model", "pretrained", "effect"], column="projection", limits=(0, 1),
-                           label="Share of clean variance removed", height=0.2, cmap="magma_r",
+                           label="Share of clean variance removed", height=0.2,
                            row_title=plots.model_effect_row, column_title=projection_title),
              "06_clean_removed", "Share of the variance between clean test clips that each projection removes.")
 
+# %%
+trained = mean[mean["pretrained"] & ~mean["projection"].str.startswith("random")]
+twice = trained.assign(twice=trained["effect_removed"] > 2 * trained["clean_removed"])
+shares = twice.groupby("projection", sort=False).agg(effect_removed=("effect_removed", "median"), music_removed=(
+    "clean_removed", "median"), twice_as_much_effect=("twice", "sum"), of_pairs=("twice", "size")).reset_index()
+shown(shares, precision=0, effect_removed="{:.1%}", music_removed="{:.1%}")
+
 # %% [markdown]
-# ## Do the methods find the same direction?
+# Medians over the pretrained models and effects, and in how many of these pairs a method removes more than twice as large a
+# share of the effect as of the music.
+#
+# LDA and global CCA take away next to nothing of the movement, although the latter *reads* strength from the embedding.
+# That is no contradiction. Both are filters: directions along which strength can be told best, which avoid whatever else
+# varies, be it the movement's own main axis. What the embedding moves *along* is a pattern, and the two are the same only
+# where nothing else varies (S. Haufe et al., NeuroImage 87, 2014). Removing a filter removes what one reader uses, not
+# what moves. LDA can remove even less than a random direction: on embeddings that end in a rectifier, as YAMNet's do, its
+# weights go to features that are hardly ever active and whose variance within clean and effected clips is next to nothing.
+#
+# ## Do the methods find the same direction? [beyond]
 #
 # The absolute cosine between the directions of the one-dimensional methods, averaged over instruments, models and
-# effects of this run. Methods that agree should also do alike in chapter 7.
+# effects of this run, for networks with pretrained weights and for untrained controls apart. Methods that agree should
+# also do alike in chapter 7.
 
 # %%
 cosines = study.collect(measure.method_cosines, seed=study.seed)
 study.table(cosines, "06_method_cosines", "Absolute cosine between the directions of two methods, by model and effect.")
-overall = cosines.groupby(["first", "second"], sort=False)["cosine"].mean().reset_index()
-study.figure(plots.heatmap(overall, "cosine", rows=["first"], column="second", limits=(0, 1), label="Mean |cosine|", width=4.6,
-                           row_title=lambda key: projection_title(key[0]), column_title=projection_title),
-             "06_method_cosines", "Mean absolute cosine between the directions that the methods find.")
+overall = cosines.groupby(["pretrained", "first", "second"], sort=False)["cosine"].mean().reset_index()
+overall = overall.sort_values("pretrained", ascending=False, kind="stable")
+title = lambda key: f"{'Pretrained' if key[0] else 'Untrained'}: {projection_title(key[1])}"
+study.figure(plots.heatmap(overall, "cosine", rows=["pretrained", "first"], column="second", limits=(0, 1),
+                           label="Mean |cosine|", width=5.4, row_title=title, column_title=projection_title),
+             "06_method_cosines", "Mean absolute cosine between the directions that the methods find, over pretrained models "
+             "and over untrained controls.")
+
+# %% [markdown]
+# With as few training clips as the demo's controls have, the normalised PCA has no rank to choose but the first and is the
+# PCA itself.
 
 # %% [markdown]
 # ## Do they lie along the classifiers' own weights? [beyond]
@@ -125,9 +160,11 @@ study.figure(plots.heatmap(mean, "cosine", rows=["model", "pretrained", "effect"
              "06_classifier_cosines", "Mean absolute cosine of each method's direction with the instrument's own classifier.")
 
 # %%
-ratio = own.assign(ratio=own["cosine"] / own["expected"]).groupby("projection", sort=False)["ratio"].median()
-print("Median |cosine| in units of what a random direction has:",
-      ", ".join(f"{projection_title(name)} {value:.1f}" for name, value in ratio.items()))
+ratio = own.assign(ratio=own["cosine"] / own["expected"]).groupby(["pretrained", "projection"], sort=False)["ratio"].median()
+for trained, part in ratio.sort_index(level="pretrained", ascending=False, sort_remaining=False).groupby(
+        "pretrained", sort=False):
+    print(f"{'Pretrained' if trained else 'Untrained'}: median |cosine| in units of what a random direction has:",
+          ", ".join(f"{projection_title(name)} {value:.1f}" for (_, name), value in part.items()))
 
 # %% [markdown]
 # ## What this shows and what it does not

@@ -47,6 +47,7 @@ from aesens import plots
 from aesens.sensitivity import cosine_distance
 from aesens.statistics import bootstrap_songs
 from aesens.study import Study
+from aesens.tables import shown
 
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
@@ -75,7 +76,7 @@ def louder_moves_less(sweep, *, level: dict, resamples: int, seed: int) -> pd.Da
 
 result = study.collect(louder_moves_less, level=level, resamples=min(1000, study.profile.resamples), seed=study.seed)
 study.table(result, "90_louder", "Rank correlation between a clip's level and how far it moves.")
-result.style.format(precision=2).hide(axis="index")
+shown(result)
 
 # %% [markdown]
 # ## The figure
@@ -84,7 +85,7 @@ result.style.format(precision=2).hide(axis="index")
 # them.
 
 # %%
-study.figure(plots.heatmap(result, "rho", rows=["model", "pretrained"], column="effect", centre=0, cmap="RdBu_r",
+study.figure(plots.heatmap(result, "rho", rows=["model", "pretrained"], column="effect", centre=0,
                            label="Rank correlation", row_title=plots.model_row, column_title=plots.effect_column),
              "90_louder", "Rank correlation between a clip's level and how far it moves, models down and effects across.")
 

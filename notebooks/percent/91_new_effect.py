@@ -49,6 +49,7 @@ from aesens.effects import Effect, effect, register
 from aesens.listen import player, sweep_versions
 from aesens.names import model_title
 from aesens.study import Study
+from aesens.tables import shown
 
 plots.use_style()
 
@@ -97,10 +98,11 @@ study.figure(plots.sensitivity_curves(distances), "91_distances",
 response = study.collect(measure.response, permutations=study.profile.permutations, **settings)
 study.table(response, "91_response", "Monotonicity and jumps under reverberation and distortion.")
 columns = ["model", "pretrained", "effect", "spearman", "spearman_low", "spearman_high", "jump", "jump_low", "jump_high"]
-response[columns].style.format(precision=2).hide(axis="index")
+shown(response, columns)
 
 # %%
-for row in response.loc[response.groupby("effect", sort=False)["spearman"].idxmax()].itertuples():
+trained = response[response["pretrained"]]
+for row in trained.loc[trained.groupby("effect", sort=False)["spearman"].idxmax()].itertuples():
     print(f"{effect(row.effect).title}: most monotone in {model_title(row.model, row.pretrained)}, rank correlation "
           f"{row.spearman:.2f} [{row.spearman_low:.2f}, {row.spearman_high:.2f}]")
 

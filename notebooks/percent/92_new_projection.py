@@ -97,7 +97,7 @@ change = results[(results["kind"] == "change") & (results["condition"] == "clean
 change = change[["model", "pretrained", "effect", "projection", "change", "low", "high"]]
 study.table(change, "92_changes", "Change of the ROC-AUC against no projection, with 95 % intervals over songs.")
 change = change.assign(points=100 * change["change"], clear=(change["low"] > 0) | (change["high"] < 0))
-study.figure(plots.heatmap(change, "points", rows=["model", "pretrained", "effect"], column="projection", cmap="RdBu",
+study.figure(plots.heatmap(change, "points", rows=["model", "pretrained", "effect"], column="projection",
                            centre=0, mark="clear", label="Change of ROC-AUC (hundredths)", form="{:+.1f}",
                            row_title=plots.model_effect_row, column_title=projection_title),
              "92_changes", "Change of ROC-AUC in hundredths; an asterisk marks 95 % intervals over songs that leave out 0.")
