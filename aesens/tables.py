@@ -92,4 +92,4 @@ def _join_interval(table: pd.DataFrame, low: str, form: str) -> None:
 
 
 def _brackets(form: str, low: float, high: float) -> str:
-    return "" if pd.isna(low) or pd.isna(high) else f" [{form.format(low)}, {form.format(high)}]"
+    return "" if pd.isna(low) or pd.isna(high) else f" [{form.format(low)},\u00a0{form.format(high)}]"

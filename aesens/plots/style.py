@@ -58,7 +58,7 @@ def use_style() -> None:
         style="ticks",
         rc={
             "figure.dpi": 110,
-            "savefig.dpi": 160,
+            "savefig.dpi": 130,
             "savefig.bbox": "tight",
             "font.size": 9,
             "axes.titlesize": 10,
