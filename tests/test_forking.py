@@ -186,9 +186,9 @@ TABLES = {
 def test_additions_flow_through_every_chapter(added, monkeypatch):
     drawn, save = {}, Study.figure
 
-    def keep(study, figure, name, caption):
+    def keep(study, figure, name, caption, **others):
         drawn[name] = {text.get_text() for text in figure.findobj(matplotlib.text.Text)}
-        return save(study, figure, name, caption)
+        return save(study, figure, name, caption, **others)
 
     monkeypatch.setattr(Study, "figure", keep)
     monkeypatch.setenv("AESENS_PLAIN_PROGRESS", "1")
