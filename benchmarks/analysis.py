@@ -136,8 +136,8 @@ def directions(table: Table, quick: bool) -> None:
             way(sweep.trajectories[:, :2])
         fast, slow = [], []
         for _ in range(2 if quick else 7):
-            # The first of three shares the cores with BLAS threads that still wait for more of the other way's work.
-            runs = [seconds(samplewise_directions, sweep.trajectories, jobs=CORES) for _ in range(3)]
+            # The first of them share the cores with BLAS threads that still wait for more of the other way's work.
+            runs = [seconds(samplewise_directions, sweep.trajectories, jobs=CORES) for _ in range(15)]
             ours = runs[0][0]
             fast.append(np.median([run[1] for run in runs]))
             plain, took = seconds(_one_by_one, sweep.trajectories.astype(float))
