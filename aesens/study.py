@@ -138,14 +138,16 @@ class Study:
         self.jobs = cores() if jobs is None else int(jobs)
         if self.jobs < 1:
             raise ValueError(f"jobs={jobs} is less than one thread; leave it out for all cores")
-        self.device = device
-        choose_device(device)
         self.backend = _choice("backend", backend or "aesens", BACKENDS)
         self.pooling = _choice("pooling", pooling or "mean", POOLINGS)
         self.precision = _choice("precision", precision or "float32", PRECISIONS)
         if self.backend == "reference" and self.precision != "float32":
             raise ValueError("backend='reference' computes in float32 alone; leave the precision out")
         self.scheduler = scheduler
+        # What the command line tells the kernels: the embeddings are made elsewhere, and read here.
+        elsewhere = scheduler or os.environ.get("AESENS_SCHEDULER")
+        choose_device(device, here=not elsewhere)
+        self.device = device
         self.weights_files = _weights_files(weights_file, self.models)
         for name in self.effects:
             effect(name)
@@ -280,8 +282,6 @@ class Study:
         if self.scheduler and self.device is None:
             from aesens import cluster
 
-            # That device need not be here.
-            os.environ["AESENS_SCHEDULER"] = self.scheduler
             with cluster.connect(self.scheduler) as client:
                 self.device = cluster.device_of(client)
         return self.device

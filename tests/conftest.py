@@ -44,6 +44,18 @@ def pytest_unconfigure():
 _RUN = "AESENS_TESTS_RUN"
 
 
+@pytest.fixture(autouse=True)
+def environment():
+    """No variable that a test sets, or what it calls, outlives the test."""
+    before = os.environ.copy()
+    yield
+    for name in os.environ.keys() | before.keys():
+        # Pytest's own one changes between here and there.
+        if name != "PYTEST_CURRENT_TEST" and os.environ.get(name) != before.get(name):
+            os.environ.pop(name, None)
+            os.environ.update({name: before[name]} if name in before else {})
+
+
 @pytest.fixture
 def toy_model():
     return ToyModel()

@@ -14,10 +14,7 @@ from aesens.cli import main
 FEW = ["run", "tiny", "--models", "musicnn", "--weights", "untrained"]
 
 
-@pytest.fixture(autouse=True)
-def environment(own_cache, monkeypatch):
-    """The command line sets variables for the kernels; none of them outlives a test."""
-    monkeypatch.setattr(os, "environ", os.environ.copy())
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.mark.parametrize(

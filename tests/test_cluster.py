@@ -208,7 +208,6 @@ def test_batches_are_sized_where_they_are_computed(monkeypatch):
     """What starts a run may have no GPU, or a smaller one."""
     import torch
 
-    monkeypatch.setenv("AESENS_SCHEDULER", "slurm")
     model = load_model("panns", weights="untrained", device="cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert model.batch_size == 64

@@ -302,9 +302,9 @@ def test_openl3_computes_as_its_device_was_chosen_wherever_it_is_built(monkeypat
 
     chosen = []
     choose = openl3.choose_device
-    monkeypatch.setattr(openl3, "choose_device", lambda device: chosen.append(device) or choose("cpu"))
+    monkeypatch.setattr(openl3, "choose_device", lambda device, here: chosen.append(device) or choose("cpu"))
     model = load_model("openl3", weights="untrained", hop=0.5)
-    monkeypatch.setattr(openl3, "choose_device", lambda device: torch.device("cuda"))
+    monkeypatch.setattr(openl3, "choose_device", lambda device, here: torch.device("cuda"))
     assert chosen == [None] and model.device.type == "cpu"
     assert any(isinstance(module, WinogradConv2d) for module in model.network.modules())
 
@@ -466,7 +466,6 @@ def test_an_error_within_a_model_keeps_its_name(monkeypatch):
 
 
 def test_a_device_that_is_not_here_is_refused(monkeypatch):
-    monkeypatch.delenv("AESENS_SCHEDULER", raising=False)
     for device in ("abacus", "cuda:99", "cpu cuda"):
         with pytest.raises(ValueError, match=f"device='{device}' is not here; there are cpu"):
             models.choose_device(device)
@@ -479,8 +478,9 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="'cuda' is not here"):
         models.choose_device("cuda")
     # A cluster's workers may have what the machine that sends them work has not.
-    monkeypatch.setenv("AESENS_SCHEDULER", "tcp://elsewhere:8786")
-    assert models.choose_device("cuda").type == "cuda"
+    assert models.choose_device("cuda:3", here=False).index == 3
+    with pytest.raises(ValueError, match="'abacus' is not here"):
+        models.choose_device("abacus", here=False)
 
 
 def test_options_hold_what_changes_an_embedding(untrained):

@@ -98,10 +98,11 @@ def test_what_a_device_does_not_offer_is_explained(own_cache):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_network_whose_gpu_is_elsewhere_is_not_built_here(monkeypatch):
-    monkeypatch.setenv("AESENS_SCHEDULER", "slurm")
+def test_a_network_whose_gpu_is_elsewhere_is_not_built_here():
     model = load_model("yamnet", weights="untrained", device="cuda")
-    with pytest.raises(ModelError, match="yamnet is to run on cuda, and there is no CUDA device here"):
+    with pytest.raises(
+        ModelError, match="yamnet cannot be built: device='cuda' is not here; there are cpu.* workers"
+    ):
         model.embed(WAVES[16000])
 
 

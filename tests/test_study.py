@@ -118,6 +118,20 @@ def test_settings_that_make_no_sense_are_refused(own_cache, settings, message):
         Study("tiny", **settings)
 
 
+def test_a_gpu_need_not_be_here_if_workers_elsewhere_compute(monkeypatch):
+    far = {"device": "cuda:77"}
+    with pytest.raises(ValueError, match="device='cuda:77' is not here"):
+        Study("tiny", **far)
+    assert Study("tiny", scheduler="tcp://elsewhere:8786", **far).device == "cuda:77"
+    # A study of before does not make the next one lenient.
+    with pytest.raises(ValueError, match="device='cuda:77' is not here"):
+        Study("tiny", **far)
+    monkeypatch.setenv("AESENS_SCHEDULER", "slurm")
+    assert Study("tiny", models="musicnn", weights="untrained", **far).model("musicnn").device.index == 77
+    with pytest.raises(ValueError, match="device='abacus' is not here"):
+        Study("tiny", device="abacus")
+
+
 def test_what_is_named_twice_counts_once(own_cache):
     study = Study(
         "tiny", models="yamnet,musicnn,yamnet", effects="gain,gain", instruments=["cel", "cel", "pia"]

@@ -8,7 +8,6 @@ a whole give one frame.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -78,16 +77,22 @@ class WeightsInfo:
         return cls(False, f"untrained, seed {seed}", f"untrained-{seed}")
 
 
-def choose_device(device: str | torch.device | None = None) -> torch.device:
+def choose_device(device: str | torch.device | None = None, *, here: bool = True) -> torch.device:
     """Return the device to compute on: the one asked for, else CUDA where there is one, else the CPU.
 
     Apple's MPS is used only when asked for by name, since its float32 results differ from the CPU's.
 
+    Parameters
+    ----------
+    device : str or torch.device, optional
+        As torch names it, e.g. ``"cuda:1"``.
+    here : bool
+        Whether a GPU must be one of this machine, and not of a worker elsewhere.
+
     Raises
     ------
     ValueError
-        If there is no such device here; names those that there are. In a run whose workers are elsewhere
-        (``AESENS_SCHEDULER`` is set) theirs may be another one.
+        If there is no such device; names those that there are here.
 
     Examples
     --------
@@ -96,15 +101,14 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    here += ["mps"] if torch.backends.mps.is_available() else []
-    known = {(one.type, one.index or 0) for one in map(torch.device, here)}
+    names = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    names += ["mps"] if torch.backends.mps.is_available() else []
+    known = {(one.type, one.index or 0) for one in map(torch.device, names)}
     with suppress(RuntimeError):  # torch's message lists all kinds of devices, and not those that there are
         chosen = torch.device(device)
-        elsewhere = chosen.type == "cuda" and os.environ.get("AESENS_SCHEDULER")
-        if elsewhere or (chosen.type, chosen.index or 0) in known:
+        if (chosen.type == "cuda" and not here) or (chosen.type, chosen.index or 0) in known:
             return chosen
-    raise ValueError(f"device={str(device)!r} is not here; there are {', '.join(here)}")
+    raise ValueError(f"device={str(device)!r} is not here; there are {', '.join(names)}")
 
 
 def reads(expected: str):
@@ -177,7 +181,7 @@ class Embedder(ABC):
     weights : WeightsInfo
         What its weights are.
     device : str or torch.device, optional
-        See `choose_device`.
+        See `choose_device`. It need not be here before the network is built.
     pooling : {"mean", "max"}
         How frame embeddings become a clip embedding.
     batch_size : int, optional
@@ -220,7 +224,7 @@ class Embedder(ABC):
     def __init__(self, network, weights, *, device=None, pooling="mean", batch_size=None):
         if pooling not in POOLINGS:
             raise ValueError(f"pooling={pooling!r} is not one of {sorted(POOLINGS)}")
-        self.device = choose_device(device)
+        self.device = choose_device(device, here=False)
         self._source = network
         self.weights = weights
         self.pooling = pooling
@@ -262,11 +266,12 @@ class Embedder(ABC):
     @cached_property
     def network(self) -> torch.nn.Module:
         """The network, in evaluation mode on the device."""
-        if self.device.type == "cuda" and not torch.cuda.is_available():
+        try:
+            choose_device(self.device)
+        except ValueError as error:
             raise ModelError(
-                f"{self.name} is to run on {self.device}, and there is no CUDA device here: choose another --device, "
-                "or workers that have one"
-            )
+                f"{self.name} cannot be built: {error}. Choose another --device, or workers that have this one"
+            ) from None
         # Built on first use, which may lie within inference mode: its tensors must be ordinary ones all the same.
         with torch.inference_mode(False):
             built = self._source if isinstance(self._source, torch.nn.Module) else self._source()

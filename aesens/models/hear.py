@@ -28,14 +28,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from aesens.models.base import (
-    Embedder,
-    ModelError,
-    NoUntrainedWeights,
-    WeightsInfo,
-    choose_device,
-    seeded,
-)
+from aesens.models.base import Embedder, ModelError, NoUntrainedWeights, WeightsInfo, seeded
 from aesens.sources import import_file
 from aesens.weights import POLICIES, given
 
@@ -216,7 +209,7 @@ class HEAR(Embedder):
             info,
             sample_rate=int(model.sample_rate),
             dimension=int(model.scene_embedding_size),
-            device=choose_device(device),
+            device=device,
             pooling=pooling,
             batch_size=batch_size,
         )

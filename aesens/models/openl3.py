@@ -341,7 +341,7 @@ class OpenL3(Embedder):
             f"openl3-{input_repr}-{content_type}", weights, seed, file=weights_file
         )
         # Once: the network may be built in another process, where the choice might be another one.
-        device = choose_device(device)
+        device = choose_device(device, here=False)
 
         def build():
             network = seeded(lambda: OpenL3Network(input_repr, embedding_size, frontend), seed)

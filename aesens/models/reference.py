@@ -253,7 +253,7 @@ class PANNsReference(_Reference):
         labels.labels, labels.classes_num = [""] * 527, 527
         sys.modules.setdefault(labels.__name__, labels)
         package = _import("panns-inference", "panns_inference", "pip install panns-inference")
-        chosen = choose_device(device)
+        chosen = choose_device(device, here=False)
 
         def build():
             with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -320,7 +320,7 @@ class CLAPReference(_Reference):
             raise ValueError("int16=False: laion_clap always rounds to 16 bits")
         key, size = clap.CHECKPOINTS[checkpoint]
         files, info = weight_files.resolve(key, weights, seed, file=weights_file)
-        chosen = choose_device(device)
+        chosen = choose_device(device, here=False)
         package, data = _import_laion()
 
         def build():
