@@ -20,7 +20,8 @@ Public names
 - `aesens.cluster`: ClusterError, connect, device_of, spread
 - `aesens.compare`: Tolerance, compare_runs, compare_tables, tolerance
 - `aesens.data`: COLUMNS, DATASETS, INSTRUMENTS, load_dataset, register
-- `aesens.data.clips`: COLUMNS, INSTRUMENTS, Dataset, check_clips, make_table, sort_instruments
+- `aesens.data.clips`: COLUMNS, INSTRUMENTS, Dataset, check_clips, make_table, sort_instruments,
+  spread_over_instruments
 - `aesens.data.folder`: AUDIO_SUFFIXES, load_folder
 - `aesens.data.irmas`: GENRES, IrmasName, at_hand, format_name, is_irmas, load_irmas, parse_name
 - `aesens.data.rendered`: LATIN, MAX_EXCERPTS, MAX_SONGS, SAMPLE_RATE, find_soundfont, render_dataset,
@@ -54,8 +55,8 @@ Public names
   reference_class
 - `aesens.models.winograd`: WinogradConv2d, direct_convolutions, with_winograd
 - `aesens.models.yamnet`: YAMNet
-- `aesens.names`: INSTRUMENTS, METRICS, MODELS, PROJECTIONS, colour, drawn_projections, instrument_title,
-  marker, model_title, projection_title, strength_colours
+- `aesens.names`: CONTROLS, INSTRUMENTS, METRICS, MODELS, PROJECTIONS, colour, drawn_projections,
+  instrument_title, marker, model_title, projection_title, strength_colours
 - `aesens.new`: new_notebook
 - `aesens.outputs`: package_versions, provenance_path, save_figure, save_table
 - `aesens.parallel`: cores, each

@@ -22,7 +22,8 @@ from scipy.special import gammaln
 
 from aesens import directions, projections, sensitivity, trajectories
 from aesens.classify import auc_change, auc_loss, classifier_weights, classify, metric_table
-from aesens.data import sort_instruments
+from aesens.data import sort_instruments, spread_over_instruments
+from aesens.names import CONTROLS
 from aesens.parallel import each
 from aesens.statistics import bootstrap_songs, derived_seed, holm, permutation_p_value, weighted_spearman
 
@@ -183,12 +184,6 @@ def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
     )
 
 
-def _picture_clips(sweep, n: int) -> np.ndarray:
-    """Indices of clips to draw: the first of each instrument, then the second, and so on."""
-    turn = sweep.clips.groupby("instrument", sort=False).cumcount().to_numpy()
-    return np.sort(np.argsort(turn, kind="stable")[:n])
-
-
 def layout(sweep, *, method: str, clips: int, seed: int) -> pd.DataFrame:
     """Trajectories of a few clips on a plane.
 
@@ -221,7 +216,7 @@ def layout(sweep, *, method: str, clips: int, seed: int) -> pd.DataFrame:
     layouts = {"umap": lambda x: trajectories.umap_layout(x, seed=seed), "pca": trajectories.pca_layout}
     if method not in layouts:
         raise ValueError(f"method={method!r} is not one of {sorted(layouts)}")
-    chosen = _picture_clips(sweep, clips)
+    chosen = spread_over_instruments(sweep.clips, clips)
     points = layouts[method](np.concatenate([sweep.clean[None, chosen], sweep.trajectories[:, chosen]]))
     strengths = np.arange(-1, len(sweep.parameters))
     return pd.DataFrame(
@@ -983,7 +978,7 @@ def classification(
 
 def _changes(result, names, drawn) -> pd.DataFrame:
     """Change of ROC-AUC by each projection, with what the effect costs and how many methods help in the pooled row."""
-    single = [name for name in names if name != "none" and not name.startswith(("random", _THRESHOLDED))]
+    single = [name for name in names if name not in ("none", *CONTROLS) and not name.startswith(_THRESHOLDED)]
     family = [name for name in names if name.startswith(_THRESHOLDED)]
     methods = single + [_THRESHOLDED] * bool(family)
     pooled = {_THRESHOLDED: family} if family else {}

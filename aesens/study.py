@@ -29,7 +29,7 @@ from IPython.display import Image
 import aesens
 from aesens import claims, measure, names, outputs, profiles, projections
 from aesens.cache import atomic_path, cache_dir
-from aesens.data import Dataset, SplitError, check_clips, load_dataset, split_clips
+from aesens.data import Dataset, SplitError, check_clips, load_dataset, split_clips, spread_over_instruments
 from aesens.effects import effect
 from aesens.embed import Sweep, extract
 from aesens.models import BACKENDS, Embedder, canonical_name, choose_device, load_model
@@ -246,9 +246,8 @@ class Study:
     def pictured(self, model: str) -> Dataset:
         """The few clips of a model whose trajectories are drawn: one an instrument, then a second, and so on."""
         clips = self.clips(model)
-        turn = clips.table.groupby("instrument", sort=False).cumcount().sort_values(kind="stable")
-        chosen = clips.table.index.isin(turn.index[: self.profile.picture_clips])
-        return replace(clips, table=clips.table[chosen])
+        chosen = spread_over_instruments(clips.table, self.profile.picture_clips)
+        return replace(clips, table=clips.table.iloc[chosen])
 
     # ---- embeddings --------------------------------------------------------------------------------------------
 

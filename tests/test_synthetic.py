@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from aesens import claims, measure, sensitivity, trajectories
+from aesens import claims, measure, projections, sensitivity, trajectories
 from aesens.synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
 
 CLAIMS = ("C1", "C2", "C3", "C4", "C5", "C6")
@@ -390,6 +390,18 @@ def test_methods_count_once_in_the_pooled_change_and_those_that_help_are_counted
     )
     assert pooled["loss"] == pytest.approx(curves["clean-clean"] - curves["clean-effected"])
     assert 0.01 < pooled["loss_low"] < pooled["loss"] < pooled["loss_high"]
+
+
+def test_a_method_of_ones_own_counts_whatever_its_name(monkeypatch):
+    """Only the controls that the package brings are controls."""
+    monkeypatch.setattr(projections, "PROJECTIONS", dict(projections.PROJECTIONS))
+    projections.register_projection("randomised", projections.AverageDisplacement)
+    sweep = synthetic_sweep("nuisance")
+    fitted = measure.fitted_subspaces(sweep, seed=0)
+    few = {name: fitted[name] for name in ("none", "pca", "randomised", "random")}
+    table = measure.classification(sweep, resamples=20, seed=0, fitted=few)
+    pooled = table[(table["kind"] == "change") & (table["projection"] == "all")]
+    assert set(pooled["methods"]) == {2}
 
 
 # ---- the verdicts ----------------------------------------------------------------------------------------------------

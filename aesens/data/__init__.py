@@ -11,7 +11,14 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from aesens.data.clips import COLUMNS, INSTRUMENTS, Dataset, check_clips, sort_instruments
+from aesens.data.clips import (
+    COLUMNS,
+    INSTRUMENTS,
+    Dataset,
+    check_clips,
+    sort_instruments,
+    spread_over_instruments,
+)
 from aesens.data.split import SplitError, split_clips
 
 __all__ = [
@@ -24,6 +31,7 @@ __all__ = [
     "load_dataset",
     "register",
     "sort_instruments",
+    "spread_over_instruments",
     "split_clips",
 ]
 

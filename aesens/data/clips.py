@@ -37,7 +37,15 @@ import soundfile as sf
 from aesens.cache import atomic_path, cache_dir
 from aesens.progress import tqdm
 
-__all__ = ["COLUMNS", "INSTRUMENTS", "Dataset", "check_clips", "make_table", "sort_instruments"]
+__all__ = [
+    "COLUMNS",
+    "INSTRUMENTS",
+    "Dataset",
+    "check_clips",
+    "make_table",
+    "sort_instruments",
+    "spread_over_instruments",
+]
 
 #: The eleven instruments of IRMAS in the order in which they are always shown; other classes follow by name.
 INSTRUMENTS = ("cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi")
@@ -65,6 +73,31 @@ def sort_instruments(codes: Iterable[str]) -> list[str]:
     """
     rank = {code: position for position, code in enumerate(INSTRUMENTS)}
     return sorted(set(codes), key=lambda code: (rank.get(code, len(rank)), code))
+
+
+def spread_over_instruments(table: pd.DataFrame, n: int) -> np.ndarray:
+    """Choose a few clips, the first of each instrument, then the second of each, and so on.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A clip a row, with a column ``instrument``.
+    n : int
+        How many clips; all if there are fewer.
+
+    Returns
+    -------
+    array of int
+        Their positions in the table, ascending.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"instrument": ["cel", "cel", "cel", "flu", "flu"]})
+    >>> spread_over_instruments(table, 3).tolist()
+    [0, 1, 3]
+    """
+    turn = table.groupby("instrument", sort=False).cumcount().to_numpy()
+    return np.sort(np.argsort(turn, kind="stable")[:n])
 
 
 def make_table(rows: Iterable[dict]) -> pd.DataFrame:

@@ -344,7 +344,7 @@ def _auc_line(name: str) -> dict:
         # Broad and below: a curve that changes nothing runs in it as its core.
         return {"linewidth": 2.8, "zorder": 2, "label": "No projection", "solid_capstyle": "butt"}
     style = "-" if name in names.PROJECTIONS else (0, (4, 1))
-    if name.startswith("random"):
+    if name in names.CONTROLS:
         style = (0, (1, 1.2))
     elif name == "npca":
         style = (0, (3, 2))

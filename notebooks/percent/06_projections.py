@@ -40,7 +40,7 @@ out = None
 
 # %%
 from aesens import measure, plots
-from aesens.names import model_title, projection_title
+from aesens.names import CONTROLS, model_title, projection_title
 from aesens.study import Study
 from aesens.tables import shown
 
@@ -103,7 +103,7 @@ study.figure(plots.heatmap(mean, "clean_removed", rows=["model", "pretrained", "
              "06_clean_removed", "Share of the variance between clean test clips that each projection removes.")
 
 # %%
-trained = mean[mean["pretrained"] & ~mean["projection"].str.startswith("random")]
+trained = mean[mean["pretrained"] & ~mean["projection"].isin(CONTROLS)]
 twice = trained.assign(twice=trained["effect_removed"] > 2 * trained["clean_removed"])
 shares = twice.groupby("projection", sort=False).agg(effect_removed=("effect_removed", "median"), music_removed=(
     "clean_removed", "median"), twice_as_much_effect=("twice", "sum"), of_pairs=("twice", "size")).reset_index()

@@ -41,7 +41,7 @@ out = None
 # %%
 from aesens import measure, plots
 from aesens.effects import effect
-from aesens.names import model_title, projection_title
+from aesens.names import CONTROLS, model_title, projection_title
 from aesens.statistics import holm
 from aesens.study import Study
 from aesens.tables import shown
@@ -67,7 +67,7 @@ results = study.collect(measure.classification, resamples=study.profile.resample
 curves = results[results["kind"] == "curve"].dropna(axis=1, how="all")
 study.table(curves, "07_curves", "Scores of every projection, condition and parameter, averaged over instruments.")
 changes = results[results["kind"] == "change"].dropna(axis=1, how="all")
-methods = changes[(changes["projection"] != "all") & ~changes["projection"].str.startswith("random")]
+methods = changes[(changes["projection"] != "all") & ~changes["projection"].isin(CONTROLS)]
 changes["p_holm"] = methods.groupby(["condition", "pretrained"])["p"].transform(holm)
 changes["significant"] = changes["p_holm"] < 0.05
 study.table(changes, "07_changes", "Change of ROC-AUC against no projection, with 95 % bootstrap intervals over songs and "
@@ -135,7 +135,7 @@ study.figure(plots.heatmap(forward, "points", rows=["model", "pretrained", "effe
              "07_auc_change", "Change of ROC-AUC in hundredths by each projection, trained on clean, tested on effected clips.")
 
 # %%
-tested = forward[~forward["projection"].str.startswith("random")]
+tested = forward[~forward["projection"].isin(CONTROLS)]
 for trained, part in tested.sort_values("pretrained", ascending=False).groupby("pretrained", sort=False):
     gains, losses = part["significant"] & (part["change"] > 0), part["significant"] & (part["change"] < 0)
     print(f"{'Pretrained' if trained else 'Untrained controls'}: {gains.sum()} of {len(part)} changes are significant gains, "
