@@ -8,6 +8,7 @@ copy with the traceback; one that stops because the data cannot be split by song
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from contextlib import nullcontext
@@ -55,6 +56,11 @@ def notebooks(root: Path, only: str | None = None) -> list[Path]:
             raise RunError(f"--only {start}: no such notebook; there are {', '.join(p.stem for p in found)}")
         chosen += named
     return sorted(set(chosen))
+
+
+# Of an object without a representation of its own, and of a pandas Styler, which draws it.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+(?=>)")
+_TABLE_ID = re.compile(r"\bT_[0-9a-f]{5}(?=[_\"\s])")
 
 
 @dataclass
@@ -252,9 +258,9 @@ def _keep(copy: Path, path: Path) -> None:
 
 
 def _clean(notebook) -> None:
-    """Drop what differs from run to run and tells a reader nothing: bars, times, papermill's notes."""
+    """Drop what differs from run to run and tells a reader nothing: bars, times, addresses, papermill's notes."""
     notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
+    for place, cell in enumerate(notebook.cells):
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
         if cell.metadata.get("tags"):
@@ -263,3 +269,11 @@ def _clean(notebook) -> None:
             cell.outputs = [
                 out for out in cell.outputs if not (out.output_type == "stream" and out.name == "stderr")
             ]
+            for number, out in enumerate(cell.outputs):
+                data = out.get("data", {})
+                for kind, pattern, same in (
+                    ("text/plain", _ADDRESS, ""),
+                    ("text/html", _TABLE_ID, f"T_{place}_{number}"),
+                ):
+                    if kind in data:
+                        data[kind] = pattern.sub(same, data[kind])
