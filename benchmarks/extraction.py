@@ -336,16 +336,19 @@ def peak_memory(count: int) -> float:
 def dask_turns(work: list[Sweep], quick: bool) -> pd.DataFrame | None:
     """Wall times of two workers whose networks are built and of two threads, in turns; None without the package."""
     try:
+        import dask
         from distributed import LocalCluster
     except ImportError:
         print("distributed is not installed: the part with Dask workers is left out")
         return None
     turns = []
+    # As the README has them started.
+    ours = dask.config.collect_yaml([str(Path(__file__).parents[1] / "scripts" / "dask.yaml")])
+    options = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=folder
-        ) as cluster,
+        dask.config.set(dask.config.merge(dask.config.config, *ours)),
+        LocalCluster(**options, local_directory=folder) as cluster,
     ):
         spread = {"scheduler": cluster.scheduler_address}
         # Several blocks, so that each worker gets one and builds its network.

@@ -23,6 +23,7 @@ python=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}/bin/python
 scheduler=$AESENS_CACHE/scheduler-$SLURM_JOB_ID.json
 trap 'kill $(jobs -p) 2>/dev/null; rm -f "$scheduler"' EXIT
 
+export DASK_CONFIG=${DASK_CONFIG:-$PWD/scripts/dask.yaml}
 "$python" -m distributed.cli.dask_scheduler --scheduler-file "$scheduler" --no-dashboard &
 while [ ! -f "$scheduler" ]; do
   kill -0 $! || { echo "error: the Dask scheduler did not start" >&2; exit 1; }

@@ -287,8 +287,23 @@ def test_scripts_of_jobs_are_sound(tmp_path):
     subprocess.run(["bash", "-n", path], check=True)
 
 
+def test_settings_for_workers_are_those_that_dask_knows():
+    import dask
+
+    (ours,) = dask.config.collect_yaml([str(ROOT / "scripts" / "dask.yaml")])
+
+    def leaves(settings, place=""):
+        for key, value in settings.items():
+            yield from leaves(value, f"{place}{key}.") if isinstance(value, dict) else [(place + key, value)]
+
+    # Whatever the user's own are.
+    defaults = dask.config.merge(*dask.config.defaults)
+    for key, value in leaves(ours):
+        assert dask.config.get(key, config=defaults) != value, f"{key} is Dask's own setting by now"
+
+
 _SRUN = """#!/usr/bin/env bash
-echo "$1" >srun.txt
+echo "$1" "$DASK_CONFIG" >srun.txt
 shift
 trap 'kill $(jobs -p)' TERM
 for _ in 1 2; do "$@" & done
@@ -327,7 +342,7 @@ def test_the_job_starts_its_workers_and_ends_with_the_run(tmp_path):
     scheduler = tmp_path / "scheduler-7.json"
     expected = f"[1, 1] tiny --seed 7 --device cuda --scheduler {scheduler} --only 01"
     assert done.stdout.splitlines()[-1] == expected and not scheduler.exists()
-    assert (tmp_path / "srun.txt").read_text() == "--cpus-per-task=3\n"
+    assert (tmp_path / "srun.txt").read_text() == f"--cpus-per-task=3 {tmp_path}/scripts/dask.yaml\n"
     # A scheduler that cannot start ends the job and does not let it wait for the file.
     environment["AESENS_CACHE"] = str(tmp_path / "nowhere")
     done = subprocess.run(command, env=environment, **options)
