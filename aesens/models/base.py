@@ -89,6 +89,10 @@ def choose_device(device: str | torch.device | None = None, *, here: bool = True
     here : bool
         Whether a GPU must be one of this machine, and not of a worker elsewhere.
 
+    Returns
+    -------
+    torch.device
+
     Raises
     ------
     ValueError
