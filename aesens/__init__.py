@@ -55,7 +55,7 @@ Public names
   reference_class
 - `aesens.models.winograd`: WinogradConv2d, direct_convolutions, with_winograd
 - `aesens.models.yamnet`: YAMNet
-- `aesens.names`: CONTROLS, INSTRUMENTS, METRICS, MODELS, PROJECTIONS, colour, drawn_projections,
+- `aesens.names`: INSTRUMENTS, METRICS, MODELS, PROJECTIONS, colour, drawn_projections,
   instrument_title, marker, model_title, projection_title, strength_colours
 - `aesens.new`: new_notebook
 - `aesens.outputs`: package_versions, provenance_path, save_figure, save_table
@@ -72,9 +72,10 @@ Public names
 - `aesens.plots.trajectories`: correlation_boxes, correlation_grid, trajectory_grid
 - `aesens.profiles`: PROFILES, Profile, Scale, profile
 - `aesens.progress`: tqdm
-- `aesens.projections`: PROJECTIONS, AverageDisplacement, GlobalCCAProjection, LDAProjection, NoProjection,
-  NormalisedPCAProjection, PCAProjection, Projection, RandomDirection, RandomSubspace, SampleWiseSubspace,
-  TrainingParts, added_names, added_sources, fit_all, make_projection, register_projection, remove
+- `aesens.projections`: CONTROLS, PROJECTIONS, AverageDisplacement, GlobalCCAProjection, LDAProjection,
+  NoProjection, NormalisedPCAProjection, PCAProjection, Projection, RandomDirection, RandomSubspace,
+  SampleWiseSubspace, TrainingParts, added_names, added_sources, fit_all, make_projection,
+  register_projection, remove
 - `aesens.report.build`: ReportError, build_report
 - `aesens.report.cells`: markdown_html, notebook_html, opening
 - `aesens.report.reference`: Entry, constant_comments, docstring_html, modules, public_entries

@@ -23,7 +23,6 @@ from scipy.special import gammaln
 from aesens import directions, projections, sensitivity, trajectories
 from aesens.classify import auc_change, auc_loss, classifier_weights, classify, metric_table
 from aesens.data import sort_instruments, spread_over_instruments
-from aesens.names import CONTROLS
 from aesens.parallel import each
 from aesens.statistics import bootstrap_songs, derived_seed, holm, permutation_p_value, weighted_spearman
 
@@ -978,8 +977,9 @@ def classification(
 
 def _changes(result, names, drawn) -> pd.DataFrame:
     """Change of ROC-AUC by each projection, with what the effect costs and how many methods help in the pooled row."""
-    single = [name for name in names if name not in ("none", *CONTROLS) and not name.startswith(_THRESHOLDED)]
-    family = [name for name in names if name.startswith(_THRESHOLDED)]
+    own = [name for name in names if name not in ("none", *projections.CONTROLS)]
+    single = [name for name in own if not name.startswith(_THRESHOLDED)]
+    family = [name for name in own if name.startswith(_THRESHOLDED)]
     methods = single + [_THRESHOLDED] * bool(family)
     pooled = {_THRESHOLDED: family} if family else {}
     pooled[POOLED] = [*single, *pooled.values()]

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 import numpy as np
 
 __all__ = [
-    "CONTROLS",
     "INSTRUMENTS",
     "METRICS",
     "MODELS",
@@ -66,9 +65,6 @@ PROJECTIONS = {
     "random-svd-0.4": "Random subspace (0.4)",
     "random-svd-0.5": "Random subspace (0.5)",
 }
-
-#: Projections that remove what was drawn at random: a method must do better. The user's own are never among them.
-CONTROLS = tuple(name for name in PROJECTIONS if name.startswith("random"))
 
 #: Metrics of a classifier.
 METRICS = {

@@ -24,6 +24,7 @@ from aesens.sources import source_of
 from aesens.statistics import check_trajectories, derived_seed, quantile_rank
 
 __all__ = [
+    "CONTROLS",
     "PROJECTIONS",
     "AverageDisplacement",
     "GlobalCCAProjection",
@@ -684,3 +685,6 @@ register_projection("random", RandomDirection)
 for _threshold in (0.3, 0.4, 0.5):
     register_projection(f"random-svd-{_threshold}", lambda t=_threshold: RandomSubspace(t))
 _SHIPPED = frozenset(PROJECTIONS)
+
+#: Shipped projections that remove what was drawn at random: a method must do better than they.
+CONTROLS = tuple(name for name in PROJECTIONS if name.startswith("random"))

@@ -1,6 +1,8 @@
 """The study joins the parts: settings, scale, cached results, outputs with provenance."""
 
 import json
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -16,7 +18,7 @@ from aesens.effects import EFFECTS
 from aesens.listen import effect_levels, player, sweep_versions
 from aesens.plots import heatmap
 from aesens.profiles import PROFILES, Profile, Scale
-from aesens.study import NeedsSplit, Study
+from aesens.study import _OUTER, NeedsSplit, Study
 
 
 @pytest.fixture
@@ -116,6 +118,14 @@ def test_unknown_names_are_explained(own_cache):
 def test_settings_that_make_no_sense_are_refused(own_cache, settings, message):
     with pytest.raises(ValueError, match=message):
         Study("tiny", **settings)
+
+
+def test_what_measures_are_made_of_is_part_of_a_results_address():
+    """A table that is kept must not outlive a change of what it was computed with."""
+    code = "import sys, aesens.measure; print(*(m for m in sys.modules if m.startswith('aesens.')))"
+    used = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    parts = {part for module in used.split() for part in module.split(".")}
+    assert "measure" in parts and not parts & _OUTER
 
 
 def test_a_gpu_need_not_be_here_if_workers_elsewhere_compute(monkeypatch):

@@ -10,6 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, Null
 from aesens import names
 from aesens.effects import effect
 from aesens.plots.style import COLUMN, UNTRAINED, WIDTH, grid, mute, parameter_axis, present
+from aesens.projections import CONTROLS
 
 __all__ = ["against_null", "agreement", "auc_curves", "sensitivity_curves", "spectra"]
 
@@ -344,7 +345,7 @@ def _auc_line(name: str) -> dict:
         # Broad and below: a curve that changes nothing runs in it as its core.
         return {"linewidth": 2.8, "zorder": 2, "label": "No projection", "solid_capstyle": "butt"}
     style = "-" if name in names.PROJECTIONS else (0, (4, 1))
-    if name in names.CONTROLS:
+    if name in CONTROLS:
         style = (0, (1, 1.2))
     elif name == "npca":
         style = (0, (3, 2))

@@ -40,7 +40,8 @@ out = None
 
 # %%
 from aesens import measure, plots
-from aesens.names import CONTROLS, model_title, projection_title
+from aesens.names import model_title, projection_title
+from aesens.projections import CONTROLS
 from aesens.study import Study
 from aesens.tables import shown
 

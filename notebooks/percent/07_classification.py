@@ -41,7 +41,8 @@ out = None
 # %%
 from aesens import measure, plots
 from aesens.effects import effect
-from aesens.names import CONTROLS, model_title, projection_title
+from aesens.names import model_title, projection_title
+from aesens.projections import CONTROLS
 from aesens.statistics import holm
 from aesens.study import Study
 from aesens.tables import shown
