@@ -67,8 +67,8 @@ Public names
 - `aesens.plots.curves`: against_null, agreement, auc_curves, sensitivity_curves, spectra
 - `aesens.plots.data`: clean_classification, clean_map, clips_per_instrument
 - `aesens.plots.maps`: claims_map, condition_title, effect_column, heatmap, model_effect_row, model_row
-- `aesens.plots.style`: COLUMN, DIVERGING, MUTED, SEQUENTIAL, UNTRAINED, WIDTH, grid, mute, number,
-  parameter_axis, present, use_style
+- `aesens.plots.style`: COLUMN, DIVERGING, MUTED, SEQUENTIAL, UNTRAINED, WIDTH, grid, legend_entries,
+  mute, number, parameter_axis, present, use_style, wrapped
 - `aesens.plots.trajectories`: correlation_boxes, correlation_grid, trajectory_grid
 - `aesens.profiles`: PROFILES, Profile, Scale, profile
 - `aesens.progress`: tqdm

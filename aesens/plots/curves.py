@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, Null
 
 from aesens import names
 from aesens.effects import effect
-from aesens.plots.style import COLUMN, UNTRAINED, WIDTH, grid, mute, parameter_axis, present
+from aesens.plots.style import UNTRAINED, WIDTH, grid, legend_entries, mute, parameter_axis, present, wrapped
 from aesens.projections import CONTROLS
 
 __all__ = ["against_null", "agreement", "auc_curves", "sensitivity_curves", "spectra"]
@@ -95,10 +95,7 @@ def sensitivity_curves(table: pd.DataFrame) -> plt.Figure:
     for ax, name in zip(axes[0], effects, strict=True):
         ax.set_title(effect(name).title)
     figure.align_ylabels(axes[:, 0])
-    handles = {
-        label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(models), 5))
+    figure.legend(*legend_entries(axes[0]), loc="outside upper center", ncols=min(len(models), 5))
     return figure
 
 
@@ -200,19 +197,7 @@ def against_null(
     'Gain'
     """
     models, effects = present(table, "model"), present(table, "effect")
-    # Two panels a row, so that the text can still be read at the width of a column.
-    across = min(2, len(effects))
-    down = -(-len(effects) // across)
-    figure, axes = plt.subplots(
-        down,
-        across,
-        figsize=(COLUMN, (0.25 * len(models) + 0.4) * down + 0.95),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
-    for ax in axes.flat[len(effects) :]:
-        ax.set_axis_off()
+    figure, axes = wrapped(len(effects), height=0.25 * len(models) + 0.4, spare=0.95)
     bottom = limits[0] if limits else -float("inf")
     trained = dict(zip(table["model"], table["pretrained"], strict=True))
     for ax, name in zip(axes.flat, effects, strict=False):
@@ -231,7 +216,7 @@ def against_null(
             ax.plot(part[value].clip(lower=bottom), rows, ".", color="#555555", markersize=2.6, zorder=3)
         ax.axvline(0, color="black", linewidth=0.6)
         ax.set_title(effect(name).title)
-    for ax in axes.flat[max(len(effects) - across, 0) : len(effects)]:
+    for ax in axes.flat[max(len(effects) - axes.shape[1], 0) : len(effects)]:
         ax.set_xlabel(label)
         ax.tick_params(labelbottom=True)
     if limits:

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from aesens import names
 from aesens.data import sort_instruments
-from aesens.plots.style import COLUMN, MUTED, WIDTH, present
+from aesens.plots.style import MUTED, WIDTH, legend_entries, present, wrapped
 
 __all__ = ["clean_classification", "clean_map", "clips_per_instrument"]
 
@@ -69,11 +69,7 @@ def clean_map(table: pd.DataFrame) -> plt.Figure:
     >>> plt.close(figure)
     """
     models = present(table, "model")
-    columns = min(3, len(models))
-    rows = -(-len(models) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 2.5 * rows + 0.4), squeeze=False)
-    for ax in axes.flat[len(models) :]:
-        ax.set_axis_off()
+    figure, axes = wrapped(len(models), height=2.5, spare=0.4, across=3, width=WIDTH, shared=False)
     for ax, model in zip(axes.flat, models, strict=False):
         part = table[table["model"] == model]
         for code in present(part, "instrument"):
@@ -93,8 +89,7 @@ def clean_map(table: pd.DataFrame) -> plt.Figure:
         ax.set_title(title, color="black" if pretrained else MUTED)
         ax.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    spare = len(models) < rows * columns
-    if spare:
+    if len(models) < axes.size:
         axes.flat[-1].legend(handles, labels, loc="center", ncols=2, handletextpad=0.2)
     else:
         figure.legend(handles, labels, loc="outside lower center", ncols=6)
@@ -118,18 +113,7 @@ def clean_classification(table: pd.DataFrame) -> plt.Figure:
     >>> plt.close(figure)
     """
     datasets, models = present(table, "data"), present(table, "model")
-    across = min(2, len(datasets))
-    down = -(-len(datasets) // across)
-    figure, axes = plt.subplots(
-        down,
-        across,
-        figsize=(COLUMN, (0.38 * len(models) + 0.8) * down + 0.4),
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-    )
-    for ax in axes.flat[len(datasets) :]:
-        ax.set_axis_off()
+    figure, axes = wrapped(len(datasets), height=0.38 * len(models) + 0.8, spare=0.4)
     for ax, data in zip(axes.flat, datasets, strict=False):
         part = table[table["data"] == data]
         for pretrained, marker, offset in ((True, "o", -0.13), (False, "s", 0.13)):
@@ -150,10 +134,5 @@ def clean_classification(table: pd.DataFrame) -> plt.Figure:
         ax.grid(axis="x", color="#E5E5E5")
     axes[0, 0].set_yticks(range(len(models)), map(names.model_title, models))
     axes[0, 0].set_ylim(len(models) - 0.5, -0.5)
-    handles = {
-        label: handle
-        for ax in axes.flat
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
+    figure.legend(*legend_entries(axes.flat), loc="outside upper center", ncols=2)
     return figure

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from aesens import names
 from aesens.claims import definitions
 from aesens.effects import effect
-from aesens.plots.style import COLUMN, DIVERGING, MUTED, SEQUENTIAL, WIDTH, mute, number, present
+from aesens.plots.style import DIVERGING, MUTED, SEQUENTIAL, WIDTH, mute, number, present, wrapped
 
 __all__ = ["claims_map", "condition_title", "effect_column", "heatmap", "model_effect_row", "model_row"]
 
@@ -332,19 +332,7 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
     >>> plt.close(figure)
     """
     keys, models, effects = (present(table, name) for name in ("claim", "model", "effect"))
-    # Two panels a row, so that the numbers can still be read at the width of a column, and on a slide.
-    across = min(2, len(keys))
-    down = -(-len(keys) // across)
-    figure, axes = plt.subplots(
-        down,
-        across,
-        figsize=(COLUMN, (0.21 * len(models) + 0.5) * down + 1.0),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
-    for ax in axes.flat[len(keys) :]:
-        ax.set_axis_off()
+    figure, axes = wrapped(len(keys), height=0.21 * len(models) + 0.5, spare=1.0)
     trained = [bool(table.loc[table["model"] == model, "pretrained"].iloc[0]) for model in models]
     for ax, claim in zip(axes.flat, keys, strict=False):
         part = table[table["claim"] == claim]
@@ -369,7 +357,7 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
         ax.tick_params(length=0)
         for spine in ax.spines.values():
             spine.set_visible(False)
-    for ax in axes.flat[max(len(keys) - across, 0) : len(keys)]:
+    for ax in axes.flat[max(len(keys) - axes.shape[1], 0) : len(keys)]:
         ax.set_xticks(range(len(effects)), [effect(name).title for name in effects])
         ax.tick_params(axis="x", labelbottom=True, rotation=30)
         plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")

@@ -1,6 +1,9 @@
-"""One style for all figures, and the grid of models by effects that most of them share."""
+"""One style for all figures, and the arrangements of panels that they share."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,11 +20,13 @@ __all__ = [
     "UNTRAINED",
     "WIDTH",
     "grid",
+    "legend_entries",
     "mute",
     "number",
     "parameter_axis",
     "present",
     "use_style",
+    "wrapped",
 ]
 
 #: Width in inches of a figure across the page.
@@ -97,6 +102,59 @@ def mute(ax: plt.Axes, pretrained: list[bool]) -> None:
     """
     for title, trained in zip(ax.get_yticklabels(), pretrained, strict=True):
         title.set_color("black" if trained else MUTED)
+
+
+def wrapped(
+    panels: int, *, height: float, spare: float, across: int = 2, width: float = COLUMN, shared: bool = True
+) -> tuple[plt.Figure, np.ndarray]:
+    """Make panels in rows of a few, so that their text can still be read; places that stay empty have no axes.
+
+    Parameters
+    ----------
+    panels : int
+    height, spare, width : float
+        Of a row, of what stands beside the rows, and of the figure, in inches.
+    across : int
+        Panels a row, if there are as many.
+    shared : bool
+        Whether all panels share their axes.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    axes : array of matplotlib.axes.Axes, shape (row, column)
+
+    Examples
+    --------
+    >>> figure, axes = wrapped(3, height=1.0, spare=0.5)
+    >>> axes.shape, axes[1, 1].axison
+    ((2, 2), False)
+    >>> plt.close(figure)
+    """
+    across = min(across, panels)
+    down = -(-panels // across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(width, height * down + spare), sharex=shared, sharey=shared, squeeze=False
+    )
+    for ax in axes.flat[panels:]:
+        ax.set_axis_off()
+    return figure, axes
+
+
+def legend_entries(axes: Iterable[plt.Axes]) -> tuple[list, list[str]]:
+    """Handles and labels of several panels for one legend, each label once.
+
+    Examples
+    --------
+    >>> figure, axes = plt.subplots(1, 2)
+    >>> _ = axes[0].plot([0], [0], label="a"), axes[1].plot([0], [0], label="a"), axes[1].plot([0], [0], label="b")
+    >>> legend_entries(axes)[1]
+    ['a', 'b']
+    >>> plt.close(figure)
+    """
+    pairs = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in axes)
+    found = {label: handle for handle, label in chain.from_iterable(pairs)}
+    return list(found.values()), list(found)
 
 
 def present(table, column: str) -> list[str]:
