@@ -18,6 +18,7 @@ import platform
 import site
 import sys
 import sysconfig
+import threading
 from contextlib import suppress
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -143,6 +144,9 @@ def source_of(thing) -> str:
     return f"{_text(thing)}\n# with what it uses: {digest}"
 
 
+# Python 3.11 cannot parse in two threads at a time: "SystemError: AST constructor recursion depth mismatch".
+_PARSING = threading.Lock()
+
 #: Objects that cannot be written down, and what stands for their content in this process.
 _UNKNOWN: dict[int, tuple[object, str]] = {}
 
@@ -151,7 +155,7 @@ def _text(thing) -> str:
     """What a reader is shown: the source where it can be had, else the name."""
     while isinstance(thing, partial):
         thing = thing.func
-    with suppress(OSError, TypeError):
+    with suppress(OSError, TypeError), _PARSING:
         return inspect.getsource(thing)
     # A class of a notebook has no file, its methods have.
     if inspect.isclass(thing) and (methods := [m for m in vars(thing).values() if inspect.isfunction(m)]):

@@ -40,19 +40,21 @@ def test_workers_make_the_same_stores(workers, clips, whole, tmp_path):
     assert store_bytes(tmp_path / "spread") == whole and chunk.stat().st_mtime_ns == written[1]
 
 
-def missing(sweeps):
-    return sum(int(sweep.store().missing().sum()) for sweep in sweeps)
+def missing(stores):
+    return sum(int(store.missing().sum()) for store in stores)
 
 
 @contextmanager
 def meanwhile(sweeps, work):
     """Do something once the first chunks are there; yields a list that then holds how many were missing."""
-    left, _ = [], missing(sweeps)
+    # Found once, and not in the thread: a store's address takes parsing source, which pytest may do meanwhile, and two
+    # threads cannot at a time (see `aesens.sources`).
+    left, stores = [], [sweep.store() for sweep in sweeps]
 
     def wait():
-        while missing(sweeps) == 48:
+        while missing(stores) == 48:
             time.sleep(0.02)
-        left.append(missing(sweeps))
+        left.append(missing(stores))
         work()
 
     thread = threading.Thread(target=wait, daemon=True)
@@ -120,13 +122,13 @@ def test_no_worker_and_lost_workers_are_said(
     sweeps = slow_sweeps(clips, seconds=0.02)
     said = []
     monkeypatch.setattr(cluster, "_say", lambda note, say=cluster._say: said.append(note) or say(note))
-    workers = []
+    workers, stores = [], [sweep.store() for sweep in sweeps]
 
     def come_and_go():
         while not said:
             time.sleep(0.05)
         workers.append(one_worker())
-        while missing(sweeps) == 48:
+        while missing(stores) == 48:
             time.sleep(0.05)
         workers[0].kill()
         while "the last worker has left: waiting for another" not in said:

@@ -485,3 +485,24 @@ def test_an_addition_from_the_command_line_reaches_the_chapters(tmp_path):
     aesens(*arguments, "--weights", "untrained", "--only", "04", "--out", out, cache=tmp_path / "cache")
     shutil.rmtree(ROOT / "runs" / out.name)
     assert set(pd.read_csv(out / "04_distances.csv")["effect"]) == {"gain", "distortion"}
+
+
+def test_sources_are_read_by_several_threads_at_a_time():
+    """Python 3.11 cannot parse in two threads at once, which shows where a collection of garbage lets them change."""
+    code = """
+import gc, threading, time
+from support import ToyModel
+from aesens.sources import source_of
+gc.callbacks.append(lambda phase, info: time.sleep(0.0005))
+gc.set_threshold(200)
+found = []
+threads = [threading.Thread(target=lambda: found.append(source_of(ToyModel))) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert len(found) == 4 and len(set(found)) == 1 and found[0].startswith("class ToyModel"), found
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
