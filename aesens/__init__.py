@@ -55,8 +55,8 @@ Public names
   reference_class
 - `aesens.models.winograd`: WinogradConv2d, direct_convolutions, with_winograd
 - `aesens.models.yamnet`: YAMNet
-- `aesens.names`: INSTRUMENTS, METRICS, MODELS, PROJECTIONS, colour, drawn_projections,
-  instrument_title, marker, model_title, projection_title, strength_colours
+- `aesens.names`: INSTRUMENTS, METRICS, MODELS, PROJECTIONS, colour, drawn_projections, instrument_title,
+  marker, model_title, projection_title, strength_colours
 - `aesens.new`: new_notebook
 - `aesens.outputs`: package_versions, provenance_path, save_figure, save_table
 - `aesens.parallel`: cores, each
@@ -67,8 +67,8 @@ Public names
 - `aesens.plots.curves`: against_null, agreement, auc_curves, sensitivity_curves, spectra
 - `aesens.plots.data`: clean_classification, clean_map, clips_per_instrument
 - `aesens.plots.maps`: claims_map, condition_title, effect_column, heatmap, model_effect_row, model_row
-- `aesens.plots.style`: COLUMN, DIVERGING, MUTED, SEQUENTIAL, UNTRAINED, WIDTH, grid, legend_entries,
-  mute, number, parameter_axis, present, use_style, wrapped
+- `aesens.plots.style`: COLUMN, DIVERGING, MUTED, SEQUENTIAL, UNTRAINED, WIDTH, grid, legend_entries, mute,
+  number, parameter_axis, present, use_style, wrapped
 - `aesens.plots.trajectories`: correlation_boxes, correlation_grid, trajectory_grid
 - `aesens.profiles`: PROFILES, Profile, Scale, profile
 - `aesens.progress`: tqdm
