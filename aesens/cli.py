@@ -86,6 +86,18 @@ def _run_parser(commands) -> None:
     )
     add("--data", metavar="PATH", help="rendered, irmas, or a folder (IRMAS layout, or one folder a class)")
     add(
+        "--split",
+        type=_path,
+        metavar="FILE",
+        help="a given split: a csv file with the columns file_name and split (train, test), and perhaps instrument and "
+        "genre, such as the authors' train_test_split.csv",
+    )
+    add(
+        "--protocol",
+        choices=("study", "float"),
+        help="how effected audio reaches the networks: through a 16-bit file, as in the study (default), or as it is",
+    )
+    add(
         "--weights-file",
         type=_weights_files,
         metavar="FILE",

@@ -23,7 +23,10 @@ from scipy import signal
 
 from aesens.sources import source_of
 
-__all__ = ["EFFECTS", "Effect", "effect", "register"]
+__all__ = ["EFFECTS", "PROTOCOLS", "Effect", "effect", "register"]
+
+#: How effected audio reaches the networks: through a 16-bit file, as in the study, or in floating point.
+PROTOCOLS = ("study", "float")
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,6 +55,8 @@ class Profile:
         For the dataset's loader.
     models, effects : tuple of str
     weights : {"auto", "pretrained", "untrained"}
+    protocol : {"study", "float"}
+        How effected audio reaches the networks, see `aesens.effects.PROTOCOLS`.
     model_options : dict of dict
         Options by model name, e.g. ``{"openl3": {"hop": 1.0}}``.
     scale : Scale
@@ -84,6 +86,7 @@ class Profile:
     models: tuple[str, ...] = ("openl3", "panns", "clap", "yamnet", "musicnn")
     effects: tuple[str, ...] = ("gain", "lowpass", "reverb", "bitcrush")
     weights: str = "auto"
+    protocol: str = "study"
     model_options: dict = field(default_factory=dict)
     scale: Scale = Scale()
     scales: dict[str, Scale] = field(default_factory=dict)

@@ -82,7 +82,8 @@ def run(
     parameters : dict
         For the parameters cells: ``profile`` and, where they differ from it, ``models``, ``effects``,
         ``instruments``, ``weights``, ``data``, ``seed``, ``jobs``, ``device``, ``out``, ``backend``, ``pooling``,
-        ``precision``, ``weights_file``, ``scheduler``. Relative paths are relative to the clone.
+        ``precision``, ``weights_file``, ``protocol``, ``split``, ``scheduler``. Relative paths are relative to the
+        clone.
     only : str, optional
         See `notebooks`.
     keep : bool

@@ -30,7 +30,7 @@ import aesens
 from aesens import claims, measure, names, outputs, profiles, projections
 from aesens.cache import atomic_path, cache_dir
 from aesens.data import Dataset, SplitError, check_clips, load_dataset, split_clips, spread_over_instruments
-from aesens.effects import effect
+from aesens.effects import PROTOCOLS, effect
 from aesens.embed import Sweep, extract
 from aesens.models import BACKENDS, Embedder, canonical_name, choose_device, load_model
 from aesens.models.base import POOLINGS, NoUntrainedWeights
@@ -84,6 +84,10 @@ class Study:
         Arithmetic of the networks, see `aesens.models.precision`.
     weights_file : path-like, optional
         Weights of the user's own for the one model of the study, or ``"model=path"``, comma-separated for several.
+    protocol : {"study", "float"}, optional
+        How effected audio reaches the networks, see `aesens.effects.PROTOCOLS`; the profile's by default.
+    split : path-like, optional
+        A given split, see `aesens.data.split.read_split`, instead of the study's rule.
     scheduler : str, optional
         Spread the extraction over a Dask cluster, see `aesens.cluster`.
 
@@ -116,6 +120,8 @@ class Study:
         pooling: str | None = None,
         precision: str | None = None,
         weights_file: str | os.PathLike | None = None,
+        protocol: str | None = None,
+        split: str | os.PathLike | None = None,
         scheduler: str | None = None,
     ):
         execute_additions()
@@ -143,6 +149,8 @@ class Study:
         self.precision = _choice("precision", precision or "float32", PRECISIONS)
         if self.backend == "reference" and self.precision != "float32":
             raise ValueError("backend='reference' computes in float32 alone; leave the precision out")
+        self.protocol = _choice("protocol", protocol or self.profile.protocol, PROTOCOLS)
+        self.split_file = from_root(split) if split else None
         self.scheduler = scheduler
         # What the command line tells the kernels: the embeddings are made elsewhere, and read here.
         elsewhere = scheduler or os.environ.get("AESENS_SCHEDULER")
@@ -672,6 +680,7 @@ class Study:
             "caption": caption,
             "profile": self.profile.name,
             "seed": self.seed,
+            "protocol": self.protocol,
             "data": {
                 "name": self.dataset.name,
                 "title": self.dataset.title,

@@ -37,6 +37,8 @@ backend = None
 pooling = None
 precision = None
 weights_file = None
+protocol = None
+split = None
 out = None
 
 # %%
@@ -52,7 +54,8 @@ from aesens.study import Study
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
               data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file)
+              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file,
+              protocol=protocol, split=split)
 study
 
 # %% [markdown]

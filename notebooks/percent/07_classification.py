@@ -36,6 +36,8 @@ backend = None
 pooling = None
 precision = None
 weights_file = None
+protocol = None
+split = None
 out = None
 
 # %%
@@ -50,7 +52,8 @@ from aesens.tables import shown
 plots.use_style()
 study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
               data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file)
+              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file,
+              protocol=protocol, split=split)
 study
 
 # %% [markdown]

@@ -37,6 +37,8 @@ backend = None
 pooling = None
 precision = None
 weights_file = None
+protocol = None
+split = None
 out = None
 
 # %%
@@ -67,7 +69,8 @@ distortion = register(Effect(
 # %%
 study = Study(profile, models=models, effects=effects or ["reverb", "distortion"], instruments=instruments,
               weights=weights, data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file)
+              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file,
+              protocol=protocol, split=split)
 study
 
 # %% [markdown]
