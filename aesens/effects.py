@@ -7,11 +7,18 @@ Hz, room size, bits); the *strength* is the rank of that value in the effect's g
 Gain, whose two ends are both strong, is ordered by its parameter, and only its distance from 0 dB says how far it
 departs from the clean clip.
 
-The grids are those of Deng et al. (ICASSP 2025, section 3.1).
+A *protocol* says how an effected clip reaches a network (`render`). The study wrote each one with pedalboard and read
+it back, so that its networks heard 16-bit files, clipped at full scale: that is ``study``. ``float`` leaves the file
+out. What an effect calls its identity (0 dB) leaves a clip alone under ``float`` only: the 16-bit file takes one step
+from every negative sample, whatever the effect.
+
+The grids are those of Deng et al. (ICASSP 2025, section 3.1), the chain that of their script
+2A.2_featureExtract_audioEffects.py (GitHub vdng9338/audio-embedding-sensitivity).
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -19,11 +26,14 @@ from html import escape
 
 import numpy as np
 import pedalboard
+import soundfile as sf
+from pedalboard.io import AudioFile
 from scipy import signal
 
+from aesens.data.clips import Decoded
 from aesens.sources import source_of
 
-__all__ = ["EFFECTS", "PROTOCOLS", "Effect", "effect", "register"]
+__all__ = ["EFFECTS", "PROTOCOLS", "Effect", "effect", "register", "render", "through_file"]
 
 #: How effected audio reaches the networks: through a 16-bit file, as in the study, or in floating point.
 PROTOCOLS = ("study", "float")
@@ -46,7 +56,8 @@ class Effect:
     limits : tuple of float
         Smallest and largest value allowed, both included.
     identity : float or None
-        Value that leaves the clip as it is; None if there is none (reverb mixes wet and dry at every room size).
+        Value that leaves the clip as it is, in floating point; None if there is none (reverb mixes wet and dry at
+        every room size).
     display : float
         Factor from the parameter to the unit shown, e.g. 0.001 from Hz to kHz.
     log : bool
@@ -216,6 +227,15 @@ def _pedalboard(plugin, argument):
     return process
 
 
+def _reverb(audio, sample_rate, value):
+    # Of more than two channels pedalboard's reverb changes none, without a word: each is then one of its own.
+    rooms = [audio] if len(audio) <= 2 else audio[:, None]
+    return np.concatenate([_REVERB(room, sample_rate, value) for room in rooms])
+
+
+_REVERB = _pedalboard(pedalboard.Reverb, "room_size")
+
+
 #: Chebyshev II design of the study: passband edge f / edge, stopband edge f * edge.
 _CHEBYSHEV = {"edge": 1.1, "passband_loss_db": 3.0, "stopband_db": 80.0}
 
@@ -265,7 +285,8 @@ EFFECTS: dict[str, Effect] = {
         Effect(
             "lowpass",
             _lowpass,
-            grid=np.geomspace(1600.0, 22000.0 / 1.2, 31)[::-1],
+            # In thousandths of a hertz, as the study has them.
+            grid=np.round(np.geomspace(1600.0, 22000.0 / 1.2, 31), 3)[::-1],
             title="Low-pass filtering",
             parameter="Cutoff",
             unit="kHz",
@@ -278,7 +299,7 @@ EFFECTS: dict[str, Effect] = {
         ),
         Effect(
             "reverb",
-            _pedalboard(pedalboard.Reverb, "room_size"),
+            _reverb,
             grid=np.round(np.arange(0.01, 1.005, 0.03), 2),
             title="Reverberation",
             parameter="Room size",
@@ -349,3 +370,71 @@ def effect(name: str) -> Effect:
     if name not in EFFECTS:
         raise ValueError(f"no effect named {name!r}; there are {', '.join(EFFECTS)}")
     return EFFECTS[name]
+
+
+def through_file(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """What is left of audio that is written to a 16-bit wav file by pedalboard and read back by soundfile.
+
+    Parameters
+    ----------
+    audio : np.ndarray, shape (channels, samples), float32
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    np.ndarray, shape (channels, samples), float32
+        Multiples of 2^-15 within [-1, 1): the writer scales by 32 768 in effect, rounds down and clips; the reader
+        divides by 32 768.
+
+    Examples
+    --------
+    >>> audio = np.array([[1.8e-5, -1.8e-5, 1.6, -1.6]], dtype=np.float32)
+    >>> (through_file(audio, 44100) * 32768).tolist()
+    [[0.0, -1.0, 32767.0, -32768.0]]
+    """
+    buffer = io.BytesIO()
+    with AudioFile(buffer, "w", samplerate=sample_rate, num_channels=len(audio), format="wav") as file:
+        file.write(np.asarray(audio, dtype=np.float32))
+    buffer.seek(0)
+    return np.ascontiguousarray(sf.read(buffer, dtype="float32", always_2d=True)[0].T)
+
+
+def render(kind: Effect | None, clip: Decoded, value: float, protocol: str) -> np.ndarray:
+    """An effected clip as the networks are given it.
+
+    Parameters
+    ----------
+    kind : Effect or None
+        None for the bare file: the round trip with nothing in between.
+    clip : Decoded
+        Of `aesens.data.Dataset.decode`.
+    value : float
+        The parameter; not looked at for the bare file.
+    protocol : {"study", "float"}
+        Whether the effect works on what pedalboard reads and its result goes `through_file`, as in the study, or on
+        the clean clip, its result as it is.
+
+    Returns
+    -------
+    np.ndarray, shape (channels, samples), float32
+
+    Raises
+    ------
+    ValueError
+        If there is no such protocol, or the effect refuses the clip or the value.
+
+    Examples
+    --------
+    >>> clip = Decoded(np.array([[0.5, -0.5]], dtype=np.float32), 44100, bits=16)
+    >>> for protocol in PROTOCOLS:
+    ...     print(protocol, (render(effect("gain"), clip, 0.0, protocol) * 32768).tolist())
+    study [[16384.0, -16385.0]]
+    float [[16384.0, -16384.0]]
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol={protocol!r} is not one of {', '.join(PROTOCOLS)}")
+    audio = clip.dry if protocol == "study" else clip.audio
+    if kind is not None:
+        audio = kind(audio, clip.sample_rate, value)
+    return through_file(audio, clip.sample_rate) if protocol == "study" else audio

@@ -1,8 +1,9 @@
 """Extraction: every (model, effect, strength, clip) once, in batches, with no audio written to disk.
 
 A block of clips is decoded once for all strengths; the effect is applied at the clips' native rate and channel count;
-the mean over channels is resampled to each model's rate (libsoxr, high quality). What is finished stands in the store,
-so a stopped extraction goes on where it was, and memory does not grow with the number of clips.
+the mean over channels is resampled to each model's rate (libsoxr, high quality) unless a model wants it otherwise
+(`Embedder.prepare`). What is finished stands in the store, so a stopped extraction goes on where it was, and memory
+does not grow with the number of clips.
 
 The unit of work is a `_Task`: one block of clips under one effect and parameter, through all models that want it. On a
 CPU each thread takes one task on one core, since many small independent tasks use the cores better than one network
@@ -28,8 +29,8 @@ import soxr
 import torch
 
 from aesens import __version__
-from aesens.data import Dataset
-from aesens.effects import Effect
+from aesens.data import Dataset, Decoded
+from aesens.effects import Effect, render
 from aesens.models import Embedder, ModelError
 from aesens.parallel import cores
 from aesens.progress import tqdm
@@ -42,7 +43,7 @@ __all__ = ["CLEAN", "Sweep", "extract", "mono_at_rate"]
 CLEAN = "clean"
 
 # Raised when the code below changes what an embedding is; part of every address.
-_EXTRACTION = 3
+_EXTRACTION = 4
 
 # Seconds after which to look again for chunks that workers wrote: other machines may see them late.
 _PATIENCE = (0, 1, 3, 10)
@@ -71,17 +72,20 @@ class Sweep:
         Values in order of strength; one NaN for the clean clips.
     clips : Dataset
         Its table has a column ``split``.
+    protocol : {"study", "float"}
+        How effected clips reach the model, see `aesens.effects.render`.
     """
 
     model: Embedder
     effect: Effect | None
     parameters: np.ndarray
     clips: Dataset
+    protocol: str = "study"
 
     @classmethod
-    def clean(cls, model: Embedder, clips: Dataset) -> Sweep:
+    def clean(cls, model: Embedder, clips: Dataset, protocol: str = "study") -> Sweep:
         """The sweep of the clean clips."""
-        return cls(model, None, np.array([np.nan]), clips)
+        return cls(model, None, np.array([np.nan]), clips, protocol)
 
     @property
     def effect_name(self) -> str:
@@ -95,6 +99,9 @@ class Sweep:
         more = {} if self.model.precision == "float32" else {"precision": self.model.precision}
         if type(self.model).__module__.partition(".")[0] != "aesens":
             more["class"] = source_of(type(self.model))
+        # Clean clips are the same under both protocols, unless the model itself makes a difference.
+        if self.effect or type(self.model).prepare is not Embedder.prepare:
+            more["protocol"] = self.protocol
         return more | {
             "model": self.model.name,
             "effect": self.effect_name,
@@ -235,6 +242,7 @@ class _Task:
     block: tuple[str, int]
     effect: Effect | None
     parameter: float
+    protocol: str
     chunks: tuple[_Chunk, ...]
 
     @property
@@ -265,7 +273,8 @@ def _tasks(sweeps: Sequence[Sweep], stores: Sequence[Store]) -> list[_Task]:
         # The clean clips have no parameter; a number that equals itself lets their tasks be sorted and found.
         parameters = np.nan_to_num(sweep.parameters)
         for strength, block in zip(*np.nonzero(store.missing()), strict=True):
-            key = (sweep.clips.fingerprint, int(block), sweep.effect_name, float(parameters[strength]))
+            place = sweep.clips.fingerprint, int(block), sweep.effect_name
+            key = (*place, float(parameters[strength]), sweep.protocol)
             chunk = _Chunk(sweep.model, recipes[id(sweep.model)], store, int(strength), int(block))
             if all(chunk.store != other.store or strength != other.strength for other in chunks[key]):
                 chunks[key].append(chunk)
@@ -275,7 +284,7 @@ def _tasks(sweeps: Sequence[Sweep], stores: Sequence[Store]) -> list[_Task]:
         if key[:2] not in blocks:
             blocks[key[:2]] = _block(sweep.clips, key[1])
     return [
-        _Task(blocks[key[:2]], key[:2], places[key].effect, key[3], tuple(chunks[key]))
+        _Task(blocks[key[:2]], key[:2], places[key].effect, *key[3:], tuple(chunks[key]))
         for key in sorted(chunks)
     ]
 
@@ -354,16 +363,18 @@ def _compute(tasks: list[_Task], jobs: int, tell: Callable[[int, str], None]) ->
         # Built here, once: a network is made on first use, and threads would race for it.
         with _BUILDING:
             _ = model.network
-    decoded = _Decoded()
+    decoded = _Blocks()
 
     def run(task: _Task) -> None:
-        rates = {chunk.model.sample_rate for chunk in task.chunks}
+        # Models that want the same waves share them.
+        wanted = {(chunk.model.sample_rate, type(chunk.model).prepare): chunk.model for chunk in task.chunks}
         clips = zip(task.clips.clips, decoded.clips(task), strict=True)
-        waves = [_waves(name, *clip, task.effect, task.parameter, rates) for name, clip in clips]
-        batches = {rate: np.stack([wave[rate] for wave in waves]) for rate in rates}
+        waves = [_waves(name, clip, task, wanted) for name, clip in clips]
+        batches = {key: np.stack([wave[key] for wave in waves]) for key in wanted}
         del waves
         for chunk in task.chunks:
-            embeddings = _embed(chunk.model, batches[chunk.model.sample_rate], task)
+            batch = batches[chunk.model.sample_rate, type(chunk.model).prepare]
+            embeddings = _embed(chunk.model, batch, task)
             chunk.store.write(chunk.strength, chunk.block, embeddings)
             tell(len(task.clips), f"{chunk.model.name}, {task.effect_name}")
 
@@ -416,14 +427,14 @@ def _one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class _Decoded:
+class _Blocks:
     """The clips of the blocks at work: decoded once, dropped when later blocks have begun."""
 
     def __init__(self):
         self._lock = threading.Lock()
         self._blocks: dict[tuple[str, int], Future] = {}
 
-    def clips(self, task: _Task) -> list[tuple[np.ndarray, int]]:
+    def clips(self, task: _Task) -> list[Decoded]:
         with self._lock:
             block = self._blocks.get(task.block)
             first = block is None
@@ -441,9 +452,9 @@ class _Decoded:
         return block.result()
 
 
-def _load(clips: Dataset, name: str) -> tuple[np.ndarray, int]:
+def _load(clips: Dataset, name: str) -> Decoded:
     try:
-        return clips.load(name)
+        return clips.decode(name)
     except ValueError as error:
         # Clips were checked before, so this one was in order when the run began.
         raise ValueError(
@@ -452,9 +463,12 @@ def _load(clips: Dataset, name: str) -> tuple[np.ndarray, int]:
         ) from error
 
 
-def _waves(clip, audio, sample_rate, effect, parameter, rates):
-    try:
-        processed = effect(audio, sample_rate, parameter) if effect else audio
-    except ValueError as error:
-        raise ValueError(f"clip {clip}: {error}") from error
-    return {rate: mono_at_rate(processed, sample_rate, rate) for rate in rates}
+def _waves(name: str, clip: Decoded, task: _Task, models: dict) -> dict:
+    """What each model is given of a clip, under the keys of `models`."""
+    audio = clip.audio
+    if task.effect:
+        try:
+            audio = render(task.effect, clip, task.parameter, task.protocol)
+        except ValueError as error:
+            raise ValueError(f"clip {name}: {error}") from error
+    return {key: model.prepare(audio, clip.sample_rate, task.protocol) for key, model in models.items()}

@@ -14,7 +14,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 
 from aesens import names
-from aesens.effects import effect
+from aesens.effects import effect, render
 from aesens.listen import player
 from aesens.plots.style import WIDTH, number, parameter_axis
 from aesens.sensitivity import cosine_distance
@@ -166,11 +166,13 @@ class Explorer:
 
     def sound(self, model: str, effect_name: str, clip: str, strength: int):
         """A player of the clip at a strength; the clean clip at 0."""
-        audio, rate = self.study.source.load(clip)
+        decoded = self.study.source.decode(clip)
+        audio = decoded.audio
         if strength:
             kind = effect(effect_name)
-            audio = kind(audio, rate, kind.parameters(self.study.scale(model).strengths)[strength - 1])
-        return player(audio, rate, title=self.strengths(model, effect_name)[strength])
+            value = kind.parameters(self.study.scale(model).strengths)[strength - 1]
+            audio = render(kind, decoded, value, self.study.protocol)
+        return player(audio, decoded.sample_rate, title=self.strengths(model, effect_name)[strength])
 
     def show(self, model: str, effect_name: str, clip: str, strength: int) -> None:
         """Display the figure and the player of a choice."""

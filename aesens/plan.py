@@ -105,7 +105,9 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
                 blocks = -(-count // BLOCK)
                 done = np.zeros((len(parameters), blocks), dtype=bool)
                 if at_hand and ready and not fresh:
-                    path = Store.path_of(Sweep(model, kind, parameters, study.clips(name)).address())
+                    path = Store.path_of(
+                        Sweep(model, kind, parameters, study.clips(name), study.protocol).address()
+                    )
                     if path.exists():
                         done = ~Store(path).missing()
                 missing = int((~done * _sizes(count)).sum())

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -46,6 +47,10 @@ from aesens.trajectories import pca_layout
 from aesens.weights import POLICIES, UntrainedWarning
 
 __all__ = ["EffectSweep", "NeedsSplit", "Study"]
+
+
+#: The effect whose protocols chapter 4 sets side by side, and the models that it adds to the study's for that.
+PROTOCOLS_SHOWN = ("gain", ("openl3",))
 
 
 class NeedsSplit(Exception):
@@ -293,15 +298,17 @@ class Study:
                 self.device = cluster.device_of(client)
         return self.device
 
-    def _plan(self, model: str, effects: Iterable[str], pictured: bool = False) -> list[Sweep]:
+    def _plan(
+        self, model: str, effects: Iterable[str], pictured: bool = False, protocol: str | None = None
+    ) -> list[Sweep]:
         embedder, scale = self.model(model), self.scale(model)
         # Pictures draw some of the clips that are embedded anyway, unless they are to show them more finely.
         finer = pictured and scale.pictured is not None
         clips = self.pictured(model) if finer else self.clips(model)
         strengths = scale.pictured if finer else scale.strengths
-        kinds = [effect(name) for name in effects]
-        sweeps = [Sweep(embedder, kind, kind.parameters(strengths), clips) for kind in kinds]
-        return [Sweep.clean(embedder, clips), *sweeps]
+        kinds, protocol = [effect(name) for name in effects], protocol or self.protocol
+        sweeps = [Sweep(embedder, kind, kind.parameters(strengths), clips, protocol) for kind in kinds]
+        return [Sweep.clean(embedder, clips, protocol), *sweeps]
 
     def _extract(self, sweeps: list[Sweep]) -> list[Store]:
         return extract(sweeps, jobs=self.jobs, scheduler=self.scheduler)
@@ -321,14 +328,29 @@ class Study:
         finer = [model for model in self.models if self.scale(model).pictured is not None]
         return plans + [sweep for model in finer for sweep in self._plan(model, self.effects, pictured=True)]
 
+    def _protocol_plans(self, effect_name: str, extra: Iterable[str] = ()) -> list[list[Sweep]]:
+        """A clean and an effected plan for each model and protocol, of the few clips that are drawn."""
+        kind, plans = effect(effect_name), []
+        for name in _once([*extra, *self.models]):
+            model, clips, scale = self.model(name), self.pictured(name), self.scale(name)
+            values = kind.parameters(scale.pictured or scale.strengths)
+            plans += [[Sweep.clean(model, clips, p), Sweep(model, kind, values, clips, p)] for p in PROTOCOLS]
+        return plans
+
     def _controls(self) -> list[Sweep]:
         """Clean clips of the untrained twins of pretrained models."""
         twins = [(name, policy) for name in self.models for policy in self._policies(name)[1:]]
-        return [Sweep.clean(self.model(name, policy), self.clips(name)) for name, policy in twins]
+        return [
+            Sweep.clean(self.model(name, policy), self.clips(name), self.protocol) for name, policy in twins
+        ]
 
     def extract_all(self) -> None:
-        """Embed all that the notebooks ask for and the stores lack: every sweep, and the controls' clean clips."""
-        self._extract([*self._plans(), *self._controls()])
+        """Embed all that the notebooks ask for and the stores lack: sweeps, controls' clean clips, both protocols."""
+        self._extract(self._all_plans())
+
+    def _all_plans(self) -> list[Sweep]:
+        both = chain.from_iterable(self._protocol_plans(*PROTOCOLS_SHOWN))
+        return [*self._plans(), *self._controls(), *both]
 
     def forget(self) -> None:
         """Remove the stored embeddings and results of these settings; those of other settings are kept.
@@ -338,7 +360,7 @@ class Study:
         aesens.store.StoreError
             If another run is extracting one of the stores; nothing is removed then.
         """
-        paths = {Store.path_of(sweep.address()) for sweep in [*self._plans(), *self._controls()]}
+        paths = {Store.path_of(sweep.address()) for sweep in self._all_plans()}
         self._kept = None
         with ExitStack() as stack:
             # In one order, as in an extraction.
@@ -394,10 +416,12 @@ class Study:
         clips : pandas.DataFrame
         """
         dataset = self.clips(model)
-        (store,) = self._extract([Sweep.clean(self.model(model, weights), dataset)])
+        (store,) = self._extract([Sweep.clean(self.model(model, weights), dataset, self.protocol)])
         return store.read().values[0], dataset.table
 
-    def sweep(self, model: str, effect_name: str, *, pictured: bool = False) -> EffectSweep:
+    def sweep(
+        self, model: str, effect_name: str, *, pictured: bool = False, protocol: str | None = None
+    ) -> EffectSweep:
         """The embeddings of a model under an effect, extracted first if they are not there.
 
         Parameters
@@ -405,29 +429,35 @@ class Study:
         model, effect_name : str
         pictured : bool
             Only the clips that are drawn, at the strengths of `Scale.pictured`, where the profile has such.
+        protocol : {"study", "float"}, optional
+            The study's by default.
 
         Returns
         -------
         EffectSweep
         """
-        plan = self._plan(model, [effect_name], pictured)
+        plan = self._plan(model, [effect_name], pictured, protocol)
         # By what determines it: a cell that registers an effect anew must not be given the old one's sweep.
         key = _plan_key(plan)
         if self._kept is None or self._kept.key != key:
-            clean, effected = self._extract(plan)
             # One at a time: at the study's scale all of them would fill the memory.
             self._kept = None
-            self._kept = EffectSweep(
-                model=model,
-                pretrained=plan[0].model.weights.pretrained,
-                effect=plan[1].effect,
-                parameters=plan[1].parameters,
-                clean=clean.read().values[0],
-                trajectories=effected.read().values,
-                clips=plan[1].clips.table[["song", "instrument", "split"]],
-                key=key,
-            )
+            self._kept = self._read_sweep(plan)
         return self._kept
+
+    def _read_sweep(self, plan: list[Sweep]) -> EffectSweep:
+        """What a clean and an effected plan say, extracted first if it is not there."""
+        clean, effected = self._extract(plan)
+        return EffectSweep(
+            model=plan[1].model.name,
+            pretrained=plan[1].model.weights.pretrained,
+            effect=plan[1].effect,
+            parameters=plan[1].parameters,
+            clean=clean.read().values[0],
+            trajectories=effected.read().values,
+            clips=plan[1].clips.table[["song", "instrument", "split"]],
+            key=_plan_key(plan),
+        )
 
     def sweeps(self) -> Iterator[EffectSweep]:
         """All sweeps, models in order and their effects in order, each read when it is its turn.
@@ -613,6 +643,32 @@ class Study:
                 rows.append({**about, "clips": len(clips), **scores})
         return pd.DataFrame(rows)
 
+    def protocols(self, effect_name: str, extra: Iterable[str] = ()) -> pd.DataFrame:
+        """Distance from the clean clips under both protocols: what the file between effect and network does.
+
+        Parameters
+        ----------
+        effect_name : str
+        extra : iterable of str
+            Models to look at beside the study's.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``model``, ``pretrained``, ``effect``, ``protocol`` and, for the L2 distance, those of
+            `aesens.measure.distances`; of the few clips that are drawn, whose median distance is the unit.
+        """
+        plans, parts = self._protocol_plans(effect_name, extra), []
+        # All at once, so that one bar shows the whole.
+        self._extract([sweep for plan in plans for sweep in plan])
+        for plan in plans:
+            sweep = self._read_sweep(plan)
+            table = measure.distances(sweep, resamples=self.profile.resamples, seed=self.seed, jobs=self.jobs)
+            about = {"model": sweep.model, "pretrained": sweep.pretrained, "effect": effect_name}
+            parts.append(table[table["measure"] == "l2"].assign(**about, protocol=plan[1].protocol))
+        table = pd.concat(parts, ignore_index=True).drop(columns="measure")
+        return table[[*about, "protocol", *table.columns.difference([*about, "protocol"], sort=False)]]
+
     def with_other_runs(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
         """A table of this run followed by the table of the same name of every other run beside its folder.
 
@@ -750,6 +806,7 @@ class Study:
                 f"{self.source.table['song'].nunique()} songs, {len(self.source.instruments)} instruments{left_out}",
                 "Models": ", ".join(map(names.model_title, self.models)),
                 "Effects": ", ".join(effect(name).title for name in self.effects),
+                "Protocol": f"{self.protocol}: {_PROTOCOLS[self.protocol]}",
                 "Pretrained": ", ".join(states[True]) or "none",
                 "Untrained controls": ", ".join(states[False]) or "none",
                 "Seed": self.seed,
@@ -759,6 +816,12 @@ class Study:
 
     def _repr_html_(self) -> str:
         return self.summary().to_frame().to_html(header=False)
+
+
+_PROTOCOLS = {
+    "study": "effected audio goes through a 16-bit file, as in the study",
+    "float": "effected audio stays in floating point",
+}
 
 
 def _listed(value) -> list[str] | None:

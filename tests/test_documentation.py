@@ -2,14 +2,12 @@
 
 import inspect
 import os
-import pydoc
 import re
 import runpy
 import shlex
 import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import jupytext
@@ -19,7 +17,6 @@ import pytest
 import yaml
 from support import ROOT
 
-import aesens
 from aesens.claims import answers
 from aesens.report import reference
 
@@ -53,92 +50,6 @@ def test_a_class_documents_its_public_methods():
     assert not missing
 
 
-# Public names without an example that runs, by the reason.
-WITHOUT_EXAMPLE = {
-    "says what went wrong, and is never called by a reader": {
-        "aesens.cluster.ClusterError",
-        "aesens.data.split.SplitError",
-        "aesens.models.base.ModelError",
-        "aesens.models.base.NoUntrainedWeights",
-        "aesens.report.build.ReportError",
-        "aesens.run.RunError",
-        "aesens.store.StoreError",
-        "aesens.study.NeedsSplit",
-        "aesens.weights.UntrainedWarning",
-        "aesens.weights.WeightsError",
-    },
-    "is returned by a function that has one": {
-        "aesens.directions.DecodingReport",
-        "aesens.directions.GlobalReport",
-        "aesens.directions.SampleWiseReport",
-        "aesens.logistic.LogisticFit",
-    },
-    "is a command, with its examples in README and CONTRIBUTING": {
-        "aesens.cli.main",
-        "aesens.plan.dry_run",
-        "aesens.results.check",
-        "aesens.results.compare",
-        "aesens.results.new",
-        "aesens.results.report",
-        "aesens.run.run",
-    },
-    "downloads, or reads the cache": {
-        "aesens.data.irmas.load_irmas",
-        "aesens.data.rendered.render_dataset",
-        "aesens.weights.add",
-        "aesens.weights.add_to",
-        "aesens.weights.fetch",
-        "aesens.weights.state",
-        "aesens.weights.weights_table",
-    },
-    "needs official weight files or the authors' packages; `load_model` has an example": {
-        "aesens.models.clap.ClapNetwork",
-        "aesens.models.clap.read_checkpoint",
-        "aesens.models.hear.HEAR",
-        "aesens.models.htsat.to_original",
-        "aesens.models.msclap.MsclapNetwork",
-        "aesens.models.msclap.read_checkpoint",
-        "aesens.models.musicnn.read_checkpoint",
-        "aesens.models.openl3.OpenL3Network",
-        "aesens.models.openl3.read_keras",
-        "aesens.models.openl3.write_keras",
-        "aesens.models.panns.read_checkpoint",
-        "aesens.models.reference.CLAPReference",
-        "aesens.models.reference.OpenL3Reference",
-        "aesens.models.reference.PANNsReference",
-        "aesens.models.reference.placeholders",
-        "aesens.models.reference.reference_class",
-    },
-    "embeds clips; chapters 3 and 5 and the template show it": {
-        "aesens.embed.Sweep",
-        "aesens.embed.extract",
-        "aesens.explore.Explorer",
-        "aesens.explore.explore",
-    },
-    "needs a running cluster": {
-        "aesens.cluster.connect",
-        "aesens.cluster.device_of",
-        "aesens.cluster.spread",
-    },
-    "compiles for half a minute when it is first called": {"aesens.trajectories.umap_layout"},
-}
-
-
-def test_every_public_name_has_an_example_that_runs():
-    excused = set().union(*WITHOUT_EXAMPLE.values())
-    without = set()
-    for module, entry in ENTRIES:
-        thing = getattr(module, entry.name)
-        if callable(thing) and getattr(thing, "__module__", "") == module.__name__:
-            # A class may have them at its methods. The doctests of all of them are run by pytest.
-            texts = [entry.text, *(part.text for part in entry.parts)]
-            if not any(">>>" in text for text in texts):
-                without.add(f"{module.__name__}.{entry.name}")
-    assert not without - excused, f"show how to use {sorted(without - excused)}"
-    assert not excused - without, f"no longer an exception: {sorted(excused - without)}"
-    assert "--doctest-modules" in (ROOT / "pyproject.toml").read_text()
-
-
 def test_no_code_cell_is_long():
     for path in sorted((ROOT / "notebooks" / "percent").glob("*.py")):
         for cell in jupytext.read(path).cells:
@@ -155,37 +66,6 @@ def test_results_in_the_text_come_from_a_run():
                 prose = re.sub(r"\$[^$]*\$|`[^`]*`|arXiv:\S+|abs/\S+|doi\S+", "", cell.source)
                 found = re.findall(r"\d+\.\d{2,}(?!\d| ?s\b| ?k?Hz)|\d+(?:\.\d+)? %", prose)
                 assert not set(found) - allowed, f"{path.name}: print {set(found) - allowed} in a cell"
-
-
-def test_help_answers():
-    text = pydoc.plain(pydoc.render_doc(aesens))
-    for module in MODULES:
-        parts = module.__name__.split(".")
-        if len(parts) == 2:
-            assert parts[1] in text
-
-
-def public_names() -> str:
-    """What help(aesens) lists: the public names of each module, a package's own only."""
-    lines = ["Public names", "------------"]
-    for module in MODULES:
-        own = [
-            name
-            for name in getattr(module, "__all__", ())
-            if getattr(getattr(module, name), "__module__", module.__name__) == module.__name__
-            or not getattr(getattr(module, name), "__module__", "").startswith("aesens")
-        ]
-        if own:
-            text = f"- `{module.__name__}`: {', '.join(own)}"
-            lines += textwrap.wrap(text, 108, subsequent_indent="  ", break_on_hyphens=False)
-    return "\n".join(lines)
-
-
-def test_help_names_every_public_thing():
-    text = pydoc.plain(pydoc.render_doc(aesens))
-    listed = inspect.cleandoc(aesens.__doc__)
-    assert public_names() in listed, f"put this into the docstring of aesens:\n\n{public_names()}\n"
-    assert all(name in text for module in MODULES for name in getattr(module, "__all__", ()))
 
 
 def test_docstrings_become_html():

@@ -15,7 +15,7 @@ from support import ROOT, ToyModel, all_train, write_clips
 
 from aesens import embed
 from aesens.data import Dataset, load_dataset
-from aesens.effects import EFFECTS
+from aesens.effects import EFFECTS, render
 from aesens.embed import Sweep, extract, mono_at_rate
 from aesens.models import load_model
 from aesens.store import BLOCK, Store, StoreError, address_hash, canonical
@@ -77,8 +77,9 @@ def test_extraction_is_the_plain_computation(dataset, toy_model):
     read = store.read()
     for s, value in enumerate(kind.parameters(3)):
         for clip in dataset.clips:
-            audio, rate = dataset.load(clip)
-            wave = mono_at_rate(kind(audio, rate, value), rate, toy_model.sample_rate)
+            decoded = dataset.decode(clip)
+            audio, rate = render(kind, decoded, value, "study"), decoded.sample_rate
+            wave = mono_at_rate(audio, rate, toy_model.sample_rate)
             expected = toy_model.embed(wave[None])[0]
             np.testing.assert_allclose(read.sel(strength=s, clip=clip).values, expected, rtol=1e-5, atol=1e-6)
 
@@ -131,8 +132,8 @@ def test_a_clip_is_decoded_once_for_all_models_effects_and_strengths(
     folder = write_clips(tmp_path / "many", songs=35, seconds=0.1)
     data = all_train(load_dataset(folder, seconds=0.1))
     other = type("Other", (type(toy_model),), {"name": "other", "sample_rate": 32000})()
-    decoded, load = [], Dataset.load
-    monkeypatch.setattr(Dataset, "load", lambda self, clip: decoded.append(clip) or load(self, clip))
+    decoded, load = [], Dataset.decode
+    monkeypatch.setattr(Dataset, "decode", lambda self, clip: decoded.append(clip) or load(self, clip))
     kinds = [EFFECTS[name] for name in ("gain", "reverb", "bitcrush")]
     plan = [Sweep(model, kind, kind.parameters(3), data) for model in (toy_model, other) for kind in kinds]
     extract([*plan, Sweep.clean(toy_model, data)], progress=False, jobs=2)
@@ -143,8 +144,8 @@ def test_a_block_that_is_being_decoded_holds_up_nobody_else(own_cache, tmp_path,
     folder = write_clips(tmp_path / "many", songs=35, seconds=0.1)
     data = all_train(load_dataset(folder, seconds=0.1))
     tasks = embed._tasks([Sweep.clean(toy_model, data)], [Sweep.clean(toy_model, data).store()])
-    decoded, entered, go = embed._Decoded(), threading.Event(), threading.Event()
-    load = Dataset.load
+    decoded, entered, go = embed._Blocks(), threading.Event(), threading.Event()
+    load = Dataset.decode
 
     def slow(self, clip):
         if clip == tasks[0].clips.clips[0]:
@@ -152,7 +153,7 @@ def test_a_block_that_is_being_decoded_holds_up_nobody_else(own_cache, tmp_path,
             assert go.wait(30)
         return load(self, clip)
 
-    monkeypatch.setattr(Dataset, "load", slow)
+    monkeypatch.setattr(Dataset, "decode", slow)
     first = threading.Thread(target=decoded.clips, args=(tasks[0],), daemon=True)
     first.start()
     assert entered.wait(30)
@@ -166,11 +167,11 @@ def test_a_block_that_is_being_decoded_holds_up_nobody_else(own_cache, tmp_path,
     assert decoded.clips(tasks[0]) is decoded.clips(tasks[0])
 
 
-@pytest.mark.parametrize("change", ["grid", "weights", "clips", "effect", "options"])
+@pytest.mark.parametrize("change", ["grid", "weights", "clips", "effect", "options", "protocol"])
 def test_a_changed_setting_reads_another_store(dataset, toy_model, change):
     kind = EFFECTS["gain"]
     before = Sweep(toy_model, kind, kind.parameters(3), dataset)
-    model, parameters, clips = toy_model, kind.parameters(3), dataset
+    model, parameters, clips, protocol = toy_model, kind.parameters(3), dataset, "study"
     if change == "grid":
         parameters = parameters + 0.5
     elif change == "weights":
@@ -179,10 +180,12 @@ def test_a_changed_setting_reads_another_store(dataset, toy_model, change):
         clips = dataset.select(instruments=["aaa"])
     elif change == "effect":
         kind = EFFECTS["reverb"]
+    elif change == "protocol":
+        protocol = "float"
     else:
         model = type(toy_model)()
         model.pooling = "max"
-    assert Sweep(model, kind, parameters, clips).store().path != before.store().path
+    assert Sweep(model, kind, parameters, clips, protocol).store().path != before.store().path
 
 
 def test_a_changed_class_reads_another_store(dataset):

@@ -13,6 +13,7 @@ from support import PROFILE, ToyModel, write_clips
 from aesens import measure, models, outputs
 from aesens.cache import cache_dir
 from aesens.claims import decide
+from aesens.data import Decoded
 from aesens.data.clips import INSTRUMENTS
 from aesens.effects import EFFECTS
 from aesens.listen import effect_levels, player, sweep_versions
@@ -272,7 +273,7 @@ def test_verdicts(low, high, side, threshold, verdict):
 
 def test_listening():
     audio = (0.1 * np.random.default_rng(0).standard_normal((2, 44100))).astype(np.float32)
-    versions = sweep_versions(EFFECTS["lowpass"], audio, 44100, 3)
+    versions = sweep_versions(EFFECTS["lowpass"], Decoded(audio, 44100), 3, "float")
     assert [title for title, _ in versions] == [
         "Clean",
         "Cutoff 18.3 kHz",
@@ -283,7 +284,7 @@ def test_listening():
         "data:audio/mpeg;base64," in player(audio, 44100, "a <b>").data
         and "<b>" not in player(audio, 44100, "<b>").data
     )
-    levels = effect_levels(EFFECTS["gain"], audio, 44100)
+    levels = effect_levels(EFFECTS["gain"], Decoded(audio, 44100), "float")
     assert np.allclose(levels["level_db"], EFFECTS["gain"].grid, atol=1e-3)
     ratio = np.abs(10 ** (EFFECTS["gain"].grid / 20) - 1)
     assert np.allclose(levels["change_db"], 20 * np.log10(ratio), atol=1e-3)

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,7 @@ __all__ = [
     "COLUMNS",
     "INSTRUMENTS",
     "Dataset",
+    "Decoded",
     "check_clips",
     "make_table",
     "sort_instruments",
@@ -58,6 +60,9 @@ _REMEMBER_BYTES = 500_000_000
 
 # Raised when `check_clips` comes to another judgement of the same file.
 _CHECK = 2
+
+# Bits of the whole numbers that pedalboard's reader scales otherwise than soundfile.
+_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24}
 
 # What libsndfile says of a chunk that promises more audio than the file holds.
 _CUT_OFF = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be \d+\)", re.MULTILINE)
@@ -134,6 +139,39 @@ def make_table(rows: Iterable[dict]) -> pd.DataFrame:
     table["excerpt"] = table["excerpt"].astype(int)
     columns = [*COLUMNS, *(["split"] if "split" in table else [])]
     return table.set_index("clip").sort_index()[columns]
+
+
+class Decoded(NamedTuple):
+    """A clip as it is read, for networks and for effects.
+
+    Attributes
+    ----------
+    audio : np.ndarray, shape (channels, samples), float32
+        The clean clip: whole numbers of b bits divided by ``2**(b - 1)``, as soundfile, librosa and torchaudio do.
+    sample_rate : int
+        In Hz.
+    bits : int or None
+        b where the file holds 8, 16 or 24; None for other files, which all readers scale alike.
+
+    Examples
+    --------
+    >>> clip = Decoded(np.array([[0.5, -1.0]], np.float32), 44100, 16)
+    >>> (clip.dry * 32767).tolist()
+    [[16384.0, -32768.0]]
+    """
+
+    audio: np.ndarray
+    sample_rate: int
+    bits: int | None = None
+
+    @property
+    def dry(self) -> np.ndarray:
+        """What the study's effects were given: the whole numbers divided by ``2**(b - 1) - 1``, as by pedalboard."""
+        if self.bits is None:
+            return self.audio
+        whole = self.audio * np.float32(2 ** (self.bits - 1))
+        # In single precision, as pedalboard has it: the last bit counts where bitcrushing rounds.
+        return whole * np.float32(1 / (2 ** (self.bits - 1) - 1))
 
 
 @dataclass(frozen=True)
@@ -225,6 +263,26 @@ class Dataset:
         ValueError
             If there is no such clip, or its file cannot be read, is empty, ends before its clip and its own header
             say, or holds values that are not finite.
+        """
+        decoded = self.decode(clip)
+        return decoded.audio, decoded.sample_rate
+
+    def decode(self, clip: str) -> Decoded:
+        """Read one clip, for networks and for effects.
+
+        Parameters
+        ----------
+        clip : str
+            As for `load`, which gives ``audio`` and ``sample_rate`` of it.
+
+        Returns
+        -------
+        Decoded
+
+        Raises
+        ------
+        ValueError
+            As by `load`.
         """
         if clip not in self.table.index:
             raise ValueError(f"dataset {self.name!r} has no clip {clip!r}")
@@ -335,13 +393,13 @@ def _known(table: pd.DataFrame, column: str, wanted, name: str) -> pd.Series:
     return table[column].isin(wanted)
 
 
-def _read(path: str, seconds: float) -> tuple[np.ndarray, int]:
-    """`Dataset.load` of a file."""
+def _read(path: str, seconds: float) -> Decoded:
+    """`Dataset.decode` of a file."""
     try:
         with sf.SoundFile(path) as file:
             rate, samples = file.samplerate, round(seconds * file.samplerate)
             audio = file.read(samples, dtype="float32", always_2d=True).T
-            promised = _CUT_OFF.search(file.extra_info)
+            promised, bits = _CUT_OFF.search(file.extra_info), _BITS.get(file.subtype)
     except (sf.SoundFileError, OSError) as error:
         raise ValueError(f"cannot read the audio file {path}: {error}") from error
     # A program that writes to a pipe cannot know the length and puts the largest number.
@@ -352,7 +410,7 @@ def _read(path: str, seconds: float) -> tuple[np.ndarray, int]:
     if not np.isfinite(audio).all():
         raise ValueError(f"the audio file {path} holds values that are not finite (NaN or infinity)")
     padding = samples - audio.shape[1]
-    return np.ascontiguousarray(np.pad(audio, ((0, 0), (0, padding)))), rate
+    return Decoded(np.ascontiguousarray(np.pad(audio, ((0, 0), (0, padding)))), rate, bits)
 
 
 def check_clips(
@@ -407,7 +465,7 @@ def check_clips(
 def _judge(path: str, seconds: float) -> tuple[int | None, str]:
     """Sample rate of a file, None if it has none, and what is wrong with it, empty if nothing."""
     try:
-        audio, rate = _read(path, seconds)
+        audio, rate, _ = _read(path, seconds)
     except ValueError as error:
         # The path stands in a column of its own.
         return None, str(error).replace(str(path), Path(path).name)

@@ -281,6 +281,11 @@ class Embedder(ABC):
             built = self._source if isinstance(self._source, torch.nn.Module) else self._source()
             return built.to(self.device).eval().requires_grad_(False)
 
+    def prepare(self, audio, sample_rate, protocol):
+        from aesens.embed import mono_at_rate
+
+        return mono_at_rate(audio, sample_rate, self.sample_rate)
+
     @abstractmethod
     def frames(self, waves: torch.Tensor) -> torch.Tensor:
         """Embed a batch on the device.

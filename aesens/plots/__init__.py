@@ -7,7 +7,14 @@ across the page is 8 pt and more; those that sum up a chapter are narrower, for 
 """
 
 from aesens.plots.audio import effect_strip
-from aesens.plots.curves import against_null, agreement, auc_curves, sensitivity_curves, spectra
+from aesens.plots.curves import (
+    against_null,
+    agreement,
+    auc_curves,
+    protocol_curves,
+    sensitivity_curves,
+    spectra,
+)
 from aesens.plots.data import clean_classification, clean_map, clips_per_instrument
 from aesens.plots.maps import claims_map, condition_title, effect_column, heatmap, model_effect_row, model_row
 from aesens.plots.style import grid, use_style
@@ -30,6 +37,7 @@ __all__ = [
     "heatmap",
     "model_effect_row",
     "model_row",
+    "protocol_curves",
     "sensitivity_curves",
     "spectra",
     "trajectory_grid",

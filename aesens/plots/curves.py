@@ -12,7 +12,7 @@ from aesens.effects import effect
 from aesens.plots.style import UNTRAINED, WIDTH, grid, legend_entries, mute, parameter_axis, present, wrapped
 from aesens.projections import CONTROLS
 
-__all__ = ["against_null", "agreement", "auc_curves", "sensitivity_curves", "spectra"]
+__all__ = ["against_null", "agreement", "auc_curves", "protocol_curves", "sensitivity_curves", "spectra"]
 
 _MEASURES = {
     "cosine": "Cosine distance",
@@ -97,6 +97,64 @@ def sensitivity_curves(table: pd.DataFrame) -> plt.Figure:
     figure.align_ylabels(axes[:, 0])
     figure.legend(*legend_entries(axes[0]), loc="outside upper center", ncols=min(len(models), 5))
     return figure
+
+
+def protocol_curves(table: pd.DataFrame) -> plt.Figure:
+    """Distance from the clean clips against the parameter under both protocols, a panel a model.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model`` (or ``"front end"``, OpenL3's), ``pretrained``, ``effect`` (one), ``protocol``, ``parameter``,
+        ``value``, ``low``, ``high``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> row = {"model": "yamnet", "pretrained": True, "effect": "gain", "low": 0.1, "high": 0.6}
+    >>> table = pd.DataFrame(row | {"protocol": ["study", "float"], "parameter": [-40.0, -40.0], "value": [0.5, 0.4]})
+    >>> figure = protocol_curves(table)
+    >>> figure.axes[0].get_title(), len(figure.axes[0].get_lines())
+    ('YAMNet', 3)
+    >>> plt.close(figure)
+    """
+    (name,), models = present(table, "effect"), list(dict.fromkeys(table["model"]))
+    kind = effect(name)
+    figure, axes = wrapped(len(models), height=1.75, spare=0.6, across=3, width=WIDTH)
+    for ax, model in zip(axes.flat, models, strict=False):
+        panel = table[table["model"] == model]
+        for protocol, (label, colour, style) in _PROTOCOLS.items():
+            line = panel[panel["protocol"] == protocol]
+            x = line["parameter"] * kind.display
+            ax.fill_between(
+                x,
+                line["low"].fillna(line["value"]),
+                line["high"].fillna(line["value"]),
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
+            ax.plot(x, line["value"], style, color=colour, marker="o", markersize=2.4, label=label)
+        if kind.identity_inside:
+            ax.axvline(kind.identity * kind.display, color="black", linewidth=0.6, linestyle=":")
+        pretrained = bool(panel["pretrained"].iloc[0])
+        ax.set_title("OpenL3's front end" if model == "front end" else names.model_title(model, pretrained))
+        parameter_axis(ax, kind, panel["parameter"].to_numpy())
+        ax.tick_params(labelbottom=True)
+    axes[0, 0].set_ylim(0, 1.08 * table[["value", "high"]].max(axis=None))
+    for ax in axes[:, 0]:
+        ax.set_ylabel("L2 distance\n(clean clips = 1)")
+    figure.legend(*legend_entries(axes.flat[:1]), loc="outside upper center", ncols=2)
+    return figure
+
+
+_PROTOCOLS = {
+    "study": ("Through a 16-bit file, as in the study", "#D55E00", "-"),
+    "float": ("In floating point", "#0072B2", "--"),
+}
 
 
 def _distance_axis(ax: plt.Axes, measure: str, top: float) -> None:

@@ -47,7 +47,7 @@ from IPython.display import display
 
 from aesens import plots
 from aesens.effects import effect
-from aesens.listen import effect_levels, player, sweep_versions
+from aesens.listen import effect_levels, player, protocol_differences, sweep_versions
 from aesens.names import model_title
 from aesens.study import Study
 
@@ -68,7 +68,7 @@ study
 # | gain | $y = 10^{g/20} x$ | $g = -40, -38.5, \dots, 5$ dB (31 values) |
 # | low-pass | Chebyshev type II: at most 3 dB lost up to $f/1.1$, at least 80 dB from $1.1 f$ on | $f$ from 18.3 to 1.6 kHz, geometric (31) |
 # | reverberation | pedalboard's `Reverb`, `room_size` $r$, other settings as they come | $r = 0.01, 0.04, \dots, 1$ (34) |
-# | bitcrushing | samples rounded to $b$ bits | $b = 15, 14, \dots, 4$ (12) |
+# | bitcrushing | samples rounded to multiples of $2^{-b}$, that is to $b + 1$ bits | $b = 15, 14, \dots, 4$ (12) |
 #
 # Two things to keep in mind. Gain has two strong ends, so its sweep is ordered by decibels, and where a distance from
 # the clean clip matters it is $|g|$ that orders it. Reverberation has no setting that leaves the clip alone: its
@@ -76,6 +76,32 @@ study
 # very start of the sweep; [chapter 4](04_sensitivity.ipynb) looks for it.
 #
 # **[fix]** Every clip starts from a reset effect, so no reverberation tail leaks from one clip into the next.
+#
+# ## The file between effect and network
+#
+# The study wrote every effected clip to a wav file and gave its networks what they read from there. pedalboard writes 16
+# bits: samples become multiples of $2^{-15}$, rounded down, and what goes beyond full scale is clipped. That file is
+# part of what was measured, so it is part of what is measured here: protocol `study`, in which an effect is given what
+# pedalboard reads (whole numbers over 32 767) and a network what it reads of pedalboard's file (over 32 768); clean clips
+# are left as they are. Protocol `float` **[fix]** leaves the file out. The table says how far apart the two are, on
+# average over one clip an instrument: in steps of a 16-bit file, and as the share of samples that the file clips. Its
+# first row is the bare file with no effect at all, which takes a step from every negative sample.
+
+# %%
+clips = [study.source.select(instruments=[code], per_song=1) for code in study.source.instruments]
+decoded = [part.decode(part.clips[0]) for part in clips]
+apart = protocol_differences([None, *map(effect, study.effects)], decoded, study.scale(study.models[0]).strengths)
+study.table(apart, "02_protocols", "Mean absolute difference of the audio of both protocols, in steps of a 16-bit file, "
+            "and share of the samples that the file clips, for each effect and parameter; means over clips.")
+titles = ["Bare file" if name == "file" else effect(name).title for name in apart["effect"]]
+apart.assign(effect=titles).rename(columns={"difference": "difference (steps)"}).style.format(
+    {"parameter": "{:.4g}", "difference (steps)": "{:.2f}", "clipped": "{:.2%}"}, na_rep="").hide()
+
+# %% [markdown]
+# This run uses the protocol that its summary above names, in what follows too. What the file does to an embedding is
+# shown in [chapter 4](04_sensitivity.ipynb).
+#
+# ## The grids
 #
 # The grids of this run:
 
@@ -93,13 +119,14 @@ pd.DataFrame({"effect": kind.title, "parameter": kind.label,
 
 # %%
 clip = study.source.clips[0]
-audio, sample_rate = study.source.load(clip)
-print(f"{clip}: {audio.shape[0]} channels, {sample_rate} Hz")
-display(player(audio, sample_rate, title="Clean"))
+decoded = study.source.decode(clip)
+sample_rate = decoded.sample_rate
+print(f"{clip}: {len(decoded.audio)} channels, {sample_rate} Hz")
+display(player(decoded.audio, sample_rate, title="Clean"))
 
 # %%
 for kind in map(effect, study.effects):
-    versions = sweep_versions(kind, audio, sample_rate, n=3)
+    versions = sweep_versions(kind, decoded, 3, study.protocol)
     shown = [(title, version.mean(axis=0)) for title, version in versions]
     display(study.figure(plots.effect_strip(kind, shown, sample_rate), f"02_{kind.name}",
                          f"{kind.title}: waveform and spectrogram of one clip, clean and at three strengths."))
@@ -113,15 +140,14 @@ for kind in map(effect, study.effects):
 # $20 \log_{10} (\lVert y - x\rVert / \lVert x\rVert)$, both in dB.
 
 # %%
-levels = pd.concat(effect_levels(kind, audio, sample_rate) for kind in map(effect, study.effects))
+levels = pd.concat(effect_levels(kind, decoded, study.protocol) for kind in map(effect, study.effects))
 study.table(levels, "02_levels", "Level of the result and of the change of one clip, for each effect and parameter.")
 ends = levels.drop(columns="parameter").groupby("effect", sort=False).agg(["min", "max"])
 ends.rename(index=lambda name: effect(name).title).rename_axis(None).style.format("{:.1f}")
 
 # %% [markdown]
-# A change of $-\infty$ dB is none: pedalboard rounds to multiples of $2^{-b}$, and $2^{-15}$ is the step of a 16-bit
-# file, so that the weakest bitcrushing leaves such a clip as it is. A change above 0 dB where the level stays is a shift
-# in time, not a louder difference: a filter delays what it lets pass.
+# The weakest bitcrushing, to multiples of $2^{-15}$, the step of a 16-bit file, changes next to nothing of such a clip. A
+# change above 0 dB where the level stays is a shift in time, not a louder difference: a filter delays what it lets pass.
 #
 # The strengths of different effects cannot be compared with one another: a step of 1.5 dB and a step of one bit have
 # no common unit. Models can, under the same sweep, and the following chapters compare those.

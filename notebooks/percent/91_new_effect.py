@@ -77,12 +77,12 @@ study
 # ## Seen and heard
 
 # %%
-audio, sample_rate = study.source.load(study.source.clips[0])
-versions = sweep_versions(distortion, audio, sample_rate, n=3)
-display(study.figure(plots.effect_strip(distortion, [(title, x.mean(axis=0)) for title, x in versions], sample_rate),
+clip = study.source.decode(study.source.clips[0])
+versions = sweep_versions(distortion, clip, 3, study.protocol)
+display(study.figure(plots.effect_strip(distortion, [(title, x.mean(axis=0)) for title, x in versions], clip.sample_rate),
                      "91_distortion", "Distortion: waveform and spectrogram of one clip, clean and at three strengths."))
 for title, version in versions:
-    display(player(version, sample_rate, title=title))
+    display(player(version, clip.sample_rate, title=title))
 
 # %% [markdown]
 # ## Through the study
