@@ -42,10 +42,11 @@ Public names
 - `aesens.models`: BACKENDS, MODELS, load_model, register
 - `aesens.models.base`: POOLINGS, Embedder, ModelError, NoUntrainedWeights, WeightsInfo, choose_device,
   reads, seeded
+- `aesens.models.checkpoints`: read_tensors
 - `aesens.models.clap`: CHECKPOINTS, CLAP, ClapNetwork, read_checkpoint
 - `aesens.models.frontend`: frames_of, htk_mel_filters, spectrum, take_patches
 - `aesens.models.hear`: HEAR, import_module, register_module
-- `aesens.models.htsat`: RENAMED, SIZES, configuration, draw, read_tensors, to_original, to_transformers
+- `aesens.models.htsat`: RENAMED, SIZES, configuration, draw, to_original, to_transformers
 - `aesens.models.msclap`: MSCLAP, MsclapNetwork, read_checkpoint
 - `aesens.models.musicnn`: Musicnn, read_checkpoint
 - `aesens.models.openl3`: OpenL3, OpenL3Network, read_keras, write_keras

@@ -27,6 +27,7 @@ from torch import nn
 from aesens import weights as weight_files
 from aesens.models import htsat
 from aesens.models.base import Embedder, ModelError, reads, seeded
+from aesens.models.checkpoints import read_tensors
 from aesens.models.precision import in_float32
 
 __all__ = ["MSCLAP", "MsclapNetwork", "read_checkpoint"]
@@ -37,6 +38,7 @@ _N_FFT = 1024
 _HOP = 320
 _FEATURES = 1024
 _HTSAT, _PROJECTION = "audio_encoder.base.htsat.", "audio_encoder.projection."
+_CHECKPOINT = "a checkpoint of Microsoft's CLAP 2023"
 
 
 class _Projection(nn.Module):
@@ -89,7 +91,7 @@ class MsclapNetwork(nn.Module):
         return self.projection(self.tower(input_features=self.logmel(waves)[:, None]).pooler_output)
 
 
-@reads("a checkpoint of Microsoft's CLAP 2023")
+@reads(_CHECKPOINT)
 def read_checkpoint(path: Path, network: MsclapNetwork) -> None:
     """Copy the audio tensors of ``CLAP_weights_2023.pth`` into a network, in place.
 
@@ -103,7 +105,7 @@ def read_checkpoint(path: Path, network: MsclapNetwork) -> None:
     ModelError
         If the file holds anything but tensors and numbers, or not the network's parameters.
     """
-    state = htsat.read_tensors(path)
+    state = read_tensors(path, _CHECKPOINT)
     encoder = htsat.to_transformers(state, _HTSAT)
     tensors = {f"tower.audio_encoder.{name}": x for name, x in encoder.items()}
     for name, x in state.items():
