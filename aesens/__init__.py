@@ -32,7 +32,7 @@ Public names
   cosine_between, decode_strength, global_direction_report, random_walks, samplewise_directions,
   samplewise_report, singular_spectrum, stack_centred, transfer
 - `aesens.effects`: EFFECTS, Effect, effect, register
-- `aesens.embed`: CLEAN, Sweep, extract, mono_at_rate
+- `aesens.embed`: CLEAN, Sweep, extract
 - `aesens.explore`: Explorer, explore, live
 - `aesens.listen`: effect_levels, player, sweep_versions
 - `aesens.logistic`: COSTS, LogisticFit, balanced_weights, fit_logistic, solve_logistic
@@ -41,7 +41,7 @@ Public names
   method_cosines, projected, random_cosine, response, samplewise, spectra
 - `aesens.models`: BACKENDS, MODELS, load_model, register
 - `aesens.models.base`: POOLINGS, Embedder, ModelError, NoUntrainedWeights, WeightsInfo, choose_device,
-  reads, seeded
+  mono_at_rate, reads, seeded
 - `aesens.models.checkpoints`: read_tensors
 - `aesens.models.clap`: CHECKPOINTS, CLAP, ClapNetwork, read_checkpoint
 - `aesens.models.frontend`: frames_of, htk_mel_filters, spectrum, take_patches
