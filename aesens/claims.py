@@ -254,7 +254,7 @@ def answers(verdicts: pd.DataFrame) -> pd.DataFrame:
     ['0.4 to 0.9', 'YAMNet: gain',
      'supported for 1 of 2 pairs of model and effect, not supported for 0, inconclusive for 1']
     >>> table.loc["C6", "answer"]
-    'not decided in this run: no pretrained weights of PANNs or CLAP or CLAP (Microsoft)'
+    'not decided in this run: no pretrained weights of PANNs or CLAP (Microsoft)'
     """
     rows = []
     for key, claim in _claims().items():

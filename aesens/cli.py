@@ -106,7 +106,7 @@ def _run_parser(commands) -> None:
     add(
         "--backend",
         choices=("aesens", "reference"),
-        help="reference: OpenL3, PANNs and CLAP computed by the packages openl3, panns_inference and laion_clap",
+        help="reference: OpenL3, PANNs and LAION's CLAP by the packages openl3, panns_inference and laion_clap",
     )
     add("--pooling", choices=("mean", "max"), help="of a clip's frames; default: mean, as in the study")
     add(

@@ -37,7 +37,7 @@ from aesens.progress import tqdm
 from aesens.sources import source_of
 from aesens.store import BLOCK, Store, StoreError
 
-__all__ = ["CLEAN", "Sweep", "extract", "mono_at_rate"]
+__all__ = ["CLEAN", "Sweep", "extract"]
 
 #: Effect name of the clean clips.
 CLEAN = "clean"
@@ -119,34 +119,6 @@ class Sweep:
     def store(self) -> Store:
         """Its store, created empty if there is none."""
         return Store.at(self.address(), self.parameters, self.clips.table, self.model.dimension)
-
-
-def mono_at_rate(audio: np.ndarray, sample_rate: int, target: int) -> np.ndarray:
-    """Mean over channels, resampled.
-
-    Parameters
-    ----------
-    audio : np.ndarray, shape (channels, samples), float32
-    sample_rate, target : int
-        In Hz.
-
-    Returns
-    -------
-    np.ndarray, shape (samples,), float32
-        ``round(samples * target / sample_rate)`` samples.
-
-    Examples
-    --------
-    >>> mono_at_rate(np.ones((2, 44100), np.float32), 44100, 16000).shape
-    (16000,)
-    """
-    mono = audio.mean(axis=0, dtype=np.float32)
-    if sample_rate == target:
-        return mono
-    resampled = soxr.resample(mono, sample_rate, target, quality="HQ")
-    # libsoxr may end a sample early or late; clips of one batch must be equally long.
-    length = round(len(mono) * target / sample_rate)
-    return np.pad(resampled, (0, max(0, length - len(resampled))))[:length].astype(np.float32, copy=False)
 
 
 def extract(

@@ -43,7 +43,7 @@ INSTRUMENTS = {
 MODELS = {
     "openl3": "OpenL3",
     "panns": "PANNs",
-    "clap": "CLAP",
+    "clap": "CLAP (LAION)",
     "yamnet": "YAMNet",
     "musicnn": "musicnn",
     "msclap": "CLAP (Microsoft)",

@@ -2,7 +2,8 @@
 
 ``tests/parity/run.sh`` writes ``figures/parity/parity.csv``: one row a model, variant, signal and stage. Stages are the
 ``waveform`` at the model's rate, the ``spectrogram`` and the ``embedding``, each computed by both sides from the same
-input; ``own resampler`` is the embedding that the package gives from the clip at its native rate, with its own
+input; ``file`` is the embedding of a wav file that Microsoft's CLAP package reads by itself, here under the protocol
+``study``; ``own resampler`` is the embedding that the package gives from the clip at its native rate, with its own
 resampling, and ``own 8-bit arithmetic`` what YAMNet's graph gives with its activations rounded to 8 bits.
 
 Conventions: ``max_rel`` is the largest absolute difference over the largest absolute value of the reference;
@@ -65,9 +66,10 @@ def summary(folder: str | Path | None = None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Indexed by the model's title: the package compared with, the number of comparisons of embeddings, the largest
-        absolute difference of waveforms and spectrograms (in the spectrogram's unit), the largest relative difference
-        and cosine distance of embeddings, and the cosine distance where a package resamples or rounds by itself.
+        Indexed by the model's title: the package compared with, the number of comparisons of embeddings, the
+        largest absolute difference of waveforms and spectrograms (in the spectrogram's unit), the largest
+        relative difference and cosine distance of embeddings, the latter of files too, and the cosine distance
+        where a package resamples or rounds by itself.
 
     Raises
     ------
@@ -90,6 +92,7 @@ def summary(folder: str | Path | None = None) -> pd.DataFrame:
         "spectrogram, abs.": ("max_abs", "spectrogram"),
         "embedding, rel.": ("max_rel", "embedding"),
         "embedding, cosine": ("cosine_distance", "embedding"),
+        "file, cosine": ("cosine_distance", "file"),
         "own resampler, cosine": ("cosine_distance", "own resampler"),
         "own 8-bit arithmetic, cosine": ("cosine_distance", "own 8-bit arithmetic"),
     }

@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from aesens import names
 from aesens.data import irmas
 from aesens.effects import Effect, effect
-from aesens.embed import CLEAN, Sweep, mono_at_rate
+from aesens.embed import CLEAN, Sweep
 from aesens.models import Embedder
 from aesens.models.winograd import direct_convolutions
 from aesens.store import BLOCK, Store
@@ -112,7 +112,7 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
                         done = ~Store(path).missing()
                 missing = int((~done * _sizes(count)).sum())
                 if calibrate and (kind, model.sample_rate) not in speeds:
-                    speeds[kind, model.sample_rate] = _audio(kind, parameters, seconds, model, study.jobs)
+                    speeds[kind, model.sample_rate] = _audio(kind, parameters, seconds, model, study)
                 audio = speeds[kind, model.sample_rate] if calibrate else np.nan
                 costs.append((missing, speed, audio, model.device.type))
                 rows.append(
@@ -295,19 +295,22 @@ def _network(model: Embedder, seconds: float, jobs: int) -> tuple[int, float]:
     return counter.get_total_flops(), took / (jobs * len(batch))
 
 
-def _audio(kind: Effect | None, parameters: np.ndarray, seconds: float, model: Embedder, jobs: int) -> float:
-    """Seconds a clip for an effect at a middle strength and the resampling, with `jobs` threads at work."""
+def _audio(
+    kind: Effect | None, parameters: np.ndarray, seconds: float, model: Embedder, study: Study
+) -> float:
+    """Seconds a clip for an effect at a middle strength and the resampling, with all threads at work."""
     rng = np.random.default_rng(0)
     audio = (0.1 * rng.standard_normal((2, round(seconds * _RATE)))).astype(np.float32)
 
     def process(_=None):
         processed = kind(audio, _RATE, parameters[len(parameters) // 2]) if kind else audio
-        mono_at_rate(processed, _RATE, model.sample_rate)
+        model.prepare(processed, _RATE, study.protocol)
 
     process()
-    with ThreadPoolExecutor(jobs) as pool:
-        _, took = _timed(lambda: list(pool.map(process, range(4 * jobs))))
-    return took / (4 * jobs)
+    count = 4 * study.jobs
+    with ThreadPoolExecutor(study.jobs) as pool:
+        _, took = _timed(lambda: list(pool.map(process, range(count))))
+    return took / count
 
 
 def _timed(work) -> tuple[object, float]:

@@ -96,7 +96,7 @@ class Profile:
     seed: int = 20220419
 
 
-_LARGE = ("openl3", "panns", "clap")
+_LARGE = ("openl3", "panns", "msclap", "clap")
 
 #: The registry.
 PROFILES: dict[str, Profile] = {
@@ -123,9 +123,10 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile(
             "paper",
-            "the study itself: IRMAS, full grids, pretrained OpenL3, PANNs and CLAP; for a GPU or a cluster",
+            "the study itself: IRMAS, full grids, pretrained OpenL3, PANNs and CLAP 2023, three more models beside "
+            "them; for a GPU or a cluster",
             data="irmas",
-            models=("openl3", "panns", "clap"),
+            models=("openl3", "panns", "msclap", "clap", "yamnet", "musicnn"),
             weights="pretrained",
             permutations=1000,
         ),

@@ -127,7 +127,7 @@ def test_what_only_controls_speak_of_is_not_decided():
     assert found.loc["C1", "answer"] == "not decided in this run: no pretrained weights"
     assert (
         found.loc["C6", "answer"]
-        == "not decided in this run: no pretrained weights of PANNs or CLAP or CLAP (Microsoft)"
+        == "not decided in this run: no pretrained weights of PANNs or CLAP (Microsoft)"
     )
     assert found[["supported", "not supported", "inconclusive"]].eq(0).all(axis=None)
     assert found["supported pairs"].eq("").all()

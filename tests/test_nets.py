@@ -26,7 +26,7 @@ from support import ToyModel
 from aesens import models
 from aesens import weights as weight_files
 from aesens.models import load_model, model_class
-from aesens.models.base import ModelError, seeded
+from aesens.models.base import ModelError, mono_at_rate, seeded
 from aesens.models.clap import ClapNetwork
 from aesens.models.openl3 import OpenL3Network, read_keras
 from aesens.models.panns import Cnn14
@@ -401,6 +401,59 @@ def test_clap_int16_changes_the_embedding():
     first, second = (model.embed(waves) for model in models)
     assert not close(first, second, 1e-4)
     assert [model.options()["int16"] for model in models] == [True, False]
+
+
+# --- what a model hears of a clip ---
+
+
+def spoken(channels, rate, seconds):
+    """Noise of a colour of its own in each channel, float32 (channels, samples)."""
+    random = np.random.default_rng(5)
+    noise = random.normal(size=(channels, round(rate * seconds)))
+    return (0.1 * np.cumsum(noise, axis=1) % 0.7).astype(np.float32)
+
+
+@pytest.mark.parametrize("protocol", ["study", "float"])
+@pytest.mark.parametrize("name", ["openl3", "panns", "clap", "yamnet"])
+def test_the_other_models_hear_the_mean_of_the_channels(name, protocol):
+    model = load_model(name, weights="untrained")
+    audio = spoken(2, 22_050, 0.5)
+    expected = mono_at_rate(audio, 22_050, model.sample_rate)
+    np.testing.assert_array_equal(model.prepare(audio, 22_050, protocol), expected)
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+@pytest.mark.parametrize("seconds", [0.4, 3.0, 3.5, 5.0, 9.0])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_msclap_hears_seven_seconds(channels, seconds, rate):
+    """Channels end to end or their mean, resampled, again and again, the first 7 s of it."""
+    model, audio = load_model("msclap", weights="untrained"), spoken(channels, rate, seconds)
+    parts = [mono_at_rate(audio[c : c + 1], rate, 44_100) for c in range(channels)]
+    for protocol, once in (
+        ("study", [x for part in parts for x in part]),
+        ("float", mono_at_rate(audio, rate, 44_100)),
+    ):
+        found = model.prepare(audio, rate, protocol)
+        assert found.shape == (7 * 44_100,) and found.dtype == np.float32
+        expected = np.tile(once, 7 * 44_100 // len(once) + 1)[: 7 * 44_100]
+        np.testing.assert_array_equal(found, expected.astype(np.float32))
+    same = np.array_equal(*(model.prepare(audio, rate, protocol) for protocol in ("study", "float")))
+    assert same == (channels == 1)
+
+
+def test_msclap_tells_a_pair_of_channels_from_their_mean():
+    model = load_model("msclap", weights="untrained", device="cpu")
+    stereo, mono = spoken(2, 44_100, 3.0), spoken(1, 44_100, 3.0)
+    waves = [model.prepare(audio, 44_100, protocol) for audio, protocol in (
+        (stereo, "study"), (stereo, "float"), (stereo[::-1], "study"), (stereo[::-1], "float"), (mono, "study"),
+    )]  # fmt: skip
+    study, both, swapped, both_swapped, alone = model.embed(np.stack(waves))
+    assert not close(study, both, 1e-3) and not close(study, swapped, 1e-3)
+    assert close(both, both_swapped)
+    # A clip that is repeated by the network itself, as before 7 s were made of it.
+    assert close(model.embed(mono)[0], alone)
+    with pytest.raises(ValueError, match="7 s"):
+        model.embed(np.zeros((1, 7 * 44_100 + 1), np.float32))
 
 
 # --- what an embedding may depend on ----------------------------------------------------------------------------

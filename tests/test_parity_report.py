@@ -14,6 +14,9 @@ def test_the_committed_report_holds_every_model_within_the_bound():
     assert set(table["model"]) == {"openl3", "panns", "clap", "msclap", "yamnet", "musicnn"}
     embeddings = table[table["stage"] == "embedding"]
     assert (embeddings["cosine_distance"] <= 1e-6).all()
+    files = table[table["stage"] == "file"]
+    assert set(files["model"]) == {"msclap"} and (files["cosine_distance"] <= 1e-6).all()
+    assert {"stereo", "mono"} <= {name.split()[-1] for name in files["signal"]}
     variants = set(table.loc[table["model"] == "openl3", "variant"])
     for part in ("mel128", "mel256", "512", "6144", "music", "env", "kapre", "librosa"):
         assert any(part in variant.split(", ") for variant in variants), part

@@ -108,16 +108,19 @@ def test_operations_are_those_of_one_clip(study):
 def test_the_paper_profile_without_its_data_and_weights(own_cache, monkeypatch):
     monkeypatch.setenv("AESENS_OFFLINE", "0")
     table = plan(Study("paper"), calibrate=False)
-    # 4 834 clips under 109 conditions by three models: the 1.6 million embeddings of the study.
-    assert sum(PUBLISHED.values()) == 4834 and table["embeddings"].sum() == 4834 * 109 * 3
+    # 4 834 clips under 109 conditions by three models, the 1.6 million embeddings of the study, and by three more.
+    counts = table.groupby("model", sort=False)["embeddings"].sum()
+    assert list(counts.index[:3]) == ["openl3", "panns", "msclap"] and len(counts) == 6
+    assert sum(PUBLISHED.values()) == 4834 and set(counts) == {4834 * 109}
     assert set(table.groupby("model")["strengths"].sum()) == {109} and table["seconds"].isna().all()
-    assert table["megabytes"].sum() == pytest.approx(4834 * 109 * (512 + 2048 + 512) * 4e-6)
+    dimensions = (512, 2048, 1024, 512, 1024, 200)
+    assert table["megabytes"].sum() == pytest.approx(4834 * 109 * sum(dimensions) * 4e-6)
     assert not table["pretrained"].any()
     text = summary(table)
     assert (
         "3168 train, 1666 test" in text and "109: clean, 31 gain" in text and "IRMAS is not at hand" in text
     )
-    assert "weights of OpenL3, PANNs, CLAP are not at hand" in text
+    assert "weights of OpenL3, PANNs, CLAP (Microsoft), CLAP (LAION), YAMNet, musicnn are not at hand" in text
     assert files(own_cache) == []
 
 

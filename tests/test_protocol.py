@@ -13,8 +13,9 @@ from support import ToyModel, all_train
 
 from aesens.data import Decoded, load_dataset
 from aesens.effects import EFFECTS, render, through_file
-from aesens.embed import Sweep, extract, mono_at_rate
+from aesens.embed import Sweep, extract
 from aesens.listen import protocol_differences
+from aesens.models.base import mono_at_rate
 from aesens.study import Study
 
 RATE = 44100

@@ -16,8 +16,9 @@ from support import ROOT, ToyModel, all_train, write_clips
 from aesens import embed
 from aesens.data import Dataset, load_dataset
 from aesens.effects import EFFECTS, render
-from aesens.embed import Sweep, extract, mono_at_rate
+from aesens.embed import Sweep, extract
 from aesens.models import load_model
+from aesens.models.base import mono_at_rate
 from aesens.store import BLOCK, Store, StoreError, address_hash, canonical
 
 

@@ -15,6 +15,7 @@ from functools import cached_property, wraps
 from typing import ClassVar
 
 import numpy as np
+import soxr
 import torch
 
 from aesens.models.precision import check_precision, computing
@@ -26,6 +27,7 @@ __all__ = [
     "NoUntrainedWeights",
     "WeightsInfo",
     "choose_device",
+    "mono_at_rate",
     "reads",
     "seeded",
 ]
@@ -155,6 +157,34 @@ def reads(expected: str):
     return decorate
 
 
+def mono_at_rate(audio: np.ndarray, sample_rate: int, target: int) -> np.ndarray:
+    """Mean over channels, resampled (libsoxr, high quality).
+
+    Parameters
+    ----------
+    audio : np.ndarray, shape (channels, samples), float32
+    sample_rate, target : int
+        In Hz.
+
+    Returns
+    -------
+    np.ndarray, shape (samples,), float32
+        ``round(samples * target / sample_rate)`` samples.
+
+    Examples
+    --------
+    >>> mono_at_rate(np.ones((2, 44100), np.float32), 44100, 16000).shape
+    (16000,)
+    """
+    mono = audio.mean(axis=0, dtype=np.float32)
+    if sample_rate == target:
+        return mono
+    resampled = soxr.resample(mono, sample_rate, target, quality="HQ")
+    # libsoxr may end a sample early or late; clips of one batch must be equally long.
+    length = round(len(mono) * target / sample_rate)
+    return np.pad(resampled, (0, max(0, length - len(resampled))))[:length].astype(np.float32, copy=False)
+
+
 def seeded(build, seed: int):
     """Call `build()` with torch's generator seeded, leaving the caller's generator as it was.
 
@@ -281,9 +311,23 @@ class Embedder(ABC):
             built = self._source if isinstance(self._source, torch.nn.Module) else self._source()
             return built.to(self.device).eval().requires_grad_(False)
 
-    def prepare(self, audio, sample_rate, protocol):
-        from aesens.embed import mono_at_rate
+    def prepare(self, audio: np.ndarray, sample_rate: int, protocol: str) -> np.ndarray:
+        """Make of a clip the waveform that this model hears: here the mean over channels, resampled.
 
+        Parameters
+        ----------
+        audio : np.ndarray, shape (channels, samples), float32
+        sample_rate : int
+            Of `audio`, in Hz.
+        protocol : {"study", "float"}
+            See `aesens.effects.PROTOCOLS`.
+
+        Returns
+        -------
+        np.ndarray, shape (samples,), float32
+            At ``self.sample_rate``. Clips equally long at one rate must come out equally long, whatever their number
+            of channels, so that they can share a batch.
+        """
         return mono_at_rate(audio, sample_rate, self.sample_rate)
 
     @abstractmethod

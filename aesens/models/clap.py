@@ -23,6 +23,7 @@ from torch import nn
 from aesens import weights as weight_files
 from aesens.models import htsat
 from aesens.models.base import Embedder, ModelError, reads, seeded
+from aesens.models.checkpoints import read_tensors
 from aesens.models.precision import in_float32
 
 __all__ = ["CHECKPOINTS", "CLAP", "ClapNetwork", "read_checkpoint"]
@@ -46,6 +47,7 @@ _PROJECTION = {
     "audio_projection.0": "audio_projection.linear1",
     "audio_projection.2": "audio_projection.linear2",
 }
+_CHECKPOINT = "a checkpoint of CLAP"
 
 
 class ClapNetwork(nn.Module):
@@ -117,7 +119,7 @@ class ClapNetwork(nn.Module):
         return self.tower(input_features=self.logmel(waves)[:, None]).audio_embeds
 
 
-@reads("a checkpoint of CLAP")
+@reads(_CHECKPOINT)
 def read_checkpoint(path: Path, network: ClapNetwork) -> None:
     """Copy the audio tensors of a CLAP checkpoint into a network, in place.
 
@@ -125,7 +127,7 @@ def read_checkpoint(path: Path, network: ClapNetwork) -> None:
     ----------
     path : path-like
         The state dictionary of transformers' ``ClapModel``, or a checkpoint of ``laion_clap`` (without fusion), which
-        is translated; see `aesens.models.htsat.read_tensors` for the kinds of files.
+        is translated; see `aesens.models.checkpoints.read_tensors` for the kinds of files.
     network : ClapNetwork
 
     Raises
@@ -133,7 +135,7 @@ def read_checkpoint(path: Path, network: ClapNetwork) -> None:
     ModelError
         If the file holds anything but tensors and numbers, or not the network's parameters.
     """
-    state = htsat.read_tensors(path)
+    state = read_tensors(path, _CHECKPOINT)
     mel = state.get("audio_branch.logmel_extractor.melW")
     if any(name.startswith("audio_branch.") for name in state):
         state = _from_laion(state)

@@ -1,4 +1,4 @@
-"""HTSAT, the audio transformer inside both CLAPs: its network, and checkpoints of every origin that hold it.
+"""HTSAT, the audio transformer inside both CLAPs: its network, and its names in checkpoints of every origin.
 
 Conventions: the network is ``transformers.ClapAudioModel``; its configurations stand here, nothing is asked of a hub.
 Its parameters go by transformers' names. The authors' own checkpoints (LAION, Microsoft) name the same tensors
@@ -16,17 +16,11 @@ ICASSP 2022.
 from __future__ import annotations
 
 import re
-import warnings
-from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
-from aesens.models.base import reads
-
-__all__ = ["RENAMED", "SIZES", "configuration", "draw", "read_tensors", "to_original", "to_transformers"]
+__all__ = ["RENAMED", "SIZES", "configuration", "draw", "to_original", "to_transformers"]
 
 #: What the authors' "tiny" and "base" differ in.
 SIZES = {
@@ -70,15 +64,6 @@ _ATTENTION = ("query", "key", "value")
 #: Tensors of the authors' network that its embedding needs; the rest is of other uses or made from the configuration.
 _KEPT = re.compile(r"(patch_embed|layers|norm|bn0)\.(?!.*(relative_position_index|attn_mask))")
 
-# Numbers of training that the authors' files hold beside the tensors: read by torch as data, run as nothing.
-_SCALAR = np.float64(0).__reduce__()[0]
-_NUMBERS = [
-    (_SCALAR, "numpy.core.multiarray.scalar"),
-    (_SCALAR, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
-]
-
 
 def configuration(size: str = "tiny"):
     """The ``transformers.ClapAudioConfig`` of a size, ``"tiny"`` or ``"base"``.
@@ -117,45 +102,6 @@ def draw(tower: nn.Module) -> None:
     for name, table in tower.named_parameters():
         if name.endswith("relative_position_bias_table"):
             nn.init.trunc_normal_(table, std=0.02)
-
-
-@reads("a checkpoint of CLAP")
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a checkpoint as a flat dictionary, whatever it is wrapped in.
-
-    Parameters
-    ----------
-    path : path-like
-        A safetensors file if it is named so, else a file of ``torch.save``: a state dictionary, or one under
-        ``"state_dict"`` or ``"model"``. A prefix ``module.``, which training on several devices leaves, is dropped.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-
-    Raises
-    ------
-    ModelError
-        If the file holds anything but tensors and numbers.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     path = Path(place) / "own.pt"
-    ...     torch.save({"state_dict": {"module.weight": torch.ones(2)}}, path)
-    ...     read_tensors(path)
-    {'weight': tensor([1., 1.])}
-    """
-    path = Path(path)
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    with torch.serialization.safe_globals(_NUMBERS), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    for wrapping in ("state_dict", "model"):
-        state = state.get(wrapping, state)
-    return {name.removeprefix("module."): x for name, x in state.items() if isinstance(x, torch.Tensor)}
 
 
 def to_transformers(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -1,9 +1,11 @@
 """CLAP 2023 (Microsoft): the audio half of the study's own CLAP, HTSAT with a projection of 1 024 features.
 
-Conventions: mono float32 at 44.1 kHz, clips of 7 s at most; a shorter clip is repeated and cut at 7 s. Log-mel
-spectrogram of 64 bands, frames of 1 024 samples every 320 with a periodic Hann window, centred with reflection,
-``10 log10`` of the power with a floor of 1e-10. The embedding is the output of the projection, one vector a clip, as
-the package ``msclap`` returns it.
+Conventions: float32 at 44.1 kHz, 7 s: a shorter clip is repeated, and of a longer one the first 7 s are taken **[fix]**
+(the package ``msclap`` takes 7 s from a random place). The package lays the channels of a file end to end before that,
+so that it hears a stereo clip of 3 s as its left channel, its right channel and a second of the left one again; so does
+the protocol ``study`` here, while ``float`` takes the mean of the channels **[fix]**. Log-mel spectrogram of 64 bands,
+frames of 1 024 samples every 320 with a periodic Hann window, centred with reflection, ``10 log10`` of the power with a
+floor of 1e-10. The embedding is the output of the projection, one vector a clip, as the package returns it.
 
 The mel filters are those of the checkpoint. They were made for 32 kHz and up to 14 kHz, whatever the configuration of
 the package says, so on audio at 44.1 kHz they lie at 1.378 times the frequencies they are named after; an untrained
@@ -20,13 +22,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import librosa
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from aesens import weights as weight_files
 from aesens.models import htsat
-from aesens.models.base import Embedder, ModelError, reads, seeded
+from aesens.models.base import Embedder, ModelError, mono_at_rate, reads, seeded
+from aesens.models.checkpoints import read_tensors
 from aesens.models.precision import in_float32
 
 __all__ = ["MSCLAP", "MsclapNetwork", "read_checkpoint"]
@@ -37,6 +41,7 @@ _N_FFT = 1024
 _HOP = 320
 _FEATURES = 1024
 _HTSAT, _PROJECTION = "audio_encoder.base.htsat.", "audio_encoder.projection."
+_CHECKPOINT = "a checkpoint of Microsoft's CLAP 2023"
 
 
 class _Projection(nn.Module):
@@ -89,7 +94,7 @@ class MsclapNetwork(nn.Module):
         return self.projection(self.tower(input_features=self.logmel(waves)[:, None]).pooler_output)
 
 
-@reads("a checkpoint of Microsoft's CLAP 2023")
+@reads(_CHECKPOINT)
 def read_checkpoint(path: Path, network: MsclapNetwork) -> None:
     """Copy the audio tensors of ``CLAP_weights_2023.pth`` into a network, in place.
 
@@ -103,7 +108,7 @@ def read_checkpoint(path: Path, network: MsclapNetwork) -> None:
     ModelError
         If the file holds anything but tensors and numbers, or not the network's parameters.
     """
-    state = htsat.read_tensors(path)
+    state = read_tensors(path, _CHECKPOINT)
     encoder = htsat.to_transformers(state, _HTSAT)
     tensors = {f"tower.audio_encoder.{name}": x for name, x in encoder.items()}
     for name, x in state.items():
@@ -169,11 +174,38 @@ class MSCLAP(Embedder):
 
         return cls(build, info, device=device, pooling=pooling, batch_size=batch_size)
 
+    def prepare(self, audio: np.ndarray, sample_rate: int, protocol: str) -> np.ndarray:
+        """Make 7 s of a clip, as the package reads it from a file or from the mean of its channels.
+
+        Parameters
+        ----------
+        audio : np.ndarray, shape (channels, samples), float32
+        sample_rate : int
+            Of `audio`, in Hz.
+        protocol : {"study", "float"}
+            Whether the channels follow one another, each resampled, or their mean is taken.
+
+        Returns
+        -------
+        np.ndarray, shape (308700,), float32
+            Repeated as often as it takes, and cut; of more than 7 s the first **[fix]**.
+
+        Examples
+        --------
+        >>> model = MSCLAP.load(weights="untrained")
+        >>> stereo = np.array([[1.0], [2.0]], np.float32).repeat(3 * 44100, axis=1)
+        >>> model.prepare(stereo, 44100, "study")[::44100].tolist()
+        [1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 1.0]
+        >>> model.prepare(stereo, 44100, "float")[::44100].tolist()
+        [1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5]
+        """
+        parts = audio[:, None] if protocol == "study" else [audio]
+        return np.resize(np.concatenate([mono_at_rate(part, sample_rate, _RATE) for part in parts]), _SAMPLES)
+
     def frames(self, waves: torch.Tensor) -> torch.Tensor:
         """Embed clips ``(batch, samples)`` as ``(batch, 1, 1024)``."""
         if waves.shape[1] > _SAMPLES:
             raise ValueError(
-                f"msclap takes clips of 7 s ({_SAMPLES} samples) at most, got {waves.shape[1]}: the original crops "
-                "longer ones at random; cut them first"
+                f"msclap takes clips of 7 s ({_SAMPLES} samples) at most, got {waves.shape[1]}: `prepare` cuts them"
             )
         return self.network(waves)[:, None]

@@ -20,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from aesens import weights as weight_files
 from aesens.models.base import Embedder, ModelError, reads, seeded
+from aesens.models.checkpoints import read_tensors
 from aesens.models.precision import in_float32
 
 __all__ = ["Cnn14", "PANNs", "read_checkpoint"]
@@ -31,6 +32,7 @@ _HOP = 320
 _MIN_SAMPLES = (2**5 - 1) * _HOP
 # The checkpoint's Fourier matrix is a windowed DFT; torch.stft takes its place.
 _FOURIER = ("spectrogram_extractor.stft.conv_real.weight", "spectrogram_extractor.stft.conv_imag.weight")
+_CHECKPOINT = "a PANNs checkpoint of CNN14"
 
 
 class LogMel(nn.Module):
@@ -185,14 +187,14 @@ def _through(blocks: list[nn.Module], image: torch.Tensor) -> torch.Tensor:
     return image
 
 
-@reads("a PANNs checkpoint of CNN14")
+@reads(_CHECKPOINT)
 def read_checkpoint(path: Path, network: Cnn14) -> None:
     """Copy the weights of the official checkpoint into a network, in place.
 
     Parameters
     ----------
     path : path-like
-        A file of ``torch.save`` with the state dictionary under ``"model"``.
+        See `aesens.models.checkpoints.read_tensors`.
     network : Cnn14
         Not yet folded.
 
@@ -201,7 +203,7 @@ def read_checkpoint(path: Path, network: Cnn14) -> None:
     ModelError
         If the file holds anything but tensors and numbers, or not the network's parameters.
     """
-    state = dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+    state = read_tensors(path, _CHECKPOINT)
     for name in _FOURIER:
         state.pop(name, None)
     try:

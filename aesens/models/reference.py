@@ -32,8 +32,9 @@ import torch
 from torch import nn
 
 from aesens import weights as weight_files
-from aesens.models import clap, htsat, openl3, panns
+from aesens.models import clap, openl3, panns
 from aesens.models.base import Embedder, ModelError, choose_device, seeded
+from aesens.models.checkpoints import read_tensors
 
 __all__ = [
     "REFERENCES",
@@ -338,7 +339,7 @@ class CLAPReference(_Reference):
     @staticmethod
     def _state(files, seed, size):
         if files is not None:
-            state = htsat.read_tensors(next(iter(files.values())))
+            state = read_tensors(next(iter(files.values())))
             if any(name.startswith("audio_branch.") for name in state):
                 return {
                     n: x for n, x in state.items() if n.startswith(("audio_branch.", "audio_projection."))

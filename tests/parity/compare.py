@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from aesens import outputs
-from aesens.embed import mono_at_rate
+from aesens.models.base import mono_at_rate
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "figures" / "parity"

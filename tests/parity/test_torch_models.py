@@ -1,8 +1,14 @@
 """PANNs, LAION's CLAP and Microsoft's CLAP against their packages' own inference paths."""
 
+import importlib
+from importlib.metadata import version
+from unittest.mock import MagicMock
+
 import numpy as np
 import pytest
+import soundfile
 import torch
+import transformers
 from compare import SIGNALS, TOLERANCE, Comparison, at_rate, shake
 from safetensors.torch import save_file
 
@@ -142,30 +148,69 @@ def test_the_key_map_is_complete_and_invertible():
     assert left <= {"spectrogram_extractor", "logmel_extractor", "tscam_conv", "head", "layers"}
 
 
-def test_msclap(tmp_path):
+@pytest.fixture
+def msclap(monkeypatch):
+    """The module of ``msclap.CLAP`` without what it fetches for texts; torchaudio's reader by soundfile."""
+    with placeholders("torchaudio"):
+        module = importlib.import_module("msclap.CLAPWrapper")
+    # Called for texts only.
+    for name in ("AutoModel", "AutoTokenizer"):
+        monkeypatch.setattr(getattr(transformers, name), "from_pretrained", MagicMock())
+
+    def load(path):
+        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        return torch.from_numpy(audio.T.copy()), rate
+
+    monkeypatch.setattr(module.torchaudio, "load", load)
+    # Of more than 7 s the package takes a stretch at random, aesens the first one.
+    monkeypatch.setattr(module.random, "randrange", lambda stop: 0)
+    return module
+
+
+def test_msclap(tmp_path, msclap):
     with placeholders("torchaudio"):
         from msclap.models.clap import AudioEncoder
     torch.manual_seed(11)
-    reference = AudioEncoder("HTSAT", 768, 1024, 44_100, 1024, 320, 64, 50, 8_000, 527).eval()
-    shake(reference, reference.base.htsat.bn0)
-    state = {f"audio_encoder.{name}": x for name, x in reference.state_dict().items()}
+    drawn = AudioEncoder("HTSAT", 768, 1024, 44_100, 1024, 320, 64, 50, 8_000, 527)
+    shake(drawn, drawn.base.htsat.bn0)
+    state = {f"audio_encoder.{name}": x for name, x in drawn.state_dict().items()}
     torch.save({"model": state | {"caption_encoder.x": torch.zeros(2)}}, tmp_path / "msclap.pth")
     ours = load_model("msclap", **options_for(tmp_path / "msclap.pth"))
+    theirs = msclap.CLAPWrapper(str(tmp_path / "msclap.pth"), version="2023")
+    reference = theirs.clap.audio_encoder
+    assert all(torch.equal(x, state[f"audio_encoder.{name}"]) for name, x in reference.state_dict().items())
 
     def repeated(waves):
-        # CLAPWrapper.load_audio_into_tensor, which needs torchaudio to be imported: repeat, then cut at 7 s.
-        return waves.repeat(1, int(np.ceil(7 * 44_100 / waves.shape[1])))[:, : 7 * 44_100]
+        return torch.from_numpy(ours.prepare(waves.numpy(), 44_100, "float"))[None]
 
     def spectrograms(waves):
         front = reference.base.htsat
         expected = front.logmel_extractor(front.spectrogram_extractor(repeated(waves)))[:, 0]
         return ours.network.logmel(waves), expected
 
-    about = Comparison("msclap", "2023", "msclap 1.3.4")
+    about = Comparison("msclap", "2023", f"msclap {version('msclap')}")
     compare(about, ours, lambda waves: reference(repeated(waves))[0][:, None], spectrograms)
     network = MsclapNetwork()
     read_checkpoint(tmp_path / "msclap.pth", network)
     assert torch.equal(network.mel, state["audio_encoder.base.htsat.logmel_extractor.melW"].T)
+    for name, audio in at_44100().items():
+        soundfile.write(tmp_path / "clip.wav", audio.T, 44_100, subtype="PCM_16")
+        expected = theirs.get_audio_embeddings([str(tmp_path / "clip.wav")]).numpy()
+        heard, rate = soundfile.read(tmp_path / "clip.wav", dtype="float32", always_2d=True)
+        found = ours.embed(ours.prepare(heard.T, rate, "study")[None])
+        result = about.measure(name, "file", found, expected)
+        assert result["cosine_distance"] <= TOLERANCE and result["max_rel"] < 1e-4, result
+
+
+def at_44100():
+    """Signals that need no resampling, which is torchaudio's in the package, and two stereo ones more."""
+    found = {name: audio for name, (audio, rate) in SIGNALS.items() if rate == 44_100}
+    found["chord and noise twice, 6 s 44.1 kHz stereo"] = np.tile(
+        found["chord and noise 3 s 44.1 kHz stereo"], 2
+    )
+    if recordings := [audio for name, audio in found.items() if name.startswith("recording")]:
+        found["two recordings, 2 ch., 44.1 kHz"] = np.concatenate(recordings[:2])
+    return found
 
 
 @pytest.mark.parametrize(
