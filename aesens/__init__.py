@@ -20,14 +20,15 @@ Public names
 - `aesens.cluster`: ClusterError, connect, device_of, spread
 - `aesens.compare`: Tolerance, compare_runs, compare_tables, tolerance
 - `aesens.data`: COLUMNS, DATASETS, INSTRUMENTS, load_dataset, register
-- `aesens.data.clips`: COLUMNS, INSTRUMENTS, Dataset, check_clips, make_table, sort_instruments,
-  spread_over_instruments
-- `aesens.data.folder`: AUDIO_SUFFIXES, load_folder
-- `aesens.data.irmas`: GENRES, IrmasName, at_hand, format_name, is_irmas, load_irmas, parse_name
+- `aesens.data.clips`: COLUMNS, INSTRUMENTS, SIDES, Dataset, check_clips, left_out_table, make_table,
+  sort_instruments, spread_over_instruments
+- `aesens.data.folder`: AUDIO_SUFFIXES, load_folder, read_texts
+- `aesens.data.irmas`: GENRES, PUBLISHED, TEST_SONGS, IrmasName, at_hand, format_name, is_irmas, load_irmas,
+  misplaced, parse_name, published_overlap
 - `aesens.data.rendered`: LATIN, MAX_EXCERPTS, MAX_SONGS, SAMPLE_RATE, find_soundfont, render_dataset,
   render_song
 - `aesens.data.songs`: LEADS, SECONDS, Lead, Part, Song, compose
-- `aesens.data.split`: SEED, SplitError, split_clips
+- `aesens.data.split`: SEED, SplitError, read_list, read_split, split_clips
 - `aesens.directions`: DecodingReport, GlobalCCA, GlobalReport, LeastSquares, SampleWiseReport,
   cosine_between, decode_strength, global_direction_report, random_walks, samplewise_directions,
   samplewise_report, singular_spectrum, stack_centred, transfer

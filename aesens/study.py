@@ -221,7 +221,13 @@ class Study:
         left_out = whole.index.difference(table.index)
         lost = f" (clips left out as faulty: {len(self.excluded)})" if len(self.excluded) else ""
         try:
-            split = split_clips(whole, seed=self.seed, n_folds=self.profile.n_folds, left_out=left_out)
+            split = split_clips(
+                whole,
+                seed=self.seed,
+                n_folds=self.profile.n_folds,
+                published=self.source.name == "irmas",
+                left_out=left_out,
+            )
             split = split[table.index]
             # What needs a split needs something to tell apart as well.
             alone = table["instrument"].nunique() < 2
@@ -247,19 +253,16 @@ class Study:
 
     @property
     def split_origin(self) -> dict:
-        """What made the split: a rule with its folds and seed, a file with its hash, the data set, or nothing."""
+        """What made the split: the rule with its folds and seed, a file with its hash, the data set, or nothing."""
         if not self.has_split:
             return {"none": self.split_error}
         if self.split_file:
             digest = hashlib.sha256(self.split_file.read_bytes()).hexdigest()
             return {"file": self.split_file.name, "sha256": digest}
         if "split" in self.source.table:
-            return {"given": "column split of the data set"}
-        return {
-            "rule": "songs dealt into folds, the first is the test set",
-            "folds": self.profile.n_folds,
-            "seed": self.seed,
-        }
+            return {"given": "by the data set"}
+        how = "as the study's scikit-learn did" if self.source.name == "irmas" else "evenly"
+        return {"rule": f"songs dealt {how}", "folds": self.profile.n_folds, "seed": self.seed}
 
     def split_overlap(self) -> pd.DataFrame | None:
         """How much of the study's published test set is on this run's test side; None where the data are not IRMAS.
@@ -276,7 +279,7 @@ class Study:
         if "split" not in whole:
             return published_overlap(table, {"this run": self.split})
         left_out = whole.index.difference(table.index)
-        rule = split_clips(whole.drop(columns="split"), left_out=left_out)[table.index]
+        rule = split_clips(whole.drop(columns="split"), published=True, left_out=left_out)[table.index]
         overlap = published_overlap(table, {"this run": self.split, "the study's rule": rule})
         given = self.split == "train"
         counts = [
