@@ -27,6 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from aesens import names
 from aesens.data import irmas
+from aesens.data.irmas import PUBLISHED
+from aesens.data.split import read_list
 from aesens.effects import Effect, effect
 from aesens.embed import CLEAN, Sweep
 from aesens.models import Embedder
@@ -36,9 +38,6 @@ from aesens.study import Study
 from aesens.weights import WeightsError
 
 __all__ = ["dry_run", "plan", "summary"]
-
-#: Clips on the two sides of the published split (Deng et al., ICASSP 2025, section 3).
-PUBLISHED = {"train": 3168, "test": 1666}
 
 _SECONDS, _RATE = 3.0, 44_100
 
@@ -81,12 +80,18 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
         data = study.source.title
         if study.source.name == "irmas":
             notes.append(_beside_published(sides, len(study.source)))
+            if (overlap := study.split_overlap()) is not None:
+                clips, here = overlap.loc["published test clips", ["in all", "this run"]]
+                notes.append(f"Of the {clips} clips of the published test set {here} are on the test side.")
         if len(study.excluded):
             notes.append(f"Clips left out as faulty: {len(study.excluded)}.")
     else:
-        sides, data = dict(PUBLISHED), "IRMAS (training set)"
+        counted, whose = PUBLISHED, "published"
+        if study.split_file:
+            counted, whose = read_list(study.split_file)["split"].value_counts(), "given"
+        sides, data = {side: int(counted.get(side, 0)) for side in PUBLISHED}, "IRMAS (training set)"
         notes.append(
-            "IRMAS is not at hand: counted with the published split; a run downloads about 3 GB first, and takes "
+            f"IRMAS is not at hand: counted with the {whose} split; a run downloads about 3 GB first, and takes "
             "7 GB while it unpacks them."
         )
     rows, costs, speeds, devices, untrained = [], [], {}, [], []
@@ -248,11 +253,8 @@ def _beside_published(sides: dict[str, int], clips: int) -> str:
         f"{counts.get('train', 0)} training and {counts.get('test', 0)} test" for counts in (sides, PUBLISHED)
     )
     if sides == PUBLISHED:
-        return f"The split of {clips} clips: {here}, as published."
-    return (
-        f"The split of {clips} clips: {here}; the published one of 6705: {there}. The rule is the same, but "
-        "scikit-learn changed how it shuffles songs (see aesens.data.split)."
-    )
+        return f"The split of {clips} clips: {here}, as many as published."
+    return f"The split of {clips} clips: {here}; the published one of 6705: {there}."
 
 
 def _seconds(table: pd.DataFrame, costs: list[tuple[int, float, float, str]]) -> list[float]:

@@ -70,6 +70,8 @@ class Profile:
         Bootstrap resamples over songs.
     picture_clips : int
         Clips whose trajectories are drawn.
+    n_folds : int
+        Folds that songs are dealt into, of which the first is the test set; four in the study. A given split has none.
     seed : int
         Of the split, the untrained weights and every random draw.
 
@@ -93,6 +95,7 @@ class Profile:
     permutations: int = 500
     resamples: int = 10_000
     picture_clips: int = 11
+    n_folds: int = 4
     seed: int = 20220419
 
 

@@ -30,7 +30,16 @@ from IPython.display import Image
 import aesens
 from aesens import claims, measure, names, outputs, profiles, projections
 from aesens.cache import atomic_path, cache_dir
-from aesens.data import Dataset, SplitError, check_clips, load_dataset, split_clips, spread_over_instruments
+from aesens.data import (
+    Dataset,
+    SplitError,
+    check_clips,
+    load_dataset,
+    read_split,
+    split_clips,
+    spread_over_instruments,
+)
+from aesens.data.irmas import published_overlap
 from aesens.effects import PROTOCOLS, effect
 from aesens.embed import Sweep, extract
 from aesens.models import BACKENDS, Embedder, canonical_name, choose_device, load_model
@@ -170,18 +179,26 @@ class Study:
     # ---- data ------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _checked(self) -> tuple[Dataset, pd.DataFrame]:
-        """The data set of the clips that can be used, and a table of the others."""
+    def _loaded(self) -> Dataset:
+        """The data set as it is, with the given split if there is one."""
         options = dict(self.profile.data_options) if self.data == self.profile.data else {}
         if self.data == "rendered":
             options.setdefault("seed", self.seed)
-            if self.instruments:
+            # A list names clips of other instruments too.
+            if self.instruments and not self.split_file:
                 options["instruments"] = self.instruments
         dataset = load_dataset(self.data, **options)
-        if self.instruments:
-            dataset = dataset.select(instruments=self.instruments)
-        excluded = check_clips(dataset, admits=self._admit)
-        return dataset.without(excluded), excluded
+        if self.split_file:
+            split = read_split(self.split_file, dataset.table, left_out=dataset.left_out.index)
+            dataset = replace(dataset, table=dataset.table.assign(split=split))
+        return dataset.select(instruments=self.instruments) if self.instruments else dataset
+
+    @cached_property
+    def _checked(self) -> tuple[Dataset, pd.DataFrame]:
+        """The data set of the clips that can be used, and a table of the others."""
+        excluded = check_clips(self._loaded, admits=self._admit)
+        left_out = pd.concat([self._loaded.left_out, excluded]) if len(self._loaded.left_out) else excluded
+        return self._loaded.without(excluded), left_out
 
     def _admit(self, sample_rate: int) -> None:
         """Raise `ValueError` if an effect of the study cannot be applied to clips of a sample rate."""
@@ -197,18 +214,26 @@ class Study:
 
     @property
     def excluded(self) -> pd.DataFrame:
-        """Clips that are left out for all models and effects, since one of them could not use them.
+        """Clips that are left out for all models and effects: misnamed, or of no use to one of them.
 
-        Indexed by clip, columns ``problem`` and ``path``; see `aesens.data.check_clips`.
+        Indexed by clip, columns ``problem`` and ``path``; see `aesens.data.Dataset` and `aesens.data.check_clips`.
         """
         return self._checked[1]
 
     @cached_property
     def _split(self) -> tuple[pd.Series, str]:
-        table = self.source.table
+        table, whole = self.source.table, self._loaded.table
+        left_out = whole.index.difference(table.index)
         lost = f" (clips left out as faulty: {len(self.excluded)})" if len(self.excluded) else ""
         try:
-            split = split_clips(table, seed=self.seed)
+            split = split_clips(
+                whole,
+                seed=self.seed,
+                n_folds=self.profile.n_folds,
+                published=self.source.name == "irmas",
+                left_out=left_out,
+            )
+            split = split[table.index]
             # What needs a split needs something to tell apart as well.
             alone = table["instrument"].nunique() < 2
             reason = "one instrument only: add a second class folder" if alone else ""
@@ -230,6 +255,46 @@ class Study:
     def split_error(self) -> str:
         """Why the data cannot be split; empty if they can."""
         return self._split[1]
+
+    @property
+    def split_origin(self) -> dict:
+        """What made the split: the rule with its folds and seed, a file with its hash, the data set, or nothing."""
+        if not self.has_split:
+            return {"none": self.split_error}
+        if self.split_file:
+            digest = hashlib.sha256(self.split_file.read_bytes()).hexdigest()
+            return {"file": self.split_file.name, "sha256": digest}
+        if "split" in self.source.table:
+            return {"given": "by the data set"}
+        how = "as the study's scikit-learn did" if self.source.name == "irmas" else "evenly"
+        return {"rule": f"songs dealt {how}", "folds": self.profile.n_folds, "seed": self.seed}
+
+    def split_overlap(self) -> pd.DataFrame | None:
+        """How much of the study's published test set is on this run's test side; None where the data are not IRMAS.
+
+        Returns
+        -------
+        pandas.DataFrame or None
+            Of `aesens.data.irmas.published_overlap`, with a column ``this run``. Where a split is given there is
+            another column, ``the study's rule``, and a row for the training clips of the given split.
+        """
+        if self.source.name != "irmas" or not self.has_split:
+            return None
+        table, whole = self.source.table, self._loaded.table
+        if "split" not in whole:
+            return published_overlap(table, {"this run": self.split})
+        left_out = whole.index.difference(table.index)
+        rule = split_clips(whole.drop(columns="split"), published=True, left_out=left_out)[table.index]
+        overlap = published_overlap(table, {"this run": self.split, "the study's rule": rule})
+        given = self.split == "train"
+        counts = [
+            (whole["split"] == "train").sum(),
+            given.sum(),
+            given.sum(),
+            (given & (rule == "train")).sum(),
+        ]
+        overlap.loc["training clips of the given split"] = counts
+        return overlap
 
     def require_split(self) -> None:
         """Raise `NeedsSplit` with the reason if there is no training and test side."""
@@ -737,6 +802,7 @@ class Study:
             "profile": self.profile.name,
             "seed": self.seed,
             "protocol": self.protocol,
+            "split": self.split_origin,
             "data": {
                 "name": self.dataset.name,
                 "title": self.dataset.title,

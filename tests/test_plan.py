@@ -90,7 +90,9 @@ def test_a_model_is_timed_in_batches_of_a_run(monkeypatch):
 
 
 def test_the_split_is_set_beside_the_published_one():
-    assert module._beside_published(PUBLISHED, 6705).endswith("3168 training and 1666 test, as published.")
+    assert module._beside_published(PUBLISHED, 6705).endswith(
+        "3168 training and 1666 test, as many as published."
+    )
     other = module._beside_published({"train": 3201, "test": 1654}, 6705)
     assert "3201 training and 1654 test; the published one of 6705: 3168 training and 1666 test" in other
 

@@ -20,7 +20,7 @@ from aesens.data.clips import (
     sort_instruments,
     spread_over_instruments,
 )
-from aesens.data.split import SplitError, split_clips
+from aesens.data.split import SplitError, read_split, split_clips
 
 __all__ = [
     "COLUMNS",
@@ -31,6 +31,7 @@ __all__ = [
     "SplitError",
     "check_clips",
     "load_dataset",
+    "read_split",
     "register",
     "sort_instruments",
     "spread_over_instruments",
@@ -91,7 +92,8 @@ def load_dataset(name: str | os.PathLike, **options) -> Dataset:
     Raises
     ------
     ValueError
-        If `name` is neither known nor a folder, or the folder holds no clips.
+        If `name` is neither known nor a folder, or the folder holds no clips, or IRMAS's test part, or IRMAS lies
+        deeper in it.
 
     Examples
     --------
@@ -115,6 +117,11 @@ def load_dataset(name: str | os.PathLike, **options) -> Dataset:
     if not folder.is_dir():
         raise ValueError(f"{str(name)!r} is neither a dataset ({', '.join(DATASETS)}) nor an existing folder")
     from aesens.data.folder import load_folder
-    from aesens.data.irmas import is_irmas, load_irmas
+    from aesens.data.irmas import is_irmas, load_irmas, misplaced
 
-    return load_irmas(folder, **options) if is_irmas(folder) else load_folder(folder, **options)
+    if is_irmas(folder):
+        return load_irmas(folder, **options)
+    # A metadata.csv says for itself what the files are.
+    if not (folder / "metadata.csv").exists() and (told := misplaced(folder)):
+        raise ValueError(told)
+    return load_folder(folder, **options)

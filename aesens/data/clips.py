@@ -41,9 +41,11 @@ from aesens.progress import tqdm
 __all__ = [
     "COLUMNS",
     "INSTRUMENTS",
+    "SIDES",
     "Dataset",
     "Decoded",
     "check_clips",
+    "left_out_table",
     "make_table",
     "sort_instruments",
     "spread_over_instruments",
@@ -54,6 +56,9 @@ INSTRUMENTS = ("cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "v
 
 #: Columns that every clip table has.
 COLUMNS = ("path", "instrument", "song", "excerpt", "genre", "drums")
+
+#: What a split says of a clip.
+SIDES = ("train", "test", "unused")
 
 #: From this many bytes of audio on, file hashes and checks of clips are remembered between runs.
 _REMEMBER_BYTES = 500_000_000
@@ -174,6 +179,21 @@ class Decoded(NamedTuple):
         return whole * np.float32(1 / (2 ** (self.bits - 1) - 1))
 
 
+def left_out_table(problems: Iterable[tuple[Path, str]], folder: Path = Path()) -> pd.DataFrame:
+    """Make the table `Dataset.left_out` from files below a folder and what is wrong with each.
+
+    Examples
+    --------
+    >>> left_out_table([(Path("irmas/cel/take.wav"), "not a name")], Path("irmas"))["problem"].to_dict()
+    {'cel/take': 'not a name'}
+    """
+    rows = [
+        (path.relative_to(folder).with_suffix("").as_posix(), problem, str(path))
+        for path, problem in problems
+    ]
+    return pd.DataFrame(rows, columns=["clip", "problem", "path"], dtype=str).set_index("clip")
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Clips with their labels, and how to read them.
@@ -190,6 +210,9 @@ class Dataset:
         How to cite the audio and on what terms it comes; empty where unknown.
     seconds : float
         Length of every clip as `load` returns it.
+    left_out : pandas.DataFrame
+        Files that are not in the table since it is not known what they are: columns ``problem`` and ``path``,
+        indexed by ``clip``, the file's place below the data set's folder.
 
     Examples
     --------
@@ -205,6 +228,7 @@ class Dataset:
     citation: str = field(default="", repr=False)
     licence: str = field(default="", repr=False)
     seconds: float = 3.0
+    left_out: pd.DataFrame = field(default_factory=lambda: left_out_table([]), repr=False)
 
     def __post_init__(self):
         if missing := [column for column in COLUMNS if column not in self.table]:

@@ -22,16 +22,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from aesens.data.clips import Dataset, make_table
+from aesens.data.clips import SIDES, Dataset, make_table
 from aesens.data.irmas import parse_name
 
-__all__ = ["AUDIO_SUFFIXES", "load_folder"]
+__all__ = ["AUDIO_SUFFIXES", "load_folder", "read_texts"]
 
 #: Files that are taken for audio.
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 
 _METADATA_COLUMNS = ("song", "split", "genre", "instrument")
-_SIDES = ("train", "test", "unused")
 
 
 def load_folder(folder: str | os.PathLike, *, seconds: float = 3.0) -> Dataset:
@@ -98,12 +97,36 @@ def _row(path: Path, folder: Path, instrument: str) -> dict:
         "song": fields.song,
         "excerpt": fields.excerpt,
         "genre": fields.genre,
-        "drums": fields.drums,
+        "drums": fields.drums.strip("-"),
     }
 
 
-def _read_metadata(path: Path) -> pd.DataFrame:
-    """Texts of a csv file without the spaces around them, indexed by row as a spreadsheet numbers them."""
+def read_texts(path: Path) -> pd.DataFrame:
+    """Read the texts of a csv file, without the spaces around them.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by row as a spreadsheet numbers them; empty lines are left out.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, is empty, has two columns of one name or a row longer than its header.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     path = Path(place) / "metadata.csv"
+    ...     _ = path.write_text("file, song\\n\\ncel/a.wav, one\\n")
+    ...     read_texts(path)["song"].to_dict()
+    {3: 'one'}
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [[text.strip() for text in line] for line in csv.reader(file, skipinitialspace=True)]
@@ -126,7 +149,7 @@ def _read_metadata(path: Path) -> pd.DataFrame:
 
 def _add_metadata(rows: dict[str, dict], path: Path) -> None:
     """Put what ``metadata.csv`` says into the rows, which are keyed by relative path."""
-    metadata = _read_metadata(path)
+    metadata = read_texts(path)
     columns = [column for column in _METADATA_COLUMNS if column in metadata]
     if "file" not in metadata or not columns:
         raise ValueError(
@@ -134,10 +157,10 @@ def _add_metadata(rows: dict[str, dict], path: Path) -> None:
             f"{', '.join(metadata.columns)}"
         )
     if "split" in columns:
-        wrong = metadata.loc[~metadata["split"].isin(("", *_SIDES)), "split"]
+        wrong = metadata.loc[~metadata["split"].isin(("", *SIDES)), "split"]
         if len(wrong):
             raise ValueError(
-                f"{path}, row {wrong.index[0]}: split={wrong.iloc[0]!r} is not one of {', '.join(_SIDES)}"
+                f"{path}, row {wrong.index[0]}: split={wrong.iloc[0]!r} is not one of {', '.join(SIDES)}"
             )
     metadata["file"] = [Path(name).as_posix() for name in metadata["file"]]
     if unknown := [name for name in metadata["file"] if name not in rows]:

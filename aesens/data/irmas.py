@@ -5,9 +5,10 @@ The training set of IRMAS states everything in its file names::
     [prefix__][instrument][drums?][genre]SONG__EXCERPT.wav      008__[cel][nod][cla]0058__1.wav
                                                                 [cla][pop_roc]0310__1.wav
 
-The drum tag is ``dru`` or ``nod`` and may be missing, as may the prefix. SONG is the four digits before the last
-``__``. The four digits alone name the song, whatever the instrument before them: that is how the study groups
-clips, and no number of mirdata's index (6 660 clips, 2 257 songs) occurs with two instruments.
+The drum tag is ``dru``, ``nod`` or, in twelve names, ``---`` (not known) and may be missing, as may the prefix. SONG
+is the four digits before the last ``__``. The four digits alone name the song, whatever stands before them: that is
+how the study groups clips. No number occurs with two instruments, and eleven occur with two prefixes, which mirdata's
+index, keyed by number and excerpt, takes for one: with the twelve it lacks 45 of the 6 705 clips.
 
 References
 ----------
@@ -24,13 +25,26 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import pandas as pd
 from filelock import FileLock
 
 from aesens.cache import atomic_path, cache_dir
-from aesens.data.clips import INSTRUMENTS, Dataset, make_table
+from aesens.data.clips import INSTRUMENTS, Dataset, left_out_table, make_table
 from aesens.progress import tqdm
 
-__all__ = ["GENRES", "IrmasName", "at_hand", "format_name", "is_irmas", "load_irmas", "parse_name"]
+__all__ = [
+    "GENRES",
+    "PUBLISHED",
+    "TEST_SONGS",
+    "IrmasName",
+    "at_hand",
+    "format_name",
+    "is_irmas",
+    "load_irmas",
+    "misplaced",
+    "parse_name",
+    "published_overlap",
+]
 
 #: Genre tags of IRMAS.
 GENRES = ("pop_roc", "jaz_blu", "cla", "cou_fol", "lat_sou")
@@ -42,17 +56,37 @@ CITATION = (
 LICENCE = "CC BY-NC-SA 3.0, for non-commercial use; not to be redistributed"
 
 _FOLDER = "IRMAS-TrainingData"
+
+# Bit n says whether song n is of the published test set (train_test_split.csv of vdng9338/audio-embedding-sensitivity).
+_TEST_BITS = int(
+    "a6108414246818902094090020900e248088a038848288111202a12807031000403009291190a00208880240a8021a22"
+    "0222708124511013160040110284414090220d0140842415426042620204251400d0220800000000000000080000000c"
+    "05100a0a24026a001284304402a0934280882248230404208303204000001004912144a05004850240120882830a2110"
+    "a0814a411228081944221022045820040d08480a90d003018a0881180504202884510812402460142228c08450122480"
+    "6030182a01038010a08a1027022421220089082088023040480c040c0468c410451024220a5090188051842840030c90"
+    "284810c8211414282202c2091040001415900902212010c2009108829034039222008a00000420530820210a08446005"
+    "028a0a406083110c110484440902080542800814950880520888a10468c20",
+    16,
+)
+
+#: The 562 songs of the study's published test set; its 1 666 clips are theirs, without those of ``lat_sou``.
+TEST_SONGS = frozenset(f"{n:04d}" for n in range(_TEST_BITS.bit_length()) if _TEST_BITS >> n & 1)
+
+#: Clips on the two sides of the published split (Deng et al., ICASSP 2025, section 3).
+PUBLISHED = {"train": 3168, "test": 1666}
 _NAME = re.compile(
     r"(?:(?P<prefix>[^\[\]]+)__)?"
     r"\[(?P<instrument>[a-z]{3})\]"
-    r"(?:\[(?P<drums>dru|nod)\])?"
+    r"(?:\[(?P<drums>dru|nod|---)\])?"
     rf"\[(?P<genre>{'|'.join(GENRES)})\]"
-    r"(?P<song>[0-9]{4})__(?P<excerpt>[0-9]+)\.wav"
+    r"(?P<song>[0-9]{4})__(?P<excerpt>[0-9]+)\.(?i:wav)"
 )
 
 
 class IrmasName(NamedTuple):
     """What an IRMAS file name says; ``prefix`` and ``drums`` are empty where the name has none.
+
+    ``drums`` is ``dru``, ``nod`` or, where the name says that it is not known, ``---``.
 
     Examples
     --------
@@ -95,7 +129,7 @@ def parse_name(name: str | os.PathLike) -> IrmasName:
     match = _NAME.fullmatch(Path(name).name)
     if match is None:
         raise ValueError(
-            f"{os.fspath(name)!r} is not an IRMAS file name; expected [prefix__][instrument][dru|nod][genre]"
+            f"{os.fspath(name)!r} is not an IRMAS file name; expected [prefix__][instrument][dru|nod|---][genre]"
             f"SONG__EXCERPT.wav with prefix and drum tag optional and genre one of {', '.join(GENRES)}"
         )
     fields = match.groupdict(default="")
@@ -103,7 +137,7 @@ def parse_name(name: str | os.PathLike) -> IrmasName:
 
 
 def format_name(name: IrmasName) -> str:
-    """Put an IRMAS file name together: the inverse of `parse_name`.
+    """Put an IRMAS file name together: the inverse of `parse_name`, with the ending in lower case.
 
     Examples
     --------
@@ -120,8 +154,12 @@ def _root(folder: Path) -> Path:
 
 
 def _wav_files(folder: Path) -> list[Path]:
-    """Audio files of the class folders, sorted; hidden files are none."""
-    return sorted(path for path in folder.glob("*/*.wav") if not path.name.startswith("."))
+    """Audio files of the class folders, sorted; hidden files and those of hidden folders are none."""
+    return sorted(
+        path
+        for path in folder.glob("*/*")
+        if path.suffix.lower() == ".wav" and not any(part.startswith(".") for part in path.parts[-2:])
+    )
 
 
 def is_irmas(folder: str | os.PathLike) -> bool:
@@ -154,29 +192,84 @@ def is_irmas(folder: str | os.PathLike) -> bool:
     return sum(_NAME.fullmatch(path.name) is not None for path in files) > len(files) / 2
 
 
-def read_layout(folder: Path) -> list[dict]:
-    """Rows for `make_table` from the class folders of an IRMAS layout.
+def misplaced(folder: str | os.PathLike) -> str:
+    """What of IRMAS a folder is that is not its training set, in a sentence that says which folder to give.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Returns
+    -------
+    str
+        Empty if the folder is nothing of IRMAS.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     (Path(place) / "Part1").mkdir()
+    ...     (Path(place) / "Part1" / "01 Song-1.wav").touch()
+    ...     _ = (Path(place) / "Part1" / "01 Song-1.txt").write_text("gel\\nvoi\\n")
+    ...     misplaced(place).endswith("give the folder IRMAS-TrainingData")
+    True
+    """
+    folder = Path(folder)
+    below = [*_folders(folder), *(inner for outer in _folders(folder) for inner in _folders(outer))]
+    if found := list(dict.fromkeys(_root(place) for place in below if is_irmas(place))):
+        return f"{folder} holds IRMAS clips further down: give {' or '.join(map(str, found))}"
+    if any(map(_is_test_part, (folder, *below))):
+        return (
+            f"{folder} holds clips of IRMAS's test part, several instruments a clip as txt files say, of which the "
+            f"study uses nothing: give the folder {_FOLDER}"
+        )
+    return ""
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _is_test_part(folder: Path) -> bool:
+    """Whether a folder holds wav files beside text files of instrument codes."""
+    for path in folder.glob("*.txt"):
+        if any(path.with_suffix(ending).exists() for ending in (".wav", ".WAV")):
+            codes = path.read_text(errors="replace").split()
+            return bool(codes) and set(codes) <= {*INSTRUMENTS}
+    return False
+
+
+def read_layout(folder: Path) -> tuple[list[dict], pd.DataFrame]:
+    """Rows for `make_table` from the class folders of an IRMAS layout, and a table of the files left out.
+
+    A file is left out if its name is outside the grammar or says another class than its folder.
 
     Raises
     ------
     ValueError
-        If there are no files, or one of them has a name outside the grammar or lies in another class's folder.
+        If there are no files that belong.
     """
-    files = _wav_files(folder)
-    if not files:
-        raise ValueError(
-            f"no IRMAS clips in {folder}: expected class folders ({', '.join(INSTRUMENTS)}) of wav files, as in "
-            f"{_FOLDER}"
-        )
-    rows = []
-    for path in files:
-        fields = parse_name(path)
+    rows, left_out = [], []
+    for path in _wav_files(folder):
+        try:
+            fields = parse_name(path.name)
+        except ValueError as error:
+            left_out.append((path, str(error)))
+            continue
         if fields.instrument != path.parent.name:
-            raise ValueError(f"{path} is named {fields.instrument!r} but lies in folder {path.parent.name!r}")
-        row = fields._asdict()
+            problem = f"named {fields.instrument!r} but in the folder {path.parent.name!r}"
+            left_out.append((path, problem))
+            continue
+        row = fields._asdict() | {"drums": fields.drums.strip("-")}
         del row["prefix"]
         rows.append({"clip": path.stem, "path": str(path.resolve()), **row})
-    return rows
+    if not rows:
+        seen = f"; {len(left_out)} wav files are none, the first: {left_out[0][1]}" if left_out else ""
+        raise ValueError(
+            f"no IRMAS clips in {folder}: expected class folders ({', '.join(INSTRUMENTS)}) of wav files, as in "
+            f"{_FOLDER}{seen}"
+        )
+    return rows, left_out_table(left_out, folder)
 
 
 def load_irmas(path: str | os.PathLike | None = None) -> Dataset:
@@ -192,12 +285,13 @@ def load_irmas(path: str | os.PathLike | None = None) -> Dataset:
     Returns
     -------
     Dataset
-        6 705 clips of 3 s if complete; song labels are the four digits.
+        6 705 clips of 3 s if complete; song labels are the four digits. Files that are misnamed are left out, see
+        `Dataset.left_out`.
 
     Raises
     ------
     ValueError
-        If there is no such folder, it holds no clips, or a file is misnamed.
+        If there is no such folder, or it holds no clips.
     ConnectionError
         If the data have to be downloaded and cannot be, or are not what they should be.
     OSError
@@ -209,7 +303,38 @@ def load_irmas(path: str | os.PathLike | None = None) -> Dataset:
         folder = _root(Path(path).expanduser())
         if not folder.is_dir():
             raise ValueError(f"there is no folder {folder}")
-    return Dataset("irmas", "IRMAS (training set)", make_table(read_layout(folder)), CITATION, LICENCE)
+    rows, left_out = read_layout(folder)
+    return Dataset("irmas", "IRMAS (training set)", make_table(rows), CITATION, LICENCE, left_out=left_out)
+
+
+def published_overlap(table: pd.DataFrame, sides: dict[str, pd.Series]) -> pd.DataFrame:
+    """Count how much of the published test set lies on the test side of some splits.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of the clips at hand, with columns ``song`` and ``genre``.
+    sides : dict of pandas.Series
+        By name, ``train``, ``test`` or ``unused`` of each clip.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows ``published test clips`` and ``published test songs``; columns ``in all``, ``at hand``, and for each split
+        how many of those at hand are on its test side.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"song": ["0005", "0010", "0010"], "genre": ["cla", "cla", "lat_sou"]})
+    >>> split = pd.Series(["test", "train", "unused"])
+    >>> published_overlap(table, {"mine": split}).loc["published test clips"].tolist()
+    [1666, 2, 1]
+    """
+    published = table["song"].isin(TEST_SONGS) & (table["genre"] != "lat_sou")
+    found = {"at hand": published} | {name: published & (split == "test") for name, split in sides.items()}
+    counts = {name: [int(mask.sum()), table.loc[mask, "song"].nunique()] for name, mask in found.items()}
+    whole = {"in all": [PUBLISHED["test"], len(TEST_SONGS)]}
+    return pd.DataFrame(whole | counts, index=["published test clips", "published test songs"])
 
 
 def at_hand() -> bool:
@@ -305,4 +430,4 @@ def _wanted(member: zipfile.ZipInfo) -> bool:
         raise ValueError(f"its member {member.filename!r} would be written outside the folder")
     # What a Mac adds lies in a folder of its own or begins with a dot.
     hidden = any(part.startswith((".", "__MACOSX")) for part in place.parts)
-    return place.parts[0] == _FOLDER and place.suffix == ".wav" and not member.is_dir() and not hidden
+    return place.parts[0] == _FOLDER and place.suffix.lower() == ".wav" and not member.is_dir() and not hidden

@@ -168,7 +168,7 @@ def render_dataset(
                 done = pool.map(write, wanted)
                 list(tqdm(done, total=len(wanted), desc="rendering", unit="song", disable=not progress))
     return Dataset(
-        "rendered", "Rendered clips in IRMAS's shape", make_table(read_layout(folder)), CITATION, LICENCE
+        "rendered", "Rendered clips in IRMAS's shape", make_table(read_layout(folder)[0]), CITATION, LICENCE
     )
 
 
