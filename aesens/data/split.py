@@ -69,7 +69,7 @@ def split_clips(
     n_folds: int = 4,
     drop_genres: Iterable[str] = ("lat_sou",),
     balance: bool = True,
-    published: bool = False,
+    published: bool = True,
     left_out: Collection[str] = (),
 ) -> pd.Series:
     """Assign each clip to training, test or neither.
@@ -89,7 +89,9 @@ def split_clips(
     balance : bool
         Down-sample the training clips to the smallest instrument.
     published : bool
-        Deal songs as the study's scikit-learn did, which on the whole of IRMAS gives its test set.
+        Deal songs as the study's scikit-learn did, which on the whole of IRMAS gives its test set; as it does now, more
+        evenly, where False. `Study` deals so where the data are not IRMAS, since of a few songs an instrument the old
+        way may leave it none to test.
     left_out : collection of str
         Clips that are not to be used. They count when their song is dealt, as long as another clip of it is used: so
         songs fall as they would without the fault.
@@ -119,7 +121,7 @@ def split_clips(
     >>> table = pd.DataFrame({"instrument": ["cel", "vio"] * 8, "genre": "cla",
     ...                       "song": [f"{n:04d}" for n in range(16)]})
     >>> split_clips(table).value_counts().to_dict()
-    {'train': 12, 'test': 4}
+    {'train': 10, 'test': 4, 'unused': 2}
     """
     split = pd.Series("unused", index=table.index, name="split", dtype=object)
     given, used = "split" in table, ~table.index.isin(list(left_out))
