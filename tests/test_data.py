@@ -633,6 +633,13 @@ def test_an_archive_that_reaches_outside_is_refused(tmp_path, name):
     assert not list(tmp_path.rglob("*.wav")) and not list((tmp_path / "data").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("cel/a.WAV", True), ("cel/a.txt", False), ("cel/._a.wav", False)]
+)
+def test_what_is_unpacked(name, wanted):
+    assert irmas._wanted(zipfile.ZipInfo(f"IRMAS-TrainingData/{name}")) is wanted
+
+
 def test_an_archive_of_something_else_is_refused(tmp_path):
     path = tmp_path / "archive.zip"
     for content in (b"no archive", None):
