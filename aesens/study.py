@@ -40,6 +40,7 @@ from aesens.data import (
     spread_over_instruments,
 )
 from aesens.data.irmas import published_overlap
+from aesens.data.split import read_list
 from aesens.effects import PROTOCOLS, effect
 from aesens.embed import Sweep, extract
 from aesens.models import BACKENDS, Embedder, canonical_name, choose_device, load_model
@@ -187,6 +188,8 @@ class Study:
             # A list names clips of other instruments too.
             if self.instruments and not self.split_file:
                 options["instruments"] = self.instruments
+        if self.split_file:
+            read_list(self.split_file)  # before anything is downloaded
         dataset = load_dataset(self.data, **options)
         if self.split_file:
             split = read_split(self.split_file, dataset.table, left_out=dataset.left_out.index)

@@ -17,6 +17,7 @@ import sklearn
 import soundfile as sf
 from packaging.version import Version
 from sklearn.model_selection import StratifiedGroupKFold
+from support import write_clips
 from test_weights import Server
 
 import aesens.data as data
@@ -24,6 +25,7 @@ from aesens import weights
 from aesens.data import clips, folder, irmas
 from aesens.data.irmas import IrmasName, format_name, parse_name
 from aesens.plan import plan, summary
+from aesens.profiles import Profile
 from aesens.study import Study
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -520,6 +522,15 @@ def test_a_study_takes_a_list_before_all_else(irmas_folder, class_folder, tmp_pa
     assert own.split_overlap() is None and other.split_overlap() is None
 
 
+def test_the_folds_are_a_setting_of_the_profile(tmp_path):
+    folder = write_clips(tmp_path / "clips", songs=12, seconds=0.1)
+    for folds in (2, 4):
+        profile = Profile("mine", "", models=("yamnet",), effects=("gain",), n_folds=folds)
+        study = Study(profile, data=folder)
+        assert (study.split == "test").sum() == 24 // folds
+        assert study.split_origin == {"rule": "songs dealt evenly", "folds": folds, "seed": 20220419}
+
+
 def test_the_real_names_go_through_the_plan_of_the_paper(real_folder, real_table, own_cache, tmp_path):
     options = {"data": real_folder, "models": "panns", "weights": "untrained"}
     study = Study("paper", **options)
@@ -622,6 +633,13 @@ def test_an_archive_that_reaches_outside_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match="outside the folder"):
         irmas._unpack(path, tmp_path / "data" / "IRMAS-TrainingData")
     assert not list(tmp_path.rglob("*.wav")) and not list((tmp_path / "data").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("cel/a.WAV", True), ("cel/a.txt", False), ("cel/._a.wav", False)]
+)
+def test_what_is_unpacked(name, wanted):
+    assert irmas._wanted(zipfile.ZipInfo(f"IRMAS-TrainingData/{name}")) is wanted
 
 
 def test_an_archive_of_something_else_is_refused(tmp_path):

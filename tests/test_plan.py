@@ -126,6 +126,18 @@ def test_the_paper_profile_without_its_data_and_weights(own_cache, monkeypatch):
     assert files(own_cache) == []
 
 
+def test_a_given_split_is_counted_before_its_data_are_at_hand(own_cache, tmp_path):
+    (tmp_path / "list.csv").write_text("file_name,split\na,train\nb,test\nc,test\nd,unused\n")
+    study = Study("paper", models="panns", weights="untrained", split=tmp_path / "list.csv")
+    table = plan(study, calibrate=False)
+    assert table.attrs["sides"] == {"train": 1, "test": 2} and set(table["clips"]) == {3}
+    assert "counted with the given split" in summary(table)
+    with pytest.raises(ValueError, match="none.csv: No such file"):
+        plan(
+            Study("paper", models="panns", weights="untrained", split=tmp_path / "none.csv"), calibrate=False
+        )
+
+
 def test_dry_run_of_the_command_line(tmp_path):
     clips = write_clips(tmp_path / "clips", songs=8, seconds=0.2)
     options = [

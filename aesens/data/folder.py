@@ -131,7 +131,7 @@ def read_texts(path: Path) -> pd.DataFrame:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [[text.strip() for text in line] for line in csv.reader(file, skipinitialspace=True)]
     except (ValueError, OSError, csv.Error) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
+        raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if not lines:
         raise ValueError(f"cannot read {path}: it is empty")
     if len(set(lines[0])) < len(lines[0]):
