@@ -36,9 +36,9 @@ Public names
 - `aesens.explore`: Explorer, explore, live
 - `aesens.listen`: effect_levels, player, sweep_versions
 - `aesens.logistic`: COSTS, LogisticFit, balanced_weights, fit_logistic, solve_logistic
-- `aesens.measure`: agreement, classification, classifier_cosines, clean_classification, decoding,
-  direction_points, direction_vectors, distances, fitted_subspaces, geometry, global_directions, layout,
-  method_cosines, projected, random_cosine, response, samplewise, spectra
+- `aesens.measure`: agreement, classification, classifier_cosines, clean_classification, clip_umap,
+  decoding, direction_points, direction_vectors, distances, fitted_subspaces, geometry, global_directions,
+  layout, method_cosines, normalised_pca, projected, random_cosine, response, samplewise, spectra
 - `aesens.models`: BACKENDS, MODELS, load_model, register
 - `aesens.models.base`: POOLINGS, Embedder, ModelError, NoUntrainedWeights, WeightsInfo, choose_device,
   reads, seeded
@@ -75,7 +75,7 @@ Public names
 - `aesens.projections`: CONTROLS, PROJECTIONS, AverageDisplacement, GlobalCCAProjection, LDAProjection,
   NoProjection, NormalisedPCAProjection, PCAProjection, Projection, RandomDirection, RandomSubspace,
   SampleWiseSubspace, TrainingParts, added_names, added_sources, fit_all, make_projection,
-  register_projection, remove
+  principal_variances, register_projection, remove, variance_ratios
 - `aesens.report.build`: ReportError, build_report
 - `aesens.report.cells`: markdown_html, notebook_html, opening
 - `aesens.report.reference`: Entry, constant_comments, docstring_html, modules, public_entries
@@ -93,7 +93,7 @@ Public names
 - `aesens.synthetic`: BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
 - `aesens.tables`: shown
 - `aesens.trajectories`: Scatter, components_for, displacement_scatter, energy_along, held_out_energy,
-  leading_directions, participation_ratio, path_over_chord, pca_layout, spectrum_components,
+  leading_directions, participation_ratio, path_layout, path_over_chord, pca_layout, spectrum_components,
   spectrum_dimension, umap_layout, variance_spectrum
 - `aesens.weights`: POLICIES, WEIGHTS, UntrainedWarning, WeightFile, WeightsError, add, add_to, fetch,
   files_of, given, resolve, state, verify, weights_table
