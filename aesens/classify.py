@@ -2,7 +2,7 @@
 
 Conventions
 -----------
-One binary classifier an instrument: all its training clips against as many others, drawn evenly from the other
+One binary classifier an instrument: all its n training clips against others, n // k drawn from each of the other k
 instruments; L2 logistic regression as in `aesens.logistic`, its cost chosen by cross-validation with folds grouped by
 song. The clips and folds of an instrument are the same for every training condition and every projection.
 
@@ -14,6 +14,7 @@ train       test        strength
 ==========  ==========  =====================================================
 clean       clean       none (-1)
 clean       effected    of the test clips
+clean       random      none (-1): each test clip at its own random strength
 effected    clean       of the training clips
 effected    effected    of both alike
 random      clean       none (-1)
@@ -145,8 +146,8 @@ def draw_training_clips(
     Returns
     -------
     clips : ndarray of int, shape (n,)
-        Positions in ascending order: all clips of the instrument and as many others (all others if there are fewer),
-        evenly from the other instruments.
+        Positions in ascending order: all n clips of the instrument, and of each of the k other instruments n // k,
+        but at least one and at most all that there are.
     labels : ndarray of bool, shape (n,)
         True for the instrument's own clips.
 
@@ -157,9 +158,9 @@ def draw_training_clips(
 
     Examples
     --------
-    >>> clips, labels = draw_training_clips(["a"] * 4 + ["b"] * 9 + ["c"] * 3, "a", np.ones(16, bool))
-    >>> clips[:4].tolist(), int((clips >= 13).sum()), len(clips)
-    ([0, 1, 2, 3], 2, 8)
+    >>> clips, labels = draw_training_clips(["a"] * 5 + ["b"] * 9 + ["c"] * 3, "a", np.ones(17, bool))
+    >>> clips[:5].tolist(), int((clips >= 14).sum()), len(clips)
+    ([0, 1, 2, 3, 4], 2, 9)
     """
     instruments, train = np.asarray(instruments), np.asarray(train, bool)
     own = np.flatnonzero(train & (instruments == instrument))
@@ -170,15 +171,10 @@ def draw_training_clips(
             "a classifier needs both"
         )
     rng = np.random.default_rng([seed, *str(instrument).encode()])
-    other = rng.permutation(other)
-    # One clip of each instrument in turn, until there are enough.
-    _, group = np.unique(instruments[other], return_inverse=True)
-    turn = np.empty(len(other), int)
-    for g in range(group.max() + 1):
-        turn[group == g] = np.arange((group == g).sum())
-    order = rng.permutation(group.max() + 1)[group]
-    chosen = other[np.lexsort((order, turn))][: len(own)]
-    clips = np.sort(np.concatenate([own, chosen]))
+    codes = np.unique(instruments[other])
+    count = max(1, len(own) // len(codes))
+    chosen = [rng.permutation(other[instruments[other] == code])[:count] for code in codes]
+    clips = np.sort(np.concatenate([own, *chosen]))
     return clips, instruments[clips] == instrument
 
 
@@ -331,7 +327,7 @@ def classify(
     >>> clean = rng.normal(size=(40, 6)) + 2.0 * (instruments == "pia")[:, None]
     >>> result = classify(clean, np.stack([clean, clean + 1]), instruments, songs, songs % 2 == 0, songs % 2 == 1)
     >>> dict(result.score.sizes)
-    {'projection': 1, 'case': 11, 'instrument': 2, 'clip': 20}
+    {'projection': 1, 'case': 12, 'instrument': 2, 'clip': 20}
     >>> table = metric_table(result)
     >>> bool(table.query("train == 'clean' and test == 'clean'").roc_auc.min() > 0.9)
     True
@@ -462,6 +458,7 @@ def _score(embeddings, clips, random_strength, strengths, weights, intercepts):
     if strengths:
         every = range(strengths)
         cases += [("clean", "effected", s) for s in every]
+        cases += [("clean", "random", -1)]
         cases += [("effected", "clean", s) for s in every]
         cases += [("effected", "effected", s) for s in every]
         cases += [("random", "clean", -1)]
@@ -481,11 +478,11 @@ def _score(embeddings, clips, random_strength, strengths, weights, intercepts):
             training = {"clean": 0, "effected": strength + 1, "random": strengths + 1}[train]
             value = weights[training].reshape(-1, d) @ x.T + intercepts[training].reshape(-1, 1)
             score[:, place[case]] = value.reshape(p, i, -1)
-    if strengths:
-        first = place["random", "effected", 0]
+    for train in ("clean", "random") if strengths else ():
+        first = place[train, "effected", 0]
         for s in range(strengths):
             at = random_strength == s
-            score[:, place["random", "random", -1], :, at] = score[:, first + s, :, at]
+            score[:, place[train, "random", -1], :, at] = score[:, first + s, :, at]
     return cases, score
 
 

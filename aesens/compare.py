@@ -25,7 +25,7 @@ __all__ = ["Tolerance", "compare_runs", "compare_tables", "tolerance"]
 # Decided from numbers, so not part of what names a row.
 _OUTCOMES = ("verdict", "significant")
 # Whole numbers that are measured, so not part of it either.
-_COUNTS = ("components_90", "dimension")
+_COUNTS = ("component", "components_90", "dimension")
 
 
 @dataclass(frozen=True)

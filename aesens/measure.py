@@ -31,6 +31,7 @@ __all__ = [
     "classification",
     "classifier_cosines",
     "clean_classification",
+    "clip_umap",
     "decoding",
     "direction_points",
     "direction_vectors",
@@ -40,6 +41,7 @@ __all__ = [
     "global_directions",
     "layout",
     "method_cosines",
+    "normalised_pca",
     "projected",
     "random_cosine",
     "response",
@@ -229,6 +231,63 @@ def layout(sweep, *, method: str, clips: int, seed: int) -> pd.DataFrame:
     )
 
 
+def clip_umap(sweep, *, seed: int, instrument: str | None = None) -> pd.DataFrame:
+    """UMAP of one clip's trajectory as the study draws it, and of a straight path beside it.
+
+    The layout is fitted to the clip's effected embeddings; its clean one is placed on it afterwards.
+
+    Parameters
+    ----------
+    sweep : EffectSweep
+    seed : int
+    instrument : str, optional
+        Whose first clip is drawn, one of the training clips if there are any; by default the first instrument's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``kind``, ``clip``, ``instrument``, ``strength`` (-1 for the clean clip), ``x``, ``y``, and
+        ``longest_step``, the longest step between neighbouring strengths in medians of all steps, of the layout and,
+        as ``longest_step_in_space``, of the embeddings. Kinds: ``clip``; ``straight``, as many points in as many
+        dimensions on a straight line, a step apart, with noise of a hundredth of a step, which has no clean clip.
+
+    Raises
+    ------
+    ValueError
+        If there is no clip of the instrument.
+    """
+    code = sort_instruments(sweep.instruments)[0] if instrument is None else instrument
+    mine = np.flatnonzero(sweep.instruments == code)
+    if not len(mine):
+        raise ValueError(
+            f"instrument={code!r} has no clip; there are {', '.join(sort_instruments(sweep.instruments))}"
+        )
+    clip = mine[np.argmax(sweep.train[mine])]
+    path = sweep.trajectories[:, clip].astype(np.float64)
+    rng = np.random.default_rng(derived_seed(seed, "clip_umap", sweep.model, sweep.effect.name))
+    along, *noise = rng.standard_normal((1 + len(path), path.shape[1]))
+    straight = np.arange(len(path))[:, None] * along / np.linalg.norm(along)
+    straight += 0.01 * np.array(noise) / np.sqrt(path.shape[1])
+    drawn = {"clip": (path, sweep.clean[[clip]]), "straight": (straight, straight[:0])}
+    parts = []
+    for kind, (points, clean) in drawn.items():
+        placed = trajectories.path_layout(points, clean, seed=seed)
+        table = pd.DataFrame(
+            {
+                "kind": kind,
+                "clip": sweep.clips.index[clip],
+                "instrument": code,
+                "strength": np.arange(-len(clean), len(points)),
+                "x": placed[:, 0],
+                "y": placed[:, 1],
+            }
+        )
+        steps = [np.linalg.norm(np.diff(x, axis=0), axis=1) for x in (placed[len(clean) :], points)]
+        longest = [step.max() / np.median(step) if np.median(step) > 0 else np.nan for step in steps]
+        parts.append(table.assign(longest_step=longest[0], longest_step_in_space=longest[1]))
+    return pd.concat(parts, ignore_index=True)
+
+
 def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataFrame:
     """Shape of the trajectories and dimension of the displacements.
 
@@ -309,6 +368,7 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
     Parameters
     ----------
     sweep : EffectSweep
+        Its training clips are used, as in the study; all clips where there is no split.
     permutations, seed, jobs : int
 
     Returns
@@ -317,11 +377,11 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
         Columns ``clip``, ``kind`` and ``value``. Kinds, a row a clip: ``in-sample`` (squared Spearman correlation),
         ``held-out`` (R^2 on strengths left out), ``held-out rho`` (their Spearman correlation, which is bounded),
         ``null`` (``held-out`` of one shuffle of the strengths), ``transfer`` (mean Spearman correlation, with its sign,
-        over clips of other songs on the clip's direction); ``in-sample`` and ``held-out`` of white noise of the same
-        shape, as ``noise in-sample`` and so on; these and the transfer of random walks with the clips' own step
-        lengths, as ``walk in-sample`` and so on. Two kinds with one row (``clip == "all"``): ``p`` and ``p rho``, the
-        share of shuffles whose median over clips reaches that of ``held-out`` and of ``held-out rho``, the observed
-        order counted among them.
+        over training clips of other songs on the clip's direction); ``in-sample`` and ``held-out`` of white noise of
+        the same shape, as ``noise in-sample`` and so on; these and the transfer of random walks with the clips' own
+        step lengths, as ``walk in-sample`` and so on. Two kinds with one row (``clip == "all"``): ``p`` and ``p rho``,
+        the share of shuffles whose median over clips reaches that of ``held-out`` and of ``held-out rho``, the
+        observed order counted among them.
 
     Notes
     -----
@@ -339,6 +399,8 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
     >>> bool(abs(median["walk transfer"]) < 0.1), float(median["p"])
     (True, 0.05)
     """
+
+    sweep = sweep.take(_fitted_on(sweep))
 
     def seed_of(name):
         return derived_seed(seed, "samplewise", sweep.model, sweep.effect.name, name)
@@ -378,8 +440,13 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
     return pd.concat(parts, ignore_index=True)
 
 
+def _fitted_on(sweep) -> np.ndarray:
+    """Mask of the clips that directions are fitted to one at a time: training clips, or all without a split."""
+    return sweep.train if sweep.train.any() else np.ones(len(sweep.clips), bool)
+
+
 def spectra(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
-    """Normalised singular values of sample-wise directions, clean embeddings and random unit vectors.
+    """Normalised singular values of each instrument's sample-wise directions, clean embeddings and random unit vectors.
 
     Parameters
     ----------
@@ -390,30 +457,36 @@ def spectra(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns ``kind``, ``rank`` (from 1), ``value``.
+        Columns ``instrument``, ``kind`` (``directions``; ``clean``, of the embeddings centred on their mean;
+        ``random``, as many unit vectors), ``rank`` (from 1), ``value``. The values of ``directions`` are those that
+        `aesens.projections.SampleWiseSubspace` compares with its threshold.
 
     Examples
     --------
     >>> from aesens.synthetic import synthetic_sweep
     >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
     >>> table = spectra(sweep, seed=0)
-    >>> set(table.loc[table["rank"] == 1, "value"].round(6))
-    {1.0}
+    >>> set(table.loc[table["rank"] == 1, "value"].round(6)), table["instrument"].nunique()
+    ({1.0}, 3)
     """
-    chosen = sweep.train if sweep.train.any() else np.ones(len(sweep.clips), bool)
-    found = directions.samplewise_directions(sweep.trajectories[:, chosen], jobs=jobs)
-    own = derived_seed(seed, "spectra", sweep.model, sweep.effect.name)
-    noise = np.random.default_rng(own).standard_normal(found.shape)
-    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    stacks = {"directions": found, "clean": sweep.clean[chosen], "random": noise}
-    values = each(lambda kind: directions.singular_spectrum(stacks[kind], kind == "clean"), stacks, jobs)
-    return pd.concat(
-        [
-            pd.DataFrame({"kind": kind, "rank": np.arange(1, len(s) + 1), "value": s})
-            for kind, s in zip(stacks, values, strict=True)
-        ],
-        ignore_index=True,
-    )
+    chosen = _fitted_on(sweep)
+
+    def of_one(code):
+        mine = chosen & (sweep.instruments == code)
+        found = directions.samplewise_directions(sweep.trajectories[:, mine])
+        own = derived_seed(seed, "spectra", sweep.model, sweep.effect.name, code)
+        noise = np.random.default_rng(own).standard_normal(found.shape)
+        noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+        stacks = {"directions": found, "clean": sweep.clean[mine], "random": noise}
+        parts = []
+        for kind, rows in stacks.items():
+            values = directions.singular_spectrum(rows, kind == "clean")
+            ranks = np.arange(1, len(values) + 1)
+            parts.append(pd.DataFrame({"instrument": code, "kind": kind, "rank": ranks, "value": values}))
+        return pd.concat(parts)
+
+    codes = [str(code) for code in sort_instruments(sweep.instruments[chosen])]
+    return pd.concat(each(of_one, codes, jobs), ignore_index=True)
 
 
 def _instruments(sweep):
@@ -618,6 +691,9 @@ def direction_points(sweep, *, instrument: str) -> pd.DataFrame:
 def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, np.ndarray]]:
     """Every projection of every instrument, fitted on the instrument's training clips.
 
+    Normalised PCA alone looks at other instruments too: the variances that it divides by are those of the clean
+    embeddings of all training clips.
+
     Parameters
     ----------
     sweep : EffectSweep
@@ -638,11 +714,13 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
     {'cel': (1, 48), 'cla': (1, 48), 'flu': (1, 48)}
     """
     sides = list(_instruments(sweep))
+    reference = _reference(sweep)
 
     def fitted(side):
         code, train, _ = side
         own = derived_seed(seed, sweep.model, sweep.effect.name, code)
-        return projections.fit_all(sweep.trajectories[:, train], sweep.clean[train], seed=own)
+        clips = sweep.trajectories[:, train], sweep.clean[train]
+        return projections.fit_all(*clips, seed=own, reference=reference)
 
     found = each(fitted, sides, jobs)
     codes = [code for code, _, _ in sides]
@@ -650,6 +728,50 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
         name: {code: rows[name] for code, rows in zip(codes, found, strict=True)}
         for name in dict.fromkeys(chain.from_iterable(found))
     }
+
+
+def _reference(sweep) -> np.ndarray:
+    """Variances of the clean embeddings of all training clips, whatever their instrument."""
+    return projections.principal_variances(sweep.clean[sweep.train])
+
+
+def normalised_pca(sweep, *, jobs: int = 1) -> pd.DataFrame:
+    """Which component the normalised PCA chooses for each instrument, and by how much.
+
+    Parameters
+    ----------
+    sweep : EffectSweep
+    jobs : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an instrument: ``component``, the rank of the chosen one, from 1 (missing where nothing moves);
+        ``ratio``, its variance over that of the same-ranked component of all clean training clips; and
+        ``first_ratio``, that of the first component, which the PCA takes.
+
+    Examples
+    --------
+    >>> from aesens.synthetic import synthetic_sweep
+    >>> table = normalised_pca(synthetic_sweep("line"))
+    >>> table["component"].tolist(), bool((table["ratio"] >= table["first_ratio"]).all())
+    ([1, 1, 1], True)
+    """
+    reference = _reference(sweep)
+
+    def row(side):
+        code, train, _ = side
+        moved = (sweep.trajectories[:, train] - sweep.clean[train]).reshape(-1, sweep.clean.shape[1])
+        ratios = projections.variance_ratios(projections.principal_variances(moved), reference)
+        found = bool(ratios.size and ratios.max() > 0)
+        return {
+            "instrument": code,
+            "component": ratios.argmax() + 1 if found else None,
+            "ratio": ratios.max() if found else np.nan,
+            "first_ratio": ratios[0] if found else np.nan,
+        }
+
+    return pd.DataFrame(each(row, _instruments(sweep), jobs)).astype({"component": "Int64"})
 
 
 def direction_vectors(sweep, *, fitted: Mapping | None = None) -> dict[str, np.ndarray]:
@@ -934,9 +1056,10 @@ def classification(
         averaged first, so that each method counts once. It also says how many of the ``methods`` have an interval
         above 0 (``helps``) or below 0 (``harms``), and what the effect costs without a projection: ``loss``, the
         ROC-AUC of clean clips on both sides minus that of the condition, with ``loss_low`` and ``loss_high`` over the
-        same songs. ``kind == "instrument"``: for the conditions ``clean-clean`` and ``clean-effected``, projection and
-        ``instrument``, the metrics averaged over strengths, and ``folds`` (of the cross-validation: fewer than three
-        where an instrument has fewer training songs).
+        same songs. ``kind == "instrument"``: for the conditions ``clean-clean``, ``clean-effected`` and
+        ``effected-clean``, projection, ``strength``, ``parameter`` and ``instrument``, the metrics of that
+        instrument's classifier, and ``folds`` (of the cross-validation: fewer than three where an instrument has
+        fewer training songs).
 
     Examples
     --------
@@ -968,11 +1091,13 @@ def classification(
     curves = cells.drop(columns="instrument").groupby(place, sort=False).mean()
     clean = curves.loc[("clean-clean", "none", -1), "roc_auc"]
     curves = curves.reset_index().assign(kind="curve", clean_auc=clean)
-    curves["parameter"] = np.append(sweep.parameters, np.nan)[curves["strength"]]
 
     drawn = {"n_resamples": resamples, "seed": seed, "n_jobs": jobs}
-    tables = [curves, _changes(result, subspaces, drawn), _by_instrument(cells, result)]
-    return pd.concat(tables, ignore_index=True)
+    by_strength = [
+        table.assign(parameter=np.append(sweep.parameters, np.nan)[table["strength"]])
+        for table in (curves, _by_instrument(cells, result))
+    ]
+    return pd.concat([by_strength[0], _changes(result, subspaces, drawn), by_strength[1]], ignore_index=True)
 
 
 def _changes(result, names, drawn) -> pd.DataFrame:
@@ -999,11 +1124,10 @@ def _changes(result, names, drawn) -> pd.DataFrame:
 
 
 def _by_instrument(cells, result) -> pd.DataFrame:
-    """Metrics of each instrument's classifier trained on clean clips, means over strengths."""
-    trained = cells[cells["condition"].isin(["clean-clean", "clean-effected"])].drop(columns="strength")
-    means = trained.groupby(["condition", "projection", "instrument"], sort=False).mean().reset_index()
+    """Scores of each instrument's classifier at each strength, for the conditions of the study's figure."""
+    kept = cells[cells["condition"].isin(["clean-clean", "clean-effected", "effected-clean"])]
     folds = result["folds"].to_series().rename("folds").reset_index()
-    return means.merge(folds, on="instrument").assign(kind="instrument")
+    return kept.merge(folds, on="instrument").assign(kind="instrument")
 
 
 def clean_classification(

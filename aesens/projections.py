@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh, lstsq
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh, eigvalsh, lstsq
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -41,30 +41,72 @@ __all__ = [
     "added_sources",
     "fit_all",
     "make_projection",
+    "principal_variances",
     "register_projection",
     "remove",
+    "variance_ratios",
 ]
 
 _EPS = np.finfo(np.float64).eps
 
 
+def _smaller_product(rows: np.ndarray) -> np.ndarray:
+    """Gram or scatter matrix of centred rows, whichever is smaller: both have the same eigenvalues but for zeros."""
+    return rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
+
+
+def _variances(eigenvalues: np.ndarray, n: int, d: int) -> np.ndarray:
+    """Variances, descending, from the ascending eigenvalues of that matrix; no more than `n` centred rows can have."""
+    values = np.maximum(eigenvalues[::-1], 0.0)
+    # What such a matrix cannot tell from zero is zero.
+    values[values <= max(n, d) * _EPS * values[0]] = 0.0
+    return values[: n - 1] / max(n - 1, 1)
+
+
+def principal_variances(x: np.ndarray) -> np.ndarray:
+    """Variances of the principal components of embeddings.
+
+    Parameters
+    ----------
+    x : array, shape (clip, feature)
+
+    Returns
+    -------
+    array, shape (min(clip - 1, feature),)
+        The `explained_variance_` of `sklearn.decomposition.PCA`, in descending order, without the component that
+        centred clips cannot fill. Variances of at most max(clip, feature) * 2.2e-16 of the largest are rounding
+        and given as zero.
+
+    Raises
+    ------
+    ValueError
+        If `x` is not a finite array of two axes.
+
+    Examples
+    --------
+    >>> principal_variances(np.array([[0.0, 1.0, 5.0], [2.0, 1.0, 5.0], [4.0, 1.0, 5.0]])).tolist()
+    [4.0, 0.0]
+    """
+    x = np.asarray(x, dtype=np.float64)
+    if x.ndim != 2 or 0 in x.shape or not np.isfinite(x).all():
+        raise ValueError(f"embeddings must be a finite array (clip, feature), not one of shape {x.shape}")
+    rows = x - x.mean(axis=0)
+    return _variances(eigvalsh(_smaller_product(rows)), *x.shape)
+
+
 class _Principal:
-    """Principal components of centred rows, through the smaller of Gram and scatter matrix."""
+    """Principal components of rows, with their directions."""
 
     def __init__(self, rows: np.ndarray):
         self._rows = rows - rows.mean(axis=0)
-        n, d = rows.shape
-        self._dual = n < d
-        values, vectors = eigh(self._rows @ self._rows.T if self._dual else self._rows.T @ self._rows)
+        self._dual = len(rows) < rows.shape[1]
+        values, vectors = eigh(_smaller_product(self._rows))
         self._vectors = vectors[:, ::-1]
-        values = np.maximum(values[::-1], 0.0)
-        # What a Gram matrix cannot tell from zero is zero.
-        values[values <= max(n, d) * _EPS * values[0]] = 0.0
-        self.variances = values / max(n - 1, 1)
+        self.variances = _variances(values, *rows.shape)
 
     def component(self, i: int) -> np.ndarray:
         """Unit vector of the i-th component, zero if it has no variance."""
-        if not self.variances[i] > 0:
+        if i >= len(self.variances) or not self.variances[i] > 0:
             return np.zeros(self._rows.shape[1])
         vector = self._rows.T @ self._vectors[:, i] if self._dual else self._vectors[:, i]
         return vector / np.linalg.norm(vector)
@@ -79,6 +121,9 @@ class TrainingParts:
     clean : array, shape (clip, feature)
     target : array, shape (strength,), optional
         What directions are fitted to; by default the quantile rank of the strength.
+    reference : array, shape (rank,), optional
+        What normalised PCA divides by: the `principal_variances` of the clean embeddings of all training clips,
+        whatever their instrument. By default those of `clean` alone.
 
     Attributes
     ----------
@@ -96,11 +141,25 @@ class TrainingParts:
     [2.0, 0.0, 0.0, 0.0, 0.0]
     """
 
-    def __init__(self, trajectories: np.ndarray, clean: np.ndarray, target: np.ndarray | None = None):
+    def __init__(
+        self,
+        trajectories: np.ndarray,
+        clean: np.ndarray,
+        target: np.ndarray | None = None,
+        reference: np.ndarray | None = None,
+    ):
         self.trajectories, self.clean = check_trajectories(trajectories, clean)
         self.target = (
             quantile_rank(len(self.trajectories)) if target is None else np.asarray(target, dtype=float)
         )
+        if reference is not None:
+            reference = np.asarray(reference, dtype=float)
+            if reference.ndim != 1 or not (np.diff(reference) <= 0).all() or not (reference >= 0).all():
+                raise ValueError(
+                    "the reference must be variances in descending order (rank,), as of principal_variances, "
+                    f"not an array of shape {reference.shape}"
+                )
+        self._reference = reference
 
     @property
     def n_features(self) -> int:
@@ -144,9 +203,9 @@ class TrainingParts:
         return _Principal(self.displacements)
 
     @cached_property
-    def clean_variances(self) -> np.ndarray:
-        """Variances of the clean embeddings' principal components, descending."""
-        return _Principal(self.clean.astype(np.float64)).variances
+    def reference(self) -> np.ndarray:
+        """Variances of the clean embeddings' principal components that normalised PCA divides by, descending."""
+        return principal_variances(self.clean) if self._reference is None else self._reference
 
     @cached_property
     def samplewise(self) -> tuple[np.ndarray, np.ndarray]:
@@ -419,38 +478,61 @@ class PCAProjection(Projection):
         return parts.displacement_components.component(0)
 
 
+def variance_ratios(moved: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Ratios of the variances of components of the same rank.
+
+    Parameters
+    ----------
+    moved, reference : array, shape (rank,)
+        `principal_variances` of the displacements and of the clean embeddings.
+
+    Returns
+    -------
+    array, shape (rank,)
+        Of the ranks that both have. A reference variance that is zero up to rounding is none to divide by: neither its
+        rank nor a later one has a ratio.
+
+    Examples
+    --------
+    >>> variance_ratios(np.array([4.0, 3.0, 2.0]), np.array([8.0, 1.0, 0.0])).tolist()
+    [0.5, 3.0]
+    """
+    n = min(len(moved), int((reference > 0).sum()))
+    return moved[:n] / reference[:n]
+
+
 class NormalisedPCAProjection(Projection):
     """The displacements' component that stands out most against the clean embeddings' variance.
 
     Of the principal components of the displacements, the one with the largest ratio of its variance to the variance
-    of the component of the same rank of the clean embeddings.
-
-    **[fix]** Ranks that the clean clips cannot fill have no such ratio and do not compete. From the rank that is their
-    number less one on their variance is 0 up to rounding, and taken literally the largest ratio would always be found
-    there: with 288 training clips of 2 048 features, at a component of no meaning after the 287th.
+    of the component of the same rank of the clean embeddings: of all training clips, whatever their instrument, as
+    in the study, where `TrainingParts` are given those as their `reference`; else of the clips that are fitted.
 
     Attributes
     ----------
     rank_ : int
         Rank of the chosen component, from 0; -1 if nothing moves.
     ratios_ : array
-        The ratios of all ranks that compete.
+        Of `variance_ratios`.
 
     Examples
     --------
+    Four clips of one instrument move along their second axis, which varies little among all clips:
+
     >>> rng = np.random.default_rng(0)
-    >>> clean = rng.normal(size=(12, 5))
-    >>> moved = clean + np.array([1.0, 2.0, 3.0])[:, None, None] * np.eye(1, 5)[0]
-    >>> bool(abs(NormalisedPCAProjection().fit(moved, clean).components_[0, 0]) > 0.9)
-    True
+    >>> clips = rng.normal(size=(200, 3)) * [10, 1, 5]
+    >>> moved = clips[:4] + rng.normal(size=(30, 4, 3)) * [2, 1.5, 0.1]
+    >>> parts = TrainingParts(moved, clips[:4], reference=principal_variances(clips))
+    >>> projection = NormalisedPCAProjection().fit(parts)
+    >>> projection.rank_, projection.ratios_.round(2).tolist()
+    (1, [0.03, 0.08, 0.01])
     """
 
     def learn(self, parts: TrainingParts) -> np.ndarray:
         """One row."""
-        moved, clean = parts.displacement_components, parts.clean_variances
-        n = min(int((clean > 0).sum()), len(moved.variances), len(parts.clean) - 1)
-        self.ratios_ = moved.variances[:n] / clean[:n]
-        if not n or not self.ratios_.max() > 0:
+        moved = parts.displacement_components
+        self.ratios_ = variance_ratios(moved.variances, parts.reference)
+        if not self.ratios_.size or not self.ratios_.max() > 0:
             self.rank_ = -1
             return np.empty((0, parts.n_features))
         self.rank_ = int(self.ratios_.argmax())
@@ -641,6 +723,7 @@ def fit_all(
     names: Iterable[str] | None = None,
     seed: int = 0,
     target: np.ndarray | None = None,
+    reference: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Fit several projections on the same training clips.
 
@@ -654,6 +737,8 @@ def fit_all(
         Seed of the random controls.
     target : array, shape (strength,), optional
         By default the quantile rank of the strength.
+    reference : array, shape (rank,), optional
+        As of `TrainingParts`.
 
     Returns
     -------
@@ -668,7 +753,7 @@ def fit_all(
     >>> {name: v.shape for name, v in rows.items()}
     {'none': (0, 6), 'average': (1, 6), 'random': (1, 6)}
     """
-    parts = TrainingParts(trajectories, clean, target)
+    parts = TrainingParts(trajectories, clean, target, reference)
     names = list(PROJECTIONS) if names is None else list(names)
     return {name: make_projection(name, seed).fit(parts).components_ for name in names}
 

@@ -26,6 +26,7 @@ __all__ = [
     "held_out_energy",
     "leading_directions",
     "participation_ratio",
+    "path_layout",
     "path_over_chord",
     "pca_layout",
     "spectrum_components",
@@ -411,6 +412,53 @@ def pca_layout(x: np.ndarray, n: int = 2) -> np.ndarray:
     return (points * np.where(signs == 0, 1.0, signs)).reshape(*x.shape[:-1], n)
 
 
+def _umap(rows: int, n_neighbors: int, seed: int, init: str):
+    from umap import UMAP  # compiles with numba: seconds that only those who draw it should pay
+
+    return UMAP(n_neighbors=min(n_neighbors, rows - 1), random_state=seed, n_jobs=1, init=init)
+
+
+def path_layout(path: np.ndarray, others: np.ndarray, n_neighbors: int = 3, seed: int = 0) -> np.ndarray:
+    """Two-dimensional UMAP fitted to one path, with other points placed on it afterwards: the study's picture.
+
+    Parameters
+    ----------
+    path : array, shape (strength, feature)
+        The effected embeddings of one clip, at least three.
+    others : array, shape (n, feature)
+        What is placed by UMAP's `transform`, such as the clean clip; n may be 0.
+    n_neighbors : int
+        Size of the neighbourhoods; 3 in the study.
+    seed : int
+        Makes it come out alike every time.
+
+    Returns
+    -------
+    array, shape (n + strength, 2)
+        `others` first.
+
+    Raises
+    ------
+    ValueError
+        If the path has fewer than three points.
+
+    Notes
+    -----
+    The layout starts from the spectral one, UMAP's default, as in the study; with three points there is none, and
+    it starts at random.
+    """
+    path, others = (np.asarray(x, dtype=np.float32) for x in (path, others))
+    if len(path) < 3:
+        raise ValueError(f"UMAP needs a path of at least three embeddings, not {len(path)}")
+    with warnings.catch_warnings():
+        # Neighbourhoods of three often leave several components; UMAP lays them out apart and says so.
+        warnings.simplefilter("ignore")
+        model = _umap(len(path), n_neighbors, seed, "spectral" if len(path) > 3 else "random")
+        layout = model.fit_transform(path)
+        placed = model.transform(others) if len(others) else layout[:0]
+    return np.concatenate([placed, layout]).astype(np.float64)
+
+
 def umap_layout(x: np.ndarray, n_neighbors: int = 3, seed: int = 0) -> np.ndarray:
     """Two-dimensional UMAP of embeddings, the same on every run.
 
@@ -443,8 +491,5 @@ def umap_layout(x: np.ndarray, n_neighbors: int = 3, seed: int = 0) -> np.ndarra
     with warnings.catch_warnings():
         # Neighbourhoods of three often leave several components; UMAP lays them out apart and says so.
         warnings.simplefilter("ignore")
-        from umap import UMAP  # compiles with numba: seconds that only those who draw it should pay
-
-        model = UMAP(n_neighbors=min(n_neighbors, len(rows) - 1), random_state=seed, n_jobs=1, init="pca")
-        layout = model.fit_transform(rows.astype(np.float32))
+        layout = _umap(len(rows), n_neighbors, seed, "pca").fit_transform(rows.astype(np.float32))
     return layout.reshape(*x.shape[:-1], 2).astype(np.float64)

@@ -101,14 +101,46 @@ def test_every_cell_is_that_of_the_plain_way(example):
 
 def test_cases_and_coordinates(example):
     arrays, _, result = example
-    assert dict(result.score.sizes) == {"projection": 3, "case": 15, "instrument": 3, "clip": 24}
+    assert dict(result.score.sizes) == {"projection": 3, "case": 16, "instrument": 3, "clip": 24}
     assert result.condition.values.tolist() == ["clean", *["effected"] * 3, "random"]
     assert np.array_equal(result.label, arrays["instruments"][arrays["test"]])
     score = result.score.set_index(case=["train", "test", "strength"])
-    random = score.sel(train="random", test="random", strength=-1)
-    for k, strength in enumerate(result.random_strength.values):
-        at_own = score.sel(train="random", test="effected", strength=strength)[..., k]
-        assert np.array_equal(random[..., k], at_own)
+    for train in ("clean", "random"):
+        random = score.sel(train=train, test="random", strength=-1)
+        for k, strength in enumerate(result.random_strength.values):
+            at_own = score.sel(train=train, test="effected", strength=strength)[..., k]
+            assert np.array_equal(random[..., k], at_own)
+
+
+def test_a_shift_that_all_clips_share_costs_where_strengths_are_mixed():
+    """Why the study tests clean classifiers on a random strength a clip; by scikit-learn's search and score."""
+    arrays, direction = study(shift=0.5)
+    names = np.unique(arrays["instruments"])
+    apart = [arrays["clean"][arrays["instruments"] == name].mean(axis=0) for name in names[:2]]
+    along = (apart[1] - apart[0]) / np.linalg.norm(apart[1] - apart[0])
+    steps = np.array([0.0, 4.0, 8.0], np.float32)
+    arrays["trajectories"] = arrays["clean"] + steps[:, None, None] * along
+    result = classify(**arrays, seed=5)
+    table = (
+        metric_table(result).query("train == 'clean' and instrument == 'flu'").set_index(["test", "strength"])
+    )
+    alike = table.loc["effected", "roc_auc"]
+    assert np.allclose(alike, table.loc[("clean", -1), "roc_auc"])
+    # The plain way.
+    test, drawn = arrays["test"], draw_random_strengths(len(arrays["clean"]), 3, 5)
+    mixed = arrays["trajectories"][drawn, np.arange(len(drawn))]
+    clips, labels = draw_training_clips(arrays["instruments"], "flu", arrays["train"], 5)
+    folds = grouped_folds(labels, arrays["songs"][clips])
+    splits = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(3)]
+    model = LogisticRegression(solver="liblinear", class_weight="balanced", tol=1e-8, max_iter=10_000)
+    plain = GridSearchCV(model, {"C": COSTS}, scoring="roc_auc", cv=splits).fit(
+        arrays["clean"][clips], labels
+    )
+    expected = reference.roc_auc_score(
+        arrays["instruments"][test] == "flu", plain.decision_function(mixed[test])
+    )
+    assert table.loc[("random", -1), "roc_auc"] == pytest.approx(expected, abs=1e-9)
+    assert expected < alike.min() - 0.1
 
 
 def test_result_does_not_depend_on_threads_or_repetition(example):
@@ -136,15 +168,23 @@ def test_nothing_of_the_test_side_enters_training(example):
 
 
 def test_negatives_are_drawn_evenly():
+    """n // k of each of the k other instruments, as in the study: 288 // 10 = 28."""
+    names = [f"i{k:02d}" for k in range(11)]
+    for n, each in ((288, 28), (25, 2), (10, 1), (4, 1)):
+        instruments = np.repeat(names, n)
+        clips, labels = draw_training_clips(instruments, "i03", np.ones(11 * n, bool), 0)
+        assert len(set(clips)) == len(clips) and (np.diff(clips) > 0).all()
+        assert np.array_equal(labels, instruments[clips] == "i03") and labels.sum() == n
+        counts = {name: (instruments[clips] == name).sum() for name in names if name != "i03"}
+        assert set(counts.values()) == {each}
+
     instruments = np.repeat(["a", "b", "c", "d"], [20, 40, 30, 3])
     train = np.ones(93, bool)
     train[:2] = False
     clips, labels = draw_training_clips(instruments, "a", train, 0)
-    assert labels.sum() == 18 and len(clips) == 36 and (clips >= 2).all()
-    others = instruments[clips[~labels]]
-    counts = [(others == name).sum() for name in "bcd"]
-    # d has only three: the others make up for it.
-    assert counts[2] == 3 and sorted(counts[:2]) == [7, 8]
+    assert labels.sum() == 18 and (clips >= 2).all()
+    # d has only three, and the others do not make up for it.
+    assert [(instruments[clips] == name).sum() for name in "abcd"] == [18, 6, 6, 3]
     assert np.array_equal(clips, draw_training_clips(instruments, "a", train, 0)[0])
     assert not np.array_equal(clips, draw_training_clips(instruments, "a", train, 1)[0])
 
@@ -225,7 +265,7 @@ def test_metrics_are_those_of_scikit_learn():
 def test_metric_table_is_one_row_a_cell(example):
     arrays, _, result = example
     table = metric_table(result)
-    assert len(table) == 3 * 15 * 3
+    assert len(table) == 3 * 16 * 3
     row = table.query(
         "projection == 'subspace' and train == 'effected' and test == 'clean' and strength == 1"
     )

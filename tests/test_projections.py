@@ -17,8 +17,10 @@ from aesens.projections import (
     TrainingParts,
     fit_all,
     make_projection,
+    principal_variances,
     register_projection,
     remove,
+    variance_ratios,
 )
 
 NAMES = [
@@ -105,8 +107,8 @@ def test_average_and_principal_components(shape):
     fitted = {name: make_projection(name).fit(trajectories, clean) for name in ("average", "pca", "npca")}
     assert cosine(fitted["average"].components_, displacements.mean(axis=0)) == pytest.approx(1)
     assert cosine(fitted["pca"].components_, moved.components_[0]) == pytest.approx(1)
-    # Fifteen centred clips have fourteen components with variance. In the fifteenth it is rounding, and the ratio to it
-    # would win.
+    # Without others, fifteen centred clips have fourteen components with variance. In the fifteenth it is rounding, and
+    # the ratio to it would win.
     n = shape[1] - 1
     literal = moved.explained_variance_[: n + 1] / still.explained_variance_[: n + 1]
     assert literal.argmax() == n
@@ -114,6 +116,60 @@ def test_average_and_principal_components(shape):
     np.testing.assert_allclose(fitted["npca"].ratios_, ratios, rtol=1e-6)
     assert fitted["npca"].rank_ == ratios.argmax()
     assert cosine(fitted["npca"].components_, moved.components_[ratios.argmax()]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("n_features", [20, 200])
+def test_normalised_pca_divides_by_all_training_clips(n_features):
+    """As the study: one PCA of the clean training clips of all instruments, one of an instrument's displacements."""
+    trajectories, clean = make(9, 12, n_features)
+    rng = np.random.default_rng(1)
+    others = rng.standard_normal((60, n_features)) * np.geomspace(0.05, 4, n_features)[::-1] - 3
+    everyone = np.concatenate([clean, others])
+    moved, still = PCA().fit((trajectories - clean).reshape(-1, n_features)), PCA().fit(everyone)
+    ranks = min(len(moved.explained_variance_), len(everyone) - 1)
+    expected = moved.explained_variance_[:ranks] / still.explained_variance_[:ranks]
+    reference = principal_variances(everyone)
+    np.testing.assert_allclose(reference, still.explained_variance_[: len(reference)], rtol=1e-9)
+
+    projection = make_projection("npca").fit(TrainingParts(trajectories, clean, reference=reference))
+    np.testing.assert_allclose(projection.ratios_, expected[: len(projection.ratios_)], rtol=1e-6)
+    assert projection.rank_ == expected.argmax() and len(projection.ratios_) == ranks
+    assert cosine(projection.components_, moved.components_[expected.argmax()]) == pytest.approx(1)
+    np.testing.assert_array_equal(
+        fit_all(trajectories, clean, ["npca"], reference=reference)["npca"], projection.components_
+    )
+    # The instrument's own clips say something else.
+    alone = make_projection("npca").fit(trajectories, clean)
+    assert not np.allclose(alone.ratios_[:11], projection.ratios_[:11], rtol=0.1)
+
+
+def test_a_reference_variance_of_rounding_is_not_divided_by():
+    """Units that are dead on clean clips, as behind a ReLU, and come alive under an effect."""
+    rng = np.random.default_rng(0)
+    clean = np.maximum(rng.standard_normal((400, 30)), 0) * np.geomspace(1, 0.1, 30)
+    clean[:, 20:] = 0.7
+    trajectories = clean[:20] + rng.standard_normal((50, 20, 30)) * 0.3
+    reference = principal_variances(clean)
+    assert (reference[:20] > 0).all() and (reference[20:] == 0).all() and len(reference) == 30
+    # Taken literally, the ratio to what rounding leaves is the largest.
+    with np.errstate(divide="ignore"):
+        literal = (
+            PCA().fit(trajectories.reshape(-1, 30)).explained_variance_ / PCA().fit(clean).explained_variance_
+        )
+    assert literal.argmax() >= 20
+    projection = make_projection("npca").fit(TrainingParts(trajectories, clean[:20], reference=reference))
+    assert len(projection.ratios_) == 20 > projection.rank_
+    assert variance_ratios(reference, np.zeros(3)).shape == (0,)
+
+
+def test_wrong_references_are_named():
+    trajectories, clean = make()
+    for wrong in (clean, [1.0, 2.0], [1.0, np.nan], [1.0, -1.0]):
+        with pytest.raises(ValueError, match="variances in descending order"):
+            TrainingParts(trajectories, clean, reference=wrong)
+    for wrong in (clean[0], clean[:0], clean * np.nan):
+        with pytest.raises(ValueError, match="finite array"):
+            principal_variances(wrong)
 
 
 def test_normalised_pca_is_not_just_the_first_component():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from aesens import claims, measure, projections, sensitivity, trajectories
@@ -355,19 +356,50 @@ def test_each_instrument_has_its_row():
     )
     table = measure.classification(few, resamples=20, seed=0)
     rows = table[table["kind"] == "instrument"].dropna(axis=1, how="all")
-    assert set(rows["condition"]) == {"clean-clean", "clean-effected"}
-    assert rows.groupby(["condition", "projection"])["instrument"].agg(list).map(len).eq(3).all()
+    assert set(rows["condition"]) == {"clean-clean", "clean-effected", "effected-clean"}
+    place = ["condition", "projection", "strength"]
+    assert rows.groupby(place)["instrument"].agg(list).map(len).eq(3).all()
+    strengths = rows.groupby("condition")["strength"].unique().map(list).to_dict()
+    assert strengths == {"clean-clean": [-1], "clean-effected": [*range(6)], "effected-clean": [*range(6)]}
+    parameters = rows.dropna(subset="parameter").groupby("strength")["parameter"].unique().map(list)
+    assert parameters.to_dict() == {k: [few.parameters[k]] for k in range(6)}
+    assert rows.loc[rows["strength"] < 0, "parameter"].isna().all()
     assert rows.groupby("instrument")["folds"].unique().map(list).to_dict() == {
         "cel": [3],
         "cla": [2],
         "flu": [3],
     }
-    # Their mean is that of the curves.
-    curves = table[table["kind"] == "curve"]
+    # Their means are the curves.
+    curves = table[table["kind"] == "curve"].set_index(place)
     for name in ("roc_auc", "f1"):
-        both = (part.groupby(["condition", "projection"])[name].mean() for part in (rows, curves))
-        ours, theirs = both
-        np.testing.assert_allclose(ours, theirs[ours.index], rtol=1e-12)
+        ours = rows.groupby(place)[name].mean()
+        np.testing.assert_allclose(ours, curves.loc[ours.index, name], rtol=1e-12)
+
+
+def test_normalised_pca_of_a_sweep_divides_by_all_training_clips():
+    """By scikit-learn's PCA, of clips whose instruments differ more than the clips of any one."""
+    sweep = synthetic_sweep("restless", songs=12, clips_per_song=1, features=20, signal=9.0, noise=2.0)
+    moves = (sweep.trajectories - sweep.clean) * np.geomspace(3, 0.3, 20, dtype=np.float32)
+    sweep = replace(sweep, trajectories=sweep.clean + moves)
+    fitted = measure.fitted_subspaces(sweep, seed=0)["npca"]
+    table = measure.normalised_pca(sweep, jobs=2).set_index("instrument")
+    reference = PCA().fit(sweep.clean[sweep.train].astype(float)).explained_variance_
+    own = []
+    for code, found in fitted.items():
+        mine = sweep.train & (sweep.instruments == code)
+        moved = PCA().fit((sweep.trajectories - sweep.clean)[:, mine].reshape(-1, 20).astype(float))
+        ratios = moved.explained_variance_ / reference
+        assert table.loc[code, "component"] == ratios.argmax() + 1
+        np.testing.assert_allclose(
+            table.loc[code, ["ratio", "first_ratio"]].astype(float), [ratios.max(), ratios[0]], rtol=1e-5
+        )
+        assert abs(found[0] @ moved.components_[ratios.argmax()]) > 1 - 1e-6
+        # One instrument's own clips would have chosen otherwise.
+        alone = PCA().fit(sweep.clean[mine].astype(float)).explained_variance_[: mine.sum() - 1]
+        own.append((moved.explained_variance_[: len(alone)] / alone).argmax() + 1)
+    assert (table["component"] > 1).all() and (table["component"] != own).all()
+    still = measure.normalised_pca(synthetic_sweep("still"))
+    assert still[["component", "ratio", "first_ratio"]].isna().all(axis=None)
 
 
 def test_methods_count_once_in_the_pooled_change_and_those_that_help_are_counted():

@@ -7,7 +7,9 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
+from aesens import measure
 from aesens import trajectories as module
+from aesens.synthetic import synthetic_sweep
 from aesens.trajectories import (
     components_for,
     displacement_scatter,
@@ -15,6 +17,7 @@ from aesens.trajectories import (
     held_out_energy,
     leading_directions,
     participation_ratio,
+    path_layout,
     path_over_chord,
     pca_layout,
     spectrum_components,
@@ -108,6 +111,52 @@ def test_umap_layout_is_quiet_and_repeats(shape):
     np.testing.assert_array_equal(first, second)
     flat = x.reshape(-1, shape[-1])
     assert trustworthiness(flat, first.reshape(-1, 2), n_neighbors=3) > 0.8
+
+
+@pytest.mark.parametrize("strengths", [3, 4, 31])
+def test_a_path_is_laid_out_as_umap_does_and_its_clean_clip_is_placed_on_it(strengths):
+    from umap import UMAP
+
+    rng = np.random.default_rng(0)
+    path = np.cumsum(rng.standard_normal((strengths, 40)), axis=0).astype(np.float32)
+    path[strengths // 2 :] += 20
+    clean = path[:1] - 0.3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = path_layout(path, clean, seed=3)
+        np.random.seed(1)  # noqa: NPY002 - the generator that UMAP might draw from
+        np.testing.assert_array_equal(found, path_layout(path, clean, seed=3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        init = {} if strengths > 3 else {"init": "random"}
+        model = UMAP(n_neighbors=min(3, strengths - 1), random_state=3, **init).fit(path)
+        np.testing.assert_allclose(found[1:], model.embedding_, rtol=1e-6)
+        np.testing.assert_allclose(found[:1], model.transform(clean), rtol=1e-6)
+    # The clean clip has no part in the fit.
+    np.testing.assert_array_equal(path_layout(path, clean[:0], seed=3), found[1:])
+    with pytest.raises(ValueError, match="at least three"):
+        path_layout(path[:2], clean)
+
+
+def test_one_clip_is_laid_out_beside_a_straight_path():
+    sweep = synthetic_sweep("jump", songs=6, strengths=31, features=60)
+    table = measure.clip_umap(sweep, seed=0, instrument="flu")
+    clip, straight = (table[table["kind"] == kind] for kind in ("clip", "straight"))
+    first = sweep.clips[(sweep.clips["instrument"] == "flu") & (sweep.clips["split"] == "train")].index[0]
+    assert set(table["clip"]) == {first} and set(table["instrument"]) == {"flu"}
+    assert clip["strength"].tolist() == list(range(-1, 31)) and straight["strength"].tolist() == list(
+        range(31)
+    )
+    place = sweep.clips.index.get_loc(first)
+    path = sweep.trajectories[:, place]
+    np.testing.assert_allclose(clip[["x", "y"]], path_layout(path, sweep.clean[[place]], seed=0), rtol=1e-9)
+    # What the picture shows of even steps, and what is there.
+    assert straight["longest_step_in_space"].max() < 1.1 and straight["longest_step"].min() > 2
+    steps = np.linalg.norm(np.diff(path.astype(float), axis=0), axis=1)
+    assert clip["longest_step_in_space"].iloc[0] == pytest.approx(steps.max() / np.median(steps))
+    assert set(measure.clip_umap(sweep, seed=0)["instrument"]) == {"cel"}
+    with pytest.raises(ValueError, match="no clip; there are cel, cla, flu"):
+        measure.clip_umap(sweep, seed=0, instrument="pia")
 
 
 @pytest.mark.parametrize("features", [12, 300])
