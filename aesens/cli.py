@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from aesens.cache import cache_dir, runtime_environment
-from aesens.profiles import PROFILES
+from aesens.settings import OPTIONS, PROFILES, absolute
 
 __all__ = ["main"]
 
@@ -32,32 +32,6 @@ examples:
 """
 
 
-def _path(text: str) -> str:
-    """A path as it is meant where the command is given."""
-    return os.path.abspath(os.path.expanduser(text))
-
-
-def _models(text: str) -> str:
-    """Names of models, among which may be ``hear:path/to/file.py``."""
-    parts = (part.strip().partition(":") for part in text.split(","))
-    return ",".join(
-        f"{name}:{_path(place) if place.endswith('.py') else place}" if mark else name
-        for name, mark, place in parts
-    )
-
-
-def _weights_files(text: str) -> str:
-    """Paths of weights, each alone or after its model and a sign of equality, which paths may hold too."""
-    from aesens.models import MODELS
-
-    found = []
-    for part in map(str.strip, text.split(",")):
-        model, mark, path = part.partition("=")
-        named = mark and not os.path.exists(part) and (model in MODELS or model.startswith("hear"))
-        found.append(f"{_models(model)}={_path(path)}" if named else _path(part))
-    return ",".join(found)
-
-
 def _run_parser(commands) -> None:
     listed = "\n".join(f"  {entry.name:<8} {entry.purpose}" for entry in PROFILES.values())
     parser = commands.add_parser(
@@ -71,73 +45,18 @@ def _run_parser(commands) -> None:
     )
     add = parser.add_argument
     add("profile", nargs="?", default="demo", choices=list(PROFILES), metavar="PROFILE", help="default: demo")
-    add(
-        "--models",
-        type=_models,
-        metavar="A,B",
-        help="models instead of the profile's; your own: hear:module or hear:path/to/file.py (HEAR 2021 API)",
-    )
-    add("--effects", metavar="A,B", help="effects instead of the profile's")
-    add("--instruments", metavar="A,B", help="classes instead of all of them")
-    add(
-        "--weights",
-        choices=("auto", "pretrained", "untrained"),
-        help="see the README; default: the profile's",
-    )
-    add("--data", metavar="PATH", help="rendered, irmas, or a folder (IRMAS layout, or one folder a class)")
-    add(
-        "--split",
-        type=_path,
-        metavar="FILE",
-        help="a given split: a csv file with the columns file_name and split (train, test), and perhaps instrument and "
-        "genre, such as the authors' train_test_split.csv",
-    )
-    add(
-        "--protocol",
-        choices=("study", "float"),
-        help="how effected audio reaches the networks: through a 16-bit file, as in the study (default), or as it is",
-    )
-    add(
-        "--weights-file",
-        type=_weights_files,
-        metavar="FILE",
-        help="weights of your own for the model named by --models, or MODEL=FILE, comma-separated for several",
-    )
-    add(
-        "--backend",
-        choices=("aesens", "reference"),
-        help="reference: OpenL3, PANNs and LAION's CLAP by the packages openl3, panns_inference and laion_clap",
-    )
-    add("--pooling", choices=("mean", "max"), help="of a clip's frames; default: mean, as in the study")
-    add(
-        "--precision",
-        choices=("float32", "tf32", "bf16"),
-        help="of the networks; default: float32. The others are for GPUs, faster and coarser",
-    )
+    for name, option in OPTIONS.items():
+        add(f"--{name.replace('_', '-')}", help=option.help, **option.flag)
     add(
         "--with",
         dest="additions",
-        type=_path,
+        type=absolute,
         action="append",
         metavar="FILE",
         help="execute a Python file that registers effects, models, projections or data sets of your own, for all "
         "chapters; may be repeated",
     )
     add("--only", metavar="04,05", help="only these notebooks")
-    add("--seed", type=int, help="of the split, the untrained weights and every random draw")
-    add("--jobs", type=int, help="threads; default: all cores")
-    add(
-        "--device",
-        help="torch device, e.g. cuda; default: CUDA where there is one, else the CPU; with --scheduler, what its "
-        "workers have",
-    )
-    add(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="spread the extraction over a Dask cluster: tcp://host:port, a scheduler file, or slurm:N for N workers "
-        "through dask-jobqueue",
-    )
-    add("--out", type=_path, metavar="PATH", help="folder of figures and tables; default: figures/PROFILE")
     add(
         "--fresh",
         action="store_true",
@@ -156,7 +75,7 @@ def _run_parser(commands) -> None:
     add(
         "--check",
         nargs="?",
-        type=_path,
+        type=absolute,
         const="",
         metavar="FOLDER",
         help="make everything in a temporary folder and compare its tables with those of FOLDER "
@@ -177,12 +96,14 @@ def _debug(parser) -> None:
 def _reader_parsers(commands) -> None:
     """Commands that belong to a run's results and to notebooks of one's own (`aesens.results`)."""
     report = commands.add_parser("report", help="build the report of a run again")
-    report.add_argument("--out", type=_path, metavar="PATH", help="the run's folder; default: figures/demo")
+    report.add_argument(
+        "--out", type=absolute, metavar="PATH", help="the run's folder; default: figures/demo"
+    )
     compare = commands.add_parser("compare", help="compare the tables of two runs")
     compare.add_argument(
-        "first", type=_path, metavar="A", help="folder of figures and tables, e.g. figures/demo"
+        "first", type=absolute, metavar="A", help="folder of figures and tables, e.g. figures/demo"
     )
-    compare.add_argument("second", type=_path, metavar="B", help="the other one")
+    compare.add_argument("second", type=absolute, metavar="B", help="the other one")
     new = commands.add_parser("new", help="start a notebook from the template")
     new.add_argument("name", metavar="NAME")
     for parser in (report, compare, new):
@@ -321,7 +242,7 @@ def _prepare(options: dict) -> None:
         # The additions may register data sets, whose names are no paths.
         execute_additions()
         if options["data"] not in DATASETS:
-            options["data"] = _path(options["data"])
+            options["data"] = absolute(options["data"])
 
 
 def _can_be_put_right(error: Exception) -> bool:

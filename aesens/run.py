@@ -80,10 +80,8 @@ def run(
     Parameters
     ----------
     parameters : dict
-        For the parameters cells: ``profile`` and, where they differ from it, ``models``, ``effects``,
-        ``instruments``, ``weights``, ``data``, ``seed``, ``jobs``, ``device``, ``out``, ``backend``, ``pooling``,
-        ``precision``, ``weights_file``, ``protocol``, ``split``, ``scheduler``. Relative paths are relative to the
-        clone.
+        ``profile`` and options of the run (`aesens.settings.OPTIONS`); None counts as not given. Relative paths are
+        relative to the clone.
     only : str, optional
         See `notebooks`.
     keep : bool
@@ -167,7 +165,7 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> None:
             study.device = parameters["device"] = cluster.device_of(client)
         _look_at_weights(study)
         # Files of the user's may hold anything, which shows when a network is built; workers build their own.
-        for name in [] if scheduler else study.weights_files:
+        for name in [] if scheduler else study.weights_file:
             _ = study.model(name).network
         if fresh:
             study.forget()
@@ -208,11 +206,12 @@ def _execute(path: Path, copy: Path, parameters: dict, root: Path) -> _Outcome:
 
     started = time.monotonic()
     stopped = ""
+    options = {name: value for name, value in parameters.items() if name != "profile"}
     try:
         papermill.execute_notebook(
             path,
             copy,
-            parameters=parameters,
+            parameters={"profile": parameters["profile"], "options": options},
             cwd=root,
             kernel_name="python3",
             progress_bar={"desc": "      cells", "leave": False, "file": sys.stderr},

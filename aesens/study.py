@@ -11,7 +11,6 @@ import hashlib
 import inspect
 import io
 import json
-import os
 import shutil
 import warnings
 import zlib
@@ -28,7 +27,7 @@ import pandas as pd
 from IPython.display import Image
 
 import aesens
-from aesens import claims, measure, names, outputs, profiles, projections
+from aesens import claims, measure, names, outputs, projections
 from aesens.cache import atomic_path, cache_dir
 from aesens.data import (
     Dataset,
@@ -43,18 +42,15 @@ from aesens.data.irmas import published_overlap
 from aesens.data.split import read_list
 from aesens.effects import PROTOCOLS, effect
 from aesens.embed import Sweep, extract
-from aesens.models import BACKENDS, Embedder, canonical_name, choose_device, load_model
-from aesens.models.base import POOLINGS, NoUntrainedWeights
-from aesens.models.precision import PRECISIONS
-from aesens.parallel import cores
-from aesens.paths import from_root
-from aesens.profiles import Profile, Scale
+from aesens.models import Embedder, load_model
+from aesens.models.base import NoUntrainedWeights
 from aesens.progress import tqdm
-from aesens.sources import execute_additions, source_of
+from aesens.settings import Profile, Scale, Settings
+from aesens.sources import source_of
 from aesens.store import Store, address_hash
 from aesens.sweep import EffectSweep
 from aesens.trajectories import pca_layout
-from aesens.weights import POLICIES, UntrainedWarning
+from aesens.weights import UntrainedWarning
 
 __all__ = ["EffectSweep", "NeedsSplit", "Study"]
 
@@ -77,34 +73,9 @@ class Study:
     Parameters
     ----------
     profile : str or Profile
-        See `aesens.profiles`.
-    models, effects, instruments : sequence of str or comma-separated str, optional
-        Instead of the profile's; all instruments of the data by default. What is named twice counts once.
-    weights : {"auto", "pretrained", "untrained"}, optional
-    data : str or path-like, optional
-        Dataset name or folder.
-    seed : int, optional
-        From 0 to 2**32 - 1.
-    out : path-like, optional
-        Folder of figures and tables; ``figures/<profile>`` below the working directory's repository by default.
-    jobs : int, optional
-        Threads, at least 1; the number of cores by default.
-    device : str, optional
-        Torch device, see `aesens.models.choose_device`.
-    backend : {"aesens", "reference"}, optional
-        Whether models are computed by aesens's own networks or by the packages they come from.
-    pooling : {"mean", "max"}, optional
-        How the embeddings of a clip's frames become the clip's; the mean, as in the study, by default.
-    precision : {"float32", "tf32", "bf16"}, optional
-        Arithmetic of the networks, see `aesens.models.precision`.
-    weights_file : path-like, optional
-        Weights of the user's own for the one model of the study, or ``"model=path"``, comma-separated for several.
-    protocol : {"study", "float"}, optional
-        How effected audio reaches the networks, see `aesens.effects.PROTOCOLS`; the profile's by default.
-    split : path-like, optional
-        A given split, see `aesens.data.split.read_split`, instead of the study's rule.
-    scheduler : str, optional
-        Spread the extraction over a Dask cluster, see `aesens.cluster`.
+        See `aesens.settings.PROFILES`.
+    **options
+        The run's own, see `aesens.settings.OPTIONS`; all of them are attributes of the study too.
 
     Raises
     ------
@@ -118,64 +89,16 @@ class Study:
     (['yamnet'], ['gain', 'reverb'], 3)
     """
 
-    def __init__(
-        self,
-        profile: str | Profile = "demo",
-        *,
-        models=None,
-        effects=None,
-        instruments=None,
-        weights: str | None = None,
-        data: str | os.PathLike | None = None,
-        seed: int | None = None,
-        out: str | os.PathLike | None = None,
-        jobs: int | None = None,
-        device: str | None = None,
-        backend: str | None = None,
-        pooling: str | None = None,
-        precision: str | None = None,
-        weights_file: str | os.PathLike | None = None,
-        protocol: str | None = None,
-        split: str | os.PathLike | None = None,
-        scheduler: str | None = None,
-    ):
-        execute_additions()
-        self.profile = profile if isinstance(profile, Profile) else profiles.profile(profile)
-        self.models = _once(map(canonical_name, _listed(models) or self.profile.models))
-        for name in self.models:
-            if name not in aesens.models.MODELS:
-                raise ValueError(f"no model named {name!r}; there are {', '.join(aesens.models.MODELS)}")
-        self.effects = _once(_listed(effects) or self.profile.effects)
-        self.instruments = _once(_listed(instruments) or ()) or None
-        self.weights = _choice("weights", weights or self.profile.weights, POLICIES)
-        self.data = str(data or self.profile.data)
-        # The name of a data set means the data set, whatever folders there are; see `aesens.data.load_dataset`.
-        if self.data not in aesens.data.DATASETS and (folder := from_root(self.data)).is_dir():
-            self.data = str(folder)
-        self.seed = self.profile.seed if seed is None else int(seed)
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed={seed} is not between 0 and 2**32 - 1")
-        self.out = from_root(out or Path("figures") / self.profile.name)
-        self.jobs = cores() if jobs is None else int(jobs)
-        if self.jobs < 1:
-            raise ValueError(f"jobs={jobs} is less than one thread; leave it out for all cores")
-        self.backend = _choice("backend", backend or "aesens", BACKENDS)
-        self.pooling = _choice("pooling", pooling or "mean", POOLINGS)
-        self.precision = _choice("precision", precision or "float32", PRECISIONS)
-        if self.backend == "reference" and self.precision != "float32":
-            raise ValueError("backend='reference' computes in float32 alone; leave the precision out")
-        self.protocol = _choice("protocol", protocol or self.profile.protocol, PROTOCOLS)
-        self.split_file = from_root(split) if split else None
-        self.scheduler = scheduler
-        # What the command line tells the kernels: the embeddings are made elsewhere, and read here.
-        elsewhere = scheduler or os.environ.get("AESENS_SCHEDULER")
-        choose_device(device, here=not elsewhere)
-        self.device = device
-        self.weights_files = _weights_files(weights_file, self.models)
-        for name in self.effects:
-            effect(name)
+    def __init__(self, profile: str | Profile = "demo", **options):
+        self.settings = Settings(profile, **options)
         self._models: dict[tuple[str, str], tuple[object, Embedder]] = {}
         self._kept: EffectSweep | None = None
+
+    def __getattr__(self, name: str):
+        # A profile and its options are read so often that they are the study's own.
+        if name != "settings" and name in vars(self.settings):
+            return getattr(self.settings, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # ---- data ------------------------------------------------------------------------------------------------
 
@@ -186,13 +109,13 @@ class Study:
         if self.data == "rendered":
             options.setdefault("seed", self.seed)
             # A list names clips of other instruments too.
-            if self.instruments and not self.split_file:
+            if self.instruments and not self.settings.split:
                 options["instruments"] = self.instruments
-        if self.split_file:
-            read_list(self.split_file)  # before anything is downloaded
+        if self.settings.split:
+            read_list(self.settings.split)  # before anything is downloaded
         dataset = load_dataset(self.data, **options)
-        if self.split_file:
-            split = read_split(self.split_file, dataset.table, left_out=dataset.left_out.index)
+        if self.settings.split:
+            split = read_split(self.settings.split, dataset.table, left_out=dataset.left_out.index)
             dataset = replace(dataset, table=dataset.table.assign(split=split))
         return dataset.select(instruments=self.instruments) if self.instruments else dataset
 
@@ -264,9 +187,9 @@ class Study:
         """What made the split: the rule with its folds and seed, a file with its hash, the data set, or nothing."""
         if not self.has_split:
             return {"none": self.split_error}
-        if self.split_file:
-            digest = hashlib.sha256(self.split_file.read_bytes()).hexdigest()
-            return {"file": self.split_file.name, "sha256": digest}
+        if self.settings.split:
+            digest = hashlib.sha256(self.settings.split.read_bytes()).hexdigest()
+            return {"file": self.settings.split.name, "sha256": digest}
         if "split" in self.source.table:
             return {"given": "by the data set"}
         how = "as the study's scikit-learn did" if self.source.name == "irmas" else "evenly"
@@ -340,8 +263,8 @@ class Study:
             # Only where it differs: a model of the user's own may know nothing of it.
             if self.pooling != "mean":
                 options["pooling"] = self.pooling
-            if name in self.weights_files and policy != "untrained":
-                options["weights_file"] = self.weights_files[name]
+            if name in self.weights_file and policy != "untrained":
+                options["weights_file"] = self.weights_file[name]
             with warnings.catch_warnings():
                 # The study says itself, in its summary and in every table and legend, which weights are untrained.
                 warnings.simplefilter("ignore", UntrainedWarning)
@@ -399,7 +322,7 @@ class Study:
     def _protocol_plans(self, effect_name: str, extra: Iterable[str] = ()) -> list[list[Sweep]]:
         """A clean and an effected plan for each model and protocol, of the few clips that are drawn."""
         kind, plans = effect(effect_name), []
-        for name in _once([*extra, *self.models]):
+        for name in dict.fromkeys([*extra, *self.models]):
             model, clips, scale = self.model(name), self.pictured(name), self.scale(name)
             values = kind.parameters(scale.pictured or scale.strengths)
             plans += [[Sweep.clean(model, clips, p), Sweep(model, kind, values, clips, p)] for p in PROTOCOLS]
@@ -893,26 +816,6 @@ _PROTOCOLS = {
 }
 
 
-def _listed(value) -> list[str] | None:
-    """A list from a list or a comma-separated text; None from nothing."""
-    if not value:
-        return None
-    return (
-        [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else list(value)
-    )
-
-
-def _once(names: Iterable[str]) -> list[str]:
-    """Names in their order, each once."""
-    return list(dict.fromkeys(names))
-
-
-def _choice(option: str, value: str, known: Iterable[str]) -> str:
-    if value not in known:
-        raise ValueError(f"{option}={value!r} is not one of {', '.join(known)}")
-    return value
-
-
 def _name_of(measure: Callable) -> str:
     """Name of a measure; where it is a partial one, of the function within."""
     return measure.__name__ if hasattr(measure, "__name__") else _name_of(measure.func)
@@ -949,26 +852,6 @@ def _read_fitted(path: Path) -> dict[str, dict[str, np.ndarray]] | None:
         path.unlink()
         return None
     return fitted
-
-
-def _weights_files(given, models: list[str]) -> dict[str, Path]:
-    """Weights files by model, from ``"path"`` where there is one model, or from ``"model=path"``."""
-    if not given:
-        return {}
-    named = {}
-    for part in os.fspath(given).split(","):
-        # Official names hold signs of equality too, so only what begins with a model is taken as one.
-        model, _, path = part.strip().partition("=")
-        if path and canonical_name(model) in models:
-            named[canonical_name(model)] = from_root(path)
-    if named:
-        return named
-    if len(models) != 1:
-        raise ValueError(
-            f"the weights file {given} could be that of any of {', '.join(models)}: choose one with --models, or say "
-            f"--weights-file {models[0]}={given}"
-        )
-    return {models[0]: from_root(given)}
 
 
 def _plan_key(plan: list[Sweep]) -> str:

@@ -17,7 +17,7 @@ from aesens.data import Dataset, load_dataset
 from aesens.effects import EFFECTS
 from aesens.embed import Sweep
 from aesens.models import Embedder, WeightsInfo
-from aesens.profiles import Profile, Scale
+from aesens.settings import Profile, Scale
 
 ROOT = Path(__file__).parents[1]
 

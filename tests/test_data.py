@@ -25,7 +25,7 @@ from aesens import weights
 from aesens.data import clips, folder, irmas
 from aesens.data.irmas import IrmasName, format_name, parse_name
 from aesens.plan import plan, summary
-from aesens.profiles import Profile
+from aesens.settings import Profile
 from aesens.study import Study
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ from support import ToyModel, write_clips
 
 from aesens import models
 from aesens.data import check_clips, clips, load_dataset
-from aesens.profiles import Profile, Scale
+from aesens.settings import Profile, Scale
 from aesens.study import Study
 
 RATE = 44100

@@ -24,7 +24,7 @@ from aesens.cli import main
 from aesens.embed import Sweep, extract
 from aesens.explore import Explorer
 from aesens.new import new_notebook
-from aesens.profiles import Profile, Scale
+from aesens.settings import Profile, Scale
 from aesens.sources import source_of
 from aesens.study import Study
 
@@ -213,7 +213,9 @@ def run_here(chapter, settings) -> None:
             continue
         exec(compile(cell.source, chapter, "exec"), space)
         if "parameters" in cell.metadata.get("tags", []):
-            space.update(settings)
+            space.update(
+                profile=settings["profile"], options={k: v for k, v in settings.items() if k != "profile"}
+            )
 
 
 def test_a_changed_effect_is_embedded_again(registries, own_cache, tmp_path):

@@ -141,8 +141,8 @@ def test_names_and_colours(toy):
 def test_weights_files_of_several_models(toy, own_cache):
     module, weights = toy
     study = Study("tiny", models=f"hear:{module},yamnet", weights_file=f"hear-toy_hear={weights}")
-    assert study.weights_files == {"hear-toy_hear": weights}
-    assert Study("tiny", models=["panns"], weights_file="a=b.pth").weights_files["panns"].name == "a=b.pth"
+    assert study.weights_file == {"hear-toy_hear": weights}
+    assert Study("tiny", models=["panns"], weights_file="a=b.pth").weights_file["panns"].name == "a=b.pth"
     with pytest.raises(ValueError, match="--weights-file hear-toy_hear="):
         Study("tiny", models=f"hear:{module},yamnet", weights_file=weights)
 

@@ -23,13 +23,7 @@ pytestmark = [
 ]
 NOTEBOOK = "90_template"
 EXPLORER = "05_trajectories"
-SETTINGS = {
-    "profile": "tiny",
-    "models": "musicnn",
-    "effects": "gain,bitcrush",
-    "weights": "untrained",
-    "jobs": 1,
-}
+OPTIONS = {"models": "musicnn", "effects": "gain,bitcrush", "weights": "untrained", "jobs": 1}
 STATE = """(() => {
   const cells = jupyterapp.shell.currentWidget.content.widgets.filter(c => c.model.type === 'code');
   const outputs = cells.flatMap(c => [...Array(c.model.outputs.length).keys()].map(i => c.model.outputs.get(i)));
@@ -65,7 +59,7 @@ def write_notebook(name: str, folder: Path, wanted=None) -> None:
     book = jupytext.read(ROOT / "notebooks" / "percent" / f"{name}.py")
     book.cells = [cell for cell in book.cells if wanted is None or wanted(cell)]
     settings = next(cell for cell in book.cells if "parameters" in cell.metadata.get("tags", []))
-    settings.source += "\n" + "\n".join(f"{name} = {value!r}" for name, value in SETTINGS.items())
+    settings.source += f'\nprofile = "tiny"\noptions = {OPTIONS!r}'
     nbformat.write(book, folder / f"{name}.ipynb")
 
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from aesens import models
 from aesens import plan as module
 from aesens.plan import PUBLISHED, plan, summary
-from aesens.profiles import Profile, Scale
+from aesens.settings import Profile, Scale
 from aesens.study import Study
 
 PROFILE = Profile("toy", "", models=("toy", "dense"), effects=("gain", "bitcrush"), scale=Scale(strengths=3))

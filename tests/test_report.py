@@ -150,7 +150,7 @@ def test_what_cannot_be_reported_is_named_and_the_old_report_stays(small):
 def test_a_failing_report_keeps_the_results_and_is_told(tmp_path):
     folder = tmp_path / "notebooks"
     (folder / "percent").mkdir(parents=True)
-    settings = nbformat.v4.new_code_cell("profile = models = weights = out = None")
+    settings = nbformat.v4.new_code_cell("profile = options = None")
     settings.metadata["tags"] = ["parameters"]
     write = nbformat.v4.new_code_cell("open(f'{out}/table.csv', 'w').write('a')")
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}

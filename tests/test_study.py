@@ -18,7 +18,7 @@ from aesens.data.clips import INSTRUMENTS
 from aesens.effects import EFFECTS
 from aesens.listen import effect_levels, player, sweep_versions
 from aesens.plots import heatmap
-from aesens.profiles import PROFILES, Profile, Scale
+from aesens.settings import PROFILES, Profile, Scale
 from aesens.study import _OUTER, NeedsSplit, Study
 
 

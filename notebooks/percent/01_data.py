@@ -28,23 +28,8 @@
 # This first chapter is about the material.
 
 # %% tags=["parameters"]
-# Set by ./run_all.sh; None takes the profile's own value.
 profile = "demo"
-models = None
-effects = None
-instruments = None
-weights = None
-data = None
-seed = None
-jobs = None
-device = None
-backend = None
-pooling = None
-precision = None
-weights_file = None
-protocol = None
-split = None
-out = None
+options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.sh --help
 
 # %%
 from IPython.display import Markdown, display
@@ -54,10 +39,7 @@ from aesens.names import instrument_title
 from aesens.study import Study
 
 plots.use_style()
-study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
-              data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file,
-              protocol=protocol, split=split)
+study = Study(profile, **options)
 study
 
 # %% [markdown]

@@ -24,23 +24,8 @@
 # **Untrained weights never earn a verdict**: they are the control, and their numbers are shown without one.
 
 # %% tags=["parameters"]
-# Set by ./run_all.sh; None takes the profile's own value.
 profile = "demo"
-models = None
-effects = None
-instruments = None
-weights = None
-data = None
-seed = None
-jobs = None
-device = None
-backend = None
-pooling = None
-precision = None
-weights_file = None
-protocol = None
-split = None
-out = None
+options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.sh --help
 
 # %%
 import pandas as pd
@@ -54,10 +39,7 @@ from aesens.study import Study
 from aesens.tables import shown
 
 plots.use_style()
-study = Study(profile, models=models, effects=effects, instruments=instruments, weights=weights,
-              data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file,
-              protocol=protocol, split=split)
+study = Study(profile, **options)
 study
 
 # %% [markdown]

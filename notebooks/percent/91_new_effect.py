@@ -23,23 +23,8 @@
 # through the study's own measures and figures. Nothing in the package is touched.
 
 # %% tags=["parameters"]
-# Set by ./run_all.sh; None takes the profile's own value.
 profile = "demo"
-models = None
-effects = None
-instruments = None
-weights = None
-data = None
-seed = None
-jobs = None
-device = None
-backend = None
-pooling = None
-precision = None
-weights_file = None
-protocol = None
-split = None
-out = None
+options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.sh --help
 
 # %%
 import numpy as np
@@ -67,10 +52,7 @@ distortion = register(Effect(
     limits=(-60.0, 80.0), settings={"pedalboard": pedalboard.__version__}))
 
 # %%
-study = Study(profile, models=models, effects=effects or ["reverb", "distortion"], instruments=instruments,
-              weights=weights, data=data, seed=seed, jobs=jobs, device=device, out=out,
-              backend=backend, pooling=pooling, precision=precision, weights_file=weights_file,
-              protocol=protocol, split=split)
+study = Study(profile, **{"effects": "reverb,distortion", **options})
 study
 
 # %% [markdown]
