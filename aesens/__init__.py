@@ -69,7 +69,7 @@ Public names
 - `aesens.plots.maps`: claims_map, condition_title, effect_column, heatmap, model_effect_row, model_row
 - `aesens.plots.style`: COLUMN, DIVERGING, MUTED, SEQUENTIAL, UNTRAINED, WIDTH, grid, legend_entries, mute,
   number, parameter_axis, present, use_style, wrapped
-- `aesens.plots.trajectories`: correlation_boxes, correlation_grid, trajectory_grid
+- `aesens.plots.trajectories`: correlation_boxes, correlation_grid, study_umap, trajectory_grid
 - `aesens.profiles`: PROFILES, Profile, Scale, profile
 - `aesens.progress`: tqdm
 - `aesens.projections`: CONTROLS, PROJECTIONS, AverageDisplacement, GlobalCCAProjection, LDAProjection,

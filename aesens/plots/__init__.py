@@ -11,7 +11,7 @@ from aesens.plots.curves import against_null, agreement, auc_curves, sensitivity
 from aesens.plots.data import clean_classification, clean_map, clips_per_instrument
 from aesens.plots.maps import claims_map, condition_title, effect_column, heatmap, model_effect_row, model_row
 from aesens.plots.style import grid, use_style
-from aesens.plots.trajectories import correlation_boxes, correlation_grid, trajectory_grid
+from aesens.plots.trajectories import correlation_boxes, correlation_grid, study_umap, trajectory_grid
 
 __all__ = [
     "against_null",
@@ -32,6 +32,7 @@ __all__ = [
     "model_row",
     "sensitivity_curves",
     "spectra",
+    "study_umap",
     "trajectory_grid",
     "use_style",
 ]
