@@ -732,7 +732,9 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
 
 def _reference(sweep) -> np.ndarray:
     """Variances of the clean embeddings of all training clips, whatever their instrument."""
-    return projections.principal_variances(sweep.clean[sweep.train])
+    # As one job: its linear algebra runs on one thread, like that of the instruments.
+    (variances,) = each(projections.principal_variances, [sweep.clean[sweep.train]])
+    return variances
 
 
 def normalised_pca(sweep, *, jobs: int = 1) -> pd.DataFrame:

@@ -341,6 +341,7 @@ def _pair(table: Table, features: int, quick: bool, scoring: np.ndarray) -> Part
     if not quick:
         # UMAP compiles itself once a process, not once a pair.
         measure.layout(sweep, method="umap", clips=PICTURE_CLIPS, seed=0)
+        parts.measure("clip_umap", measure.clip_umap, sweep, seed=0)
     for method in ("pca",) if quick else ("pca", "umap"):
         parts.measure(f"layout ({method})", measure.layout, sweep, method=method, clips=PICTURE_CLIPS, seed=0)
     parts.measure("geometry", measure.geometry, sweep, **boot)
@@ -360,6 +361,7 @@ def _pair(table: Table, features: int, quick: bool, scoring: np.ndarray) -> Part
     parts.measure("direction_points", measure.direction_points, some, instrument=codes[0])
     parts.measure("fitted_subspaces", measure.fitted_subspaces, some, seed=0, **cores, **share)
     fitted = measure.fitted_subspaces(some, seed=0, **cores)
+    parts.measure("normalised_pca", measure.normalised_pca, some, **cores, **share)
     known = {"seed": 0, "fitted": fitted, **cores}
     parts.measure("projected", measure.projected, some, **known, **share)
     parts.measure("method_cosines", measure.method_cosines, some, **known, **share)

@@ -152,7 +152,7 @@ def test_a_failing_report_keeps_the_results_and_is_told(tmp_path):
     (folder / "percent").mkdir(parents=True)
     settings = nbformat.v4.new_code_cell("profile = options = None")
     settings.metadata["tags"] = ["parameters"]
-    write = nbformat.v4.new_code_cell("open(f'{out}/table.csv', 'w').write('a')")
+    write = nbformat.v4.new_code_cell("open(f\"{options['out']}/table.csv\", 'w').write('a')")
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(metadata=kernel, cells=[settings, write]), folder / "01_ok.ipynb")
     (tmp_path / "mine" / "provenance").mkdir(parents=True)

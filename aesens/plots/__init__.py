@@ -18,7 +18,7 @@ from aesens.plots.curves import (
 from aesens.plots.data import clean_classification, clean_map, clips_per_instrument
 from aesens.plots.maps import claims_map, condition_title, effect_column, heatmap, model_effect_row, model_row
 from aesens.plots.style import grid, use_style
-from aesens.plots.trajectories import correlation_boxes, correlation_grid, trajectory_grid
+from aesens.plots.trajectories import correlation_boxes, correlation_grid, study_umap, trajectory_grid
 
 __all__ = [
     "against_null",
@@ -40,6 +40,7 @@ __all__ = [
     "protocol_curves",
     "sensitivity_curves",
     "spectra",
+    "study_umap",
     "trajectory_grid",
     "use_style",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullFormatter, NullLocator
 
 from aesens import names
 from aesens.effects import effect
@@ -172,24 +172,29 @@ def _distance_axis(ax: plt.Axes, measure: str, top: float) -> None:
         ax.set_ylim(0, 1.05 * max(top, 1.05 if measure in _UNITS else 0))
 
 
-def spectra(table: pd.DataFrame) -> plt.Figure:
-    """Normalised singular values of the sample-wise directions beside those of the clean embeddings.
+def spectra(table: pd.DataFrame, instrument: str | None = None) -> plt.Figure:
+    """Normalised singular values of one instrument's sample-wise directions beside those of its clean embeddings.
+
+    The thresholds of the subspace method end at the curve that they are applied to, at the number of dimensions that
+    is kept. The directions of the other instruments are thin lines.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Columns ``model``, ``pretrained``, ``effect``, ``kind`` (``directions``, ``clean`` or ``random``), ``rank``
-        (from 1), ``value`` (s_i / s_1).
+        Columns ``model``, ``pretrained``, ``effect`` and those of `aesens.measure.spectra`.
+    instrument : str, optional
+        By default the table's first.
 
     Examples
     --------
-    >>> row = {"model": "yamnet", "pretrained": True, "effect": "gain"}
+    >>> row = {"model": "yamnet", "pretrained": True, "effect": "gain", "instrument": "cel"}
     >>> row |= {"kind": "directions", "rank": [1, 2], "value": [1.0, 0.5]}
     >>> figure = spectra(pd.DataFrame(row))
     >>> figure.axes[0].get_xlabel()
     'Rank'
     >>> plt.close(figure)
     """
+    instrument = table["instrument"].iloc[0] if instrument is None else instrument
     figure, panels = grid(table, sharex=False, sharey=True)
     looks = {
         "directions": ("Sample-wise CCA directions", "#D55E00", "-"),
@@ -197,20 +202,33 @@ def spectra(table: pd.DataFrame) -> plt.Figure:
         "random": ("As many random unit vectors", "#8A8A8A", ":"),
     }
     for ax, part, _ in panels:
+        mine = part[part["instrument"] == instrument]
         for key, (label, colour, style) in looks.items():
-            line = part[part["kind"] == key]
+            line = mine[mine["kind"] == key]
             ax.plot(line["rank"], line["value"], color=colour, linestyle=style, label=label)
+        others = part[(part["kind"] == "directions") & (part["instrument"] != instrument)]
+        for _, line in others.groupby("instrument"):
+            look = {"color": "#F3C9A8", "linewidth": 0.6, "label": "Directions of the other instruments"}
+            ax.plot(line["rank"], line["value"], zorder=1, **look)
+        values = mine.loc[mine["kind"] == "directions", "value"].to_numpy()
         for threshold in (0.3, 0.4, 0.5):
-            ax.axhline(threshold, color="#CCCCCC", linewidth=0.6, zorder=0)
+            kept = (values >= threshold).sum()
+            ax.plot([1, kept], [threshold] * 2, color="#555555", linewidth=0.7, zorder=3)
+            ax.plot(kept, threshold, ".", color="#555555", markersize=4, zorder=3)
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(FuncFormatter(lambda rank, _: f"{rank:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_ylim(0, 1.03)
     effects = len(present(table, "effect"))
     for ax, _, _ in panels[-effects:]:
         ax.set_xlabel("Rank")
     for ax, _, _ in panels[::effects]:
         ax.set_ylabel("$s_i / s_1$")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    handles, labels = legend_entries([panels[0][0]])
+    handles.append(plt.Line2D([], [], color="#555555", linewidth=0.7, marker=".", markersize=4))
+    labels.append("Dimensions kept at t = 0.3, 0.4, 0.5")
+    title = names.instrument_title(instrument)
+    figure.legend(handles, labels, title=title, loc="outside upper center", ncols=3)
     return figure
 
 

@@ -57,10 +57,10 @@ def condition_title(condition: str) -> str:
     Examples
     --------
     >>> condition_title("clean-effected").split("\\n")
-    ['clean →', 'effected']
+    ['clean', '↓', 'effected']
     """
     trained, tested = condition.split("-")
-    return f"{trained} →\n{tested}"
+    return f"{trained}\n↓\n{tested}"
 
 
 def heatmap(

@@ -17,10 +17,10 @@ _CLEAN = {"marker": "x", "color": "#D55E00", "linewidth": 1.0}
 
 _RHO = "In each panel: $\\rho^2$ on test songs (on training songs) | what chance reaches on test songs, 95 % quantile"
 
-__all__ = ["correlation_boxes", "correlation_grid", "trajectory_grid"]
+__all__ = ["correlation_boxes", "correlation_grid", "study_umap", "trajectory_grid"]
 
 
-def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str]) -> plt.Figure:
+def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str], *, lines: bool = True) -> plt.Figure:
     """Trajectories of a few clips, coloured by strength, the clean clip marked.
 
     A trajectory starts at its clean clip, save where the clean setting lies inside the sweep.
@@ -31,6 +31,8 @@ def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str]) -> plt.Fig
         Columns ``model``, ``pretrained``, ``effect``, ``clip``, ``strength`` (-1 for the clean clip), ``x``, ``y``.
     axis_names : tuple of str
         What the axes are.
+    lines : bool
+        Whether points of neighbouring strengths are joined.
 
     Examples
     --------
@@ -50,8 +52,11 @@ def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str]) -> plt.Fig
         for _, clip in part.groupby("clip", sort=True):
             whole = clip[clip["strength"] >= start].sort_values("strength")
             points, reached = whole[["x", "y"]].to_numpy(float), whole["strength"].to_numpy()
-            segments = np.stack([points[:-1], points[1:]], axis=1)
-            ax.add_collection(LineCollection(segments, colors=colours[reached[1:]], linewidths=1.1, zorder=1))
+            if lines:
+                segments = np.stack([points[:-1], points[1:]], axis=1)
+                ax.add_collection(
+                    LineCollection(segments, colors=colours[reached[1:]], linewidths=1.1, zorder=1)
+                )
             seen = reached >= 0
             ax.scatter(
                 *points[seen].T,
@@ -85,6 +90,29 @@ def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str]) -> plt.Fig
     cross.set(marker=_CLEAN["marker"], color=_CLEAN["color"])
     bar.ax.legend(handles=[cross], loc="center left", bbox_to_anchor=(1.06, 0.5), borderaxespad=0)
     return figure
+
+
+def study_umap(table: pd.DataFrame) -> plt.Figure:
+    """One clip's trajectories by UMAP, without lines as in the study, and a straight path below them.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``effect`` and those of `aesens.measure.clip_umap`. The straight paths drawn
+        are those of the first model.
+
+    Examples
+    --------
+    >>> row = {"model": "yamnet", "pretrained": True, "effect": "gain", "clip": "a", "strength": [0, 1], "y": 0.0}
+    >>> parts = [pd.DataFrame(row | {"kind": kind, "x": [0.0, 1.0]}) for kind in ("clip", "straight")]
+    >>> figure = study_umap(pd.concat(parts))
+    >>> len(figure.axes)  # two panels and the scale of colours
+    3
+    >>> plt.close(figure)
+    """
+    straight = (table["kind"] == "straight") & (table["model"] == table["model"].iloc[0])
+    rows = [table[table["kind"] == "clip"], table[straight].assign(model="Straight path", pretrained=True)]
+    return trajectory_grid(pd.concat(rows), ("UMAP 1", "UMAP 2"), lines=False)
 
 
 def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:

@@ -39,11 +39,31 @@ study
 # %% [markdown]
 # ## What they look like
 #
-# One clip an instrument, each panel laid out on its own, first by UMAP (McInnes et al., 2018; `n_neighbors=3` as in the
-# study, started from the principal components so that it comes out alike every time), which keeps neighbourhoods and gives
-# up distances, then by PCA **[beyond]**, which keeps distances and hides what does not fit a plane. Colour is strength; a
-# path starts at its clean clip, an orange cross, except under gain, where that lies inside the sweep. For these pictures
-# the demo embeds YAMNet's and musicnn's clips at more strengths than it measures with.
+# First as the study draws them: one clip, the first training clip of the first instrument. UMAP (McInnes et al., 2018;
+# `n_neighbors=3`) keeps neighbourhoods and gives up distances; it is fitted to the effected embeddings, and the clean one,
+# an orange cross, is placed on the result. Colour is strength. For the pictures of this section the demo embeds YAMNet's and
+# musicnn's clips at more strengths than it measures with.
+#
+# **[beyond]** The last row is what UMAP makes of nothing: as many points on a straight line, evenly spaced, with noise of a
+# hundredth of a step. A gap or a turn there is UMAP's own, so one above is no evidence of a jump.
+
+# %%
+single = study.collect(measure.clip_umap, pictured=True, seed=study.seed)
+study.figure(plots.study_umap(single), "05_umap_study", "UMAP fitted to the effected embeddings of one clip "
+             f"({instrument_title(single['instrument'].iloc[0])}), the clean one placed on it; last row: UMAP of straight, evenly "
+             "spaced paths.")
+
+# %%
+steps = single[single["pretrained"]].groupby(["kind", "model", "effect"])[["longest_step", "longest_step_in_space"]].first()
+for kind, title in (("clip", "Clip"), ("straight", "Straight path")) if len(steps) else ():
+    ends = steps.loc[kind].agg(["min", "max"])
+    print("{}: longest step over the median step, pretrained models: {:.1f} to {:.1f} in the pictures, {:.1f} to {:.1f} "
+          "between embeddings".format(title, *ends["longest_step"], *ends["longest_step_in_space"]))
+
+# %% [markdown]
+# **[beyond]** One clip an instrument, each panel laid out on its own: by UMAP, fitted to the clean clips too and started from
+# the principal components, then by PCA, which keeps distances and hides what does not fit a plane. A path starts at its clean
+# clip, except under gain, where that lies inside the sweep.
 
 # %%
 umap = study.collect(measure.layout, pictured=True, method="umap", clips=study.profile.picture_clips, seed=study.seed)
@@ -89,7 +109,7 @@ shown(geometry, ["model", "pretrained", "effect", "path_over_chord", "participat
 # %% [markdown]
 # ## One clip at a time: the trap
 #
-# *Sample-wise CCA* looks for the direction $u$ that best orders one clip's trajectory by strength. With one target,
+# *Sample-wise CCA* looks for the direction $u$ that best orders one training clip's trajectory by strength. With one target,
 # canonical correlation analysis is least squares: $u \propto X^+ y$, with $X$ the centred trajectory, $y$ the
 # strength's quantile rank and $X^+$ the pseudo-inverse (of minimum norm).
 #
@@ -99,7 +119,7 @@ shown(geometry, ["model", "pretrained", "effect", "path_over_chord", "participat
 # with shuffled strengths is the null, and on white noise of equal shape the proof.
 #
 # That is not the whole trap. A strength left out between its neighbours is interpolated, and whatever is smooth
-# interpolates well: a *random walk* with the clip's own step lengths, which has no direction, passes too. What smoothness
+# interpolates well: a *random walk* with the clip's own step lengths, which has no direction, may pass too. What smoothness
 # alone does not pass is **transfer**: how the clip's direction orders clips of *other songs*, as their mean Spearman
 # correlation with its sign. It is near 0 for walks, 1 for a shared line or curve, and near 0 too where each clip goes a
 # way of its own.
@@ -107,16 +127,16 @@ shown(geometry, ["model", "pretrained", "effect", "path_over_chord", "participat
 # %%
 samplewise = study.collect(measure.samplewise, permutations=study.profile.permutations, seed=study.seed)
 medians = samplewise.groupby(["model", "pretrained", "effect", "kind"], sort=False)["value"].median().unstack().reset_index()
-study.table(medians, "05_samplewise", "Median over clips of the sample-wise fits, in-sample, on strengths left out and on "
-            "other songs, for clips, random walks and noise; p-values of the medians.")
+study.table(medians, "05_samplewise", "Median over training clips of the sample-wise fits, in-sample, on strengths left out "
+            "and on other training songs, for clips, random walks and noise; p-values of the medians.")
 shown(medians, ["model", "pretrained", "effect", "in-sample", "held-out", "held-out rho", "p rho", "transfer",
                 "walk held-out", "walk transfer", "noise held-out"])
 
 # %%
 study.figure(plots.correlation_boxes(samplewise), "05_samplewise",
              "Fit of each clip's own direction: to the strengths it was fitted on (1 for data and noise alike), to strengths "
-             "left out (high for a random walk too), and to clips of other songs (about 0 for a random walk). Boxes over "
-             "clips; values below -1 are drawn at -1.")
+             "left out, and to clips of other songs (about 0 for a random walk). Boxes over training clips; values below -1 "
+             "are drawn at -1.")
 
 # %%
 means = medians[medians["pretrained"]][["in-sample", "held-out rho", "transfer", "walk held-out", "walk transfer"]].median()
@@ -131,15 +151,16 @@ print("Medians over pretrained models and effects: in-sample {:.2f}; strengths l
 #
 # ## Do the clips share their directions?
 #
-# The unit directions of all training clips, stacked, and their singular values $s_i / s_1$. If all clips agreed, the
-# second value would be near 0; random directions in as many dimensions fall off as the dotted line does. Beside them,
-# the spectrum of the centred clean embeddings. The grey lines are the thresholds of the subspace method of
-# [chapter 6](06_projections.ipynb).
+# The unit directions of one instrument's training clips, stacked, and their singular values $s_i / s_1$, beside the spectrum
+# of its centred clean embeddings. If all its clips agreed, the second value would be near 0; random directions fall off as
+# the dotted line does. The subspace method of [chapter 6](06_projections.ipynb) keeps the dimensions up to where a threshold
+# meets the curve. The figure shows the first instrument, in IRMAS the study's own, the cello; the table holds all.
 
 # %%
 spectra = study.collect(measure.spectra, seed=study.seed)
-study.table(spectra, "05_spectra", "Normalised singular values of sample-wise directions and of clean embeddings.")
-study.figure(plots.spectra(spectra), "05_spectra", "Normalised singular value spectra, models down and effects across.")
+study.table(spectra, "05_spectra", "Normalised singular values of each instrument's sample-wise directions and clean embeddings.")
+study.figure(plots.spectra(spectra), "05_spectra", "Normalised singular value spectra of one instrument "
+             f"({instrument_title(spectra['instrument'].iloc[0])}), models down and effects across.")
 
 # %% [markdown]
 # ## One direction for an instrument

@@ -39,7 +39,7 @@ study
 # %% [markdown]
 # ## The methods
 #
-# Each is fitted per instrument on training clips only and gives $V$ with orthonormal rows; the projection is
+# Each is fitted per instrument, on its training clips only, and gives $V$ with orthonormal rows; the projection is
 # $x \mapsto x (I - V^\top V)$.
 #
 # | method | the subspace |
@@ -47,13 +47,10 @@ study
 # | LDA | the linear discriminant direction between clean and effected clips (shrunk covariance) |
 # | average displacement | the mean of $e_s - c$ over clips and strengths |
 # | PCA, not normalised | the first principal component of the displacements |
-# | normalised PCA | the component whose variance is largest in proportion to that of the clean embeddings' component of the same rank |
+# | normalised PCA | the component whose variance is largest in proportion to that of the same-ranked component of the clean embeddings of all training clips, whatever their instrument |
 # | global CCA | the direction of [chapter 5](05_trajectories.ipynb) |
 # | sample-wise CCA SVD | the right singular vectors of the stacked sample-wise directions with $s_i/s_1 \ge t$, $t = 0.3, 0.4, 0.5$ |
 # | random **[beyond]** | a random direction, and a random subspace as large as each SVD subspace, drawn anew for every model, effect and instrument |
-#
-# **[fix]** Normalised PCA compares only ranks that the clean training clips can fill, one fewer than there are clips: beyond
-# them the clean variance is 0 up to rounding, and the literal ratio would always choose one of those.
 
 # %%
 study.require_split()
@@ -69,6 +66,17 @@ sizes.pivot_table("dimension", "title", ["effect", "projection"], sort=False).re
 # All other methods remove one dimension. A subspace cannot have more dimensions than there are training clips of its
 # instrument: where the numbers stand at that bound, the threshold $t$ decides nothing.
 #
+# Which component the normalised PCA takes, and its ratio of variances beside that of the first component, which the PCA takes.
+# Medians over instruments, and for how many the two methods are the same:
+
+# %%
+chosen = study.collect(measure.normalised_pca)
+study.table(chosen, "06_npca", "Component that the normalised PCA chooses for each instrument, its ratio of variances and the first's.")
+pairs = chosen.assign(first=chosen["component"] == 1).groupby(["model", "pretrained", "effect"], sort=False)
+shown(pairs.agg(component=("component", "median"), ratio=("ratio", "median"), first_ratio=("first_ratio", "median"),
+                same_as_pca=("first", "sum"), instruments=("first", "size")).reset_index(), component="{:g}")
+
+# %% [markdown]
 # ## What is removed of the effect, and of the music? [beyond]
 #
 # On *test songs*: the share of the displacements' energy that the projection removes (high is good), and the share of
@@ -99,12 +107,12 @@ shown(shares, precision=0, effect_removed="{:.1%}", music_removed="{:.1%}")
 # Medians over the pretrained models and effects, and in how many of these pairs a method removes more than twice as large a
 # share of the effect as of the music.
 #
-# LDA and global CCA take away next to nothing of the movement, although the latter *reads* strength from the embedding.
-# That is no contradiction. Both are filters: directions along which strength can be told best, which avoid whatever else
-# varies, be it the movement's own main axis. What the embedding moves *along* is a pattern, and the two are the same only
-# where nothing else varies (S. Haufe et al., NeuroImage 87, 2014). Removing a filter removes what one reader uses, not
-# what moves. LDA can remove even less than a random direction: on embeddings that end in a rectifier, as YAMNet's do, its
-# weights go to features that are hardly ever active and whose variance within clean and effected clips is next to nothing.
+# LDA and global CCA are filters: directions along which strength can be told best, which avoid whatever else varies, be it
+# the movement's own main axis. What the embedding moves *along* is a pattern, and the two are the same only where nothing
+# else varies (S. Haufe et al., NeuroImage 87, 2014). Removing a filter removes what one reader uses, not what moves: a method
+# may *read* strength from the embedding and yet take away little of the movement. LDA can remove even less than a random
+# direction: on embeddings that end in a rectifier its weights may go to features that are hardly ever active and whose
+# variance within clean and effected clips is next to nothing.
 #
 # ## Do the methods find the same direction? [beyond]
 #
@@ -122,10 +130,6 @@ study.figure(plots.heatmap(overall, "cosine", rows=["pretrained", "first"], colu
                            label="Mean |cosine|", width=5.4, row_title=title, column_title=projection_title),
              "06_method_cosines", "Mean absolute cosine between the directions that the methods find, over pretrained models "
              "and over untrained controls.")
-
-# %% [markdown]
-# With as few training clips as the demo's controls have, the normalised PCA has no rank to choose but the first and is the
-# PCA itself.
 
 # %% [markdown]
 # ## Do they lie along the classifiers' own weights? [beyond]
