@@ -144,6 +144,7 @@ SHOWN = {
     },
     "05_trajectories": {
         "05_umap": {"Distortion", "toy\n(untrained)"},
+        "05_umap_study": {"Distortion", "toy\n(untrained)", "Straight path"},
         "05_pca": {"Distortion", "toy\n(untrained)"},
         "05_samplewise": {"Distortion", "toy\n(untrained)"},
         "05_spectra": {"Distortion", "toy\n(untrained)"},
@@ -175,9 +176,11 @@ TABLES = {
     "05_geometry": {"effect": "distortion", "model": "toy"},
     "05_global_cca": {"effect": "distortion", "instrument": "bbb"},
     "06_projections": {"effect": "distortion", "projection": "strongest"},
+    "06_npca": {"effect": "distortion", "instrument": "aaa"},
     "06_method_cosines": {"first": "strongest", "second": "strongest"},
     "07_curves": {"effect": "distortion", "projection": "strongest"},
     "07_changes": {"effect": "distortion", "projection": "strongest"},
+    "07_instruments": {"effect": "distortion", "projection": "strongest", "condition": "effected-clean"},
     "08_claims": {"effect": "distortion", "model": "toy"},
 }
 

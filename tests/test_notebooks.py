@@ -118,6 +118,7 @@ def test_every_figure_is_png_pdf_and_has_its_provenance(tiny):
         "03_clean_map",
         "04_distances",
         "05_umap",
+        "05_umap_study",
         "05_global_cca",
         "05_samplewise",
         "05_spectra",
