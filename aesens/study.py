@@ -16,7 +16,8 @@ import shutil
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from copy import copy
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -54,7 +55,7 @@ from aesens.sources import execute_additions, source_of
 from aesens.store import Store, address_hash
 from aesens.sweep import EffectSweep
 from aesens.trajectories import pca_layout
-from aesens.weights import POLICIES, UntrainedWarning
+from aesens.weights import POLICIES, UntrainedWarning, WeightsError
 
 __all__ = ["EffectSweep", "NeedsSplit", "Study"]
 
@@ -176,6 +177,43 @@ class Study:
             effect(name)
         self._models: dict[tuple[str, str], tuple[object, Embedder]] = {}
         self._kept: EffectSweep | None = None
+
+    def variant(
+        self,
+        *,
+        models: Iterable[str] | None = None,
+        effects: Iterable[str] | None = None,
+        protocol: str | None = None,
+    ) -> Study:
+        """The same study of other models or effects, or under another protocol.
+
+        Parameters
+        ----------
+        models, effects : iterable of str, optional
+            Instead of this study's; there may be no model at all.
+        protocol : {"study", "float"}, optional
+
+        Returns
+        -------
+        Study
+            With the models that were built and, where it has no other effects, the data that were read so far.
+
+        Examples
+        --------
+        >>> study = Study("tiny")
+        >>> study.variant(models=["panns"]).models, len(study.models)
+        (['panns'], 5)
+        """
+        other = copy(self)
+        other._kept = None
+        other.models = _once(self.models if models is None else models)
+        other.effects = _once(self.effects if effects is None else effects)
+        other.protocol = _choice("protocol", protocol or self.protocol, PROTOCOLS)
+        if not set(other.effects) <= set(self.effects):
+            # Which clips can be used depends on the effects, and the split on the clips.
+            for name in ("_checked", "_split", "dataset"):
+                vars(other).pop(name, None)
+        return other
 
     # ---- data ------------------------------------------------------------------------------------------------
 
@@ -356,6 +394,15 @@ class Study:
             model.precision = self.precision
             self._models[name, policy] = entry, model
         return self._models[name, policy][1]
+
+    def pretrained(self, models: Iterable[str]) -> list[str]:
+        """Those of some models that have their pretrained weights here, whether the study is of them or not."""
+        found = []
+        for name in models:
+            # Raised where the study insists on them.
+            with suppress(WeightsError):
+                found += [name] if self.model(name).weights.pretrained else []
+        return found
 
     def _chosen_device(self) -> str | None:
         """Where networks run: what the workers of the scheduler have, if there is one and no device was given."""

@@ -17,10 +17,23 @@ from aesens.plots.curves import (
 )
 from aesens.plots.data import clean_classification, clean_map, clips_per_instrument
 from aesens.plots.maps import claims_map, condition_title, effect_column, heatmap, model_effect_row, model_row
+from aesens.plots.study import (
+    STUDY_EFFECTS,
+    STUDY_MODELS,
+    STUDY_PANELS,
+    study_auc,
+    study_directions,
+    study_histograms,
+    study_spectra,
+    study_umap,
+)
 from aesens.plots.style import grid, use_style
 from aesens.plots.trajectories import correlation_boxes, correlation_grid, trajectory_grid
 
 __all__ = [
+    "STUDY_EFFECTS",
+    "STUDY_MODELS",
+    "STUDY_PANELS",
     "against_null",
     "agreement",
     "auc_curves",
@@ -40,6 +53,11 @@ __all__ = [
     "protocol_curves",
     "sensitivity_curves",
     "spectra",
+    "study_auc",
+    "study_directions",
+    "study_histograms",
+    "study_spectra",
+    "study_umap",
     "trajectory_grid",
     "use_style",
 ]
