@@ -17,6 +17,7 @@ from pathlib import Path
 
 from aesens.cache import atomic_path, runtime_environment
 from aesens.paths import repository
+from aesens.settings import PROFILES
 
 __all__ = ["RunError", "notebooks", "run"]
 
@@ -25,8 +26,8 @@ class RunError(RuntimeError):
     """A notebook failed, or there is none to run."""
 
 
-def notebooks(root: Path, only: str | None = None) -> list[Path]:
-    """Numbered notebooks in order, without those from 90 on unless they are named.
+def notebooks(root: Path, only: str | None = None, appendices: bool = False) -> list[Path]:
+    """Numbered notebooks in order: the story, from 80 on appendices, from 90 on those that are only run when named.
 
     Parameters
     ----------
@@ -34,6 +35,8 @@ def notebooks(root: Path, only: str | None = None) -> list[Path]:
         The repository.
     only : str, optional
         Comma-separated beginnings of names, e.g. ``"04,05"``.
+    appendices : bool
+        Whether the appendices belong to what is run when none is named.
 
     Raises
     ------
@@ -48,7 +51,7 @@ def notebooks(root: Path, only: str | None = None) -> list[Path]:
     """
     found = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not only:
-        return [path for path in found if path.name < "90"]
+        return [path for path in found if path.name < ("90" if appendices else "80")]
     chosen = []
     for start in (item.strip() for item in only.split(",") if item.strip()):
         named = [path for path in found if path.name.startswith(start)]
@@ -105,7 +108,7 @@ def run(
     root = repository()
     if root is None:
         raise RunError(f"no notebooks/ in {Path.cwd()} or above; run from within a clone of the compendium")
-    chosen = notebooks(root, only)
+    chosen = notebooks(root, only, PROFILES[parameters["profile"]].appendices)
     parameters = {key: value for key, value in parameters.items() if value is not None}
     scheduler = parameters.pop("scheduler", None)
     profile = parameters["profile"]

@@ -87,6 +87,8 @@ class Profile:
         Clips whose trajectories are drawn.
     n_folds : int
         Folds that songs are dealt into, of which the first is the test set; four in the study. A given split has none.
+    appendices : bool
+        Whether a run ends with the appendices, notebooks 80 to 89.
     seed : int
         Of the split, the untrained weights and every random draw.
 
@@ -111,6 +113,7 @@ class Profile:
     resamples: int = 10_000
     picture_clips: int = 11
     n_folds: int = 4
+    appendices: bool = False
     seed: int = 20220419
 
 
@@ -147,6 +150,7 @@ PROFILES: dict[str, Profile] = {
             models=("openl3", "panns", "msclap", "clap", "yamnet", "musicnn"),
             weights="pretrained",
             permutations=1000,
+            appendices=True,
         ),
     )
 }

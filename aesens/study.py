@@ -15,7 +15,8 @@ import shutil
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from copy import copy
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -45,12 +46,12 @@ from aesens.embed import Sweep, extract
 from aesens.models import Embedder, load_model
 from aesens.models.base import NoUntrainedWeights
 from aesens.progress import tqdm
-from aesens.settings import Profile, Scale, Settings
+from aesens.settings import OPTIONS, Profile, Scale, Settings
 from aesens.sources import source_of
 from aesens.store import Store, address_hash
 from aesens.sweep import EffectSweep
 from aesens.trajectories import pca_layout
-from aesens.weights import UntrainedWarning
+from aesens.weights import UntrainedWarning, WeightsError
 
 __all__ = ["EffectSweep", "NeedsSplit", "Study"]
 
@@ -99,6 +100,51 @@ class Study:
         if name != "settings" and name in vars(self.settings):
             return getattr(self.settings, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def variant(
+        self,
+        *,
+        models: Iterable[str] | None = None,
+        effects: Iterable[str] | None = None,
+        protocol: str | None = None,
+    ) -> Study:
+        """The same study of other models or effects, or under another protocol.
+
+        Parameters
+        ----------
+        models, effects : iterable of str, optional
+            Instead of this study's; there may be no model at all.
+        protocol : {"study", "float"}, optional
+
+        Returns
+        -------
+        Study
+            With the models that were built and, where it has no other effects, the data that were read so far.
+
+        Examples
+        --------
+        >>> study = Study("tiny")
+        >>> study.variant(models=["panns"]).models, len(study.models)
+        (['panns'], 5)
+        """
+        other = copy(self)
+        other._kept, other.settings = None, copy(self.settings)
+        chosen = {
+            "models": models and list(models),
+            "effects": effects and list(effects),
+            "protocol": protocol,
+        }
+        for name, value in chosen.items():
+            # Checked as for a run; there, no model at all means the profile's.
+            if value:
+                setattr(other.settings, name, OPTIONS[name].check(value, other.settings))
+        if models is not None and not models:
+            other.settings.models = []
+        if not set(other.effects) <= set(self.effects):
+            # Which clips can be used depends on the effects, and the split on the clips.
+            for name in ("_checked", "_split", "dataset"):
+                vars(other).pop(name, None)
+        return other
 
     # ---- data ------------------------------------------------------------------------------------------------
 
@@ -279,6 +325,15 @@ class Study:
             model.precision = self.precision
             self._models[name, policy] = entry, model
         return self._models[name, policy][1]
+
+    def pretrained(self, models: Iterable[str]) -> list[str]:
+        """Those of some models that have their pretrained weights here, whether the study is of them or not."""
+        found = []
+        for name in models:
+            # Raised where the study insists on them.
+            with suppress(WeightsError):
+                found += [name] if self.model(name).weights.pretrained else []
+        return found
 
     def _chosen_device(self) -> str | None:
         """Where networks run: what the workers of the scheduler have, if there is one and no device was given."""

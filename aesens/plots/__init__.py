@@ -17,14 +17,28 @@ from aesens.plots.curves import (
 )
 from aesens.plots.data import clean_classification, clean_map, clips_per_instrument
 from aesens.plots.maps import claims_map, condition_title, effect_column, heatmap, model_effect_row, model_row
+from aesens.plots.study import (
+    STUDY_EFFECTS,
+    STUDY_MODELS,
+    STUDY_PANELS,
+    study_auc,
+    study_directions,
+    study_histograms,
+    study_spectra,
+    study_umap,
+)
 from aesens.plots.style import grid, use_style
-from aesens.plots.trajectories import correlation_boxes, correlation_grid, study_umap, trajectory_grid
+from aesens.plots.trajectories import clip_umap, correlation_boxes, correlation_grid, trajectory_grid
 
 __all__ = [
+    "STUDY_EFFECTS",
+    "STUDY_MODELS",
+    "STUDY_PANELS",
     "against_null",
     "agreement",
     "auc_curves",
     "claims_map",
+    "clip_umap",
     "clean_classification",
     "clean_map",
     "clips_per_instrument",
@@ -40,6 +54,10 @@ __all__ = [
     "protocol_curves",
     "sensitivity_curves",
     "spectra",
+    "study_auc",
+    "study_directions",
+    "study_histograms",
+    "study_spectra",
     "study_umap",
     "trajectory_grid",
     "use_style",

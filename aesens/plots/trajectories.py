@@ -17,7 +17,7 @@ _CLEAN = {"marker": "x", "color": "#D55E00", "linewidth": 1.0}
 
 _RHO = "In each panel: $\\rho^2$ on test songs (on training songs) | what chance reaches on test songs, 95 % quantile"
 
-__all__ = ["correlation_boxes", "correlation_grid", "study_umap", "trajectory_grid"]
+__all__ = ["correlation_boxes", "correlation_grid", "clip_umap", "trajectory_grid"]
 
 
 def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str], *, lines: bool = True) -> plt.Figure:
@@ -92,7 +92,7 @@ def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str], *, lines: 
     return figure
 
 
-def study_umap(table: pd.DataFrame) -> plt.Figure:
+def clip_umap(table: pd.DataFrame) -> plt.Figure:
     """One clip's trajectories by UMAP, without lines as in the study, and a straight path below them.
 
     Parameters
@@ -105,7 +105,7 @@ def study_umap(table: pd.DataFrame) -> plt.Figure:
     --------
     >>> row = {"model": "yamnet", "pretrained": True, "effect": "gain", "clip": "a", "strength": [0, 1], "y": 0.0}
     >>> parts = [pd.DataFrame(row | {"kind": kind, "x": [0.0, 1.0]}) for kind in ("clip", "straight")]
-    >>> figure = study_umap(pd.concat(parts))
+    >>> figure = clip_umap(pd.concat(parts))
     >>> len(figure.axes)  # two panels and the scale of colours
     3
     >>> plt.close(figure)

@@ -49,7 +49,7 @@ study
 
 # %%
 single = study.collect(measure.clip_umap, pictured=True, seed=study.seed)
-study.figure(plots.study_umap(single), "05_umap_study", "UMAP fitted to the effected embeddings of one clip "
+study.figure(plots.clip_umap(single), "05_umap_study", "UMAP fitted to the effected embeddings of one clip "
              f"({instrument_title(single['instrument'].iloc[0])}), the clean one placed on it; last row: UMAP of straight, evenly "
              "spaced paths.")
 

@@ -1,0 +1,365 @@
+"""The figures of the study that aesens reproduces, panel by panel, on the study's own axes.
+
+Those differ from the other figures' in one point: parameters grow to the right and are spaced evenly, so that gain,
+room size, cutoff and bit depth stand where they stand in V. Deng et al. (ICASSP 2025). A panel whose model lacks its
+official weights, or whose instrument the data lack, says so in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+
+from aesens import names
+from aesens.effects import effect
+from aesens.plots.style import MUTED, WIDTH, legend_entries
+
+__all__ = [
+    "STUDY_EFFECTS",
+    "STUDY_MODELS",
+    "STUDY_PANELS",
+    "study_auc",
+    "study_directions",
+    "study_histograms",
+    "study_spectra",
+    "study_umap",
+]
+
+#: The study's networks, in its order.
+STUDY_MODELS = ("openl3", "panns", "msclap")
+
+#: The study's effects.
+STUDY_EFFECTS = ("lowpass", "gain", "reverb", "bitcrush")
+
+_DOWN = sorted(STUDY_EFFECTS)  # the order of its other figures, by its own names too
+
+#: Panels of each figure, row by row: model, effect and instrument; None for all instruments.
+STUDY_PANELS: dict[str, list[tuple[str, str, str | None]]] = {
+    "umap": [(model, name, "flu") for model, name in product(STUDY_MODELS, STUDY_EFFECTS)],
+    "directions": [(model, name, "cel") for name, model in product(_DOWN, STUDY_MODELS)],
+    "histograms": [(model, name, None) for name, model in product(_DOWN, STUDY_MODELS)],
+    "spectra": [("msclap", "lowpass", "cel"), ("panns", "reverb", "cel"), ("openl3", "gain", "cel")],
+    "auc": [("openl3", "reverb", "cel"), ("panns", "gain", "org"), ("msclap", "lowpass", "gac")],
+}
+
+# Where the study's axis of the parameter has the clean clips.
+_IDENTITY = {"gain": 0.0, "bitcrush": 16.0, "lowpass": 22_500.0, "reverb": 0.0}
+
+# What a row of the study's figure of ROC-AUC shows: left, right, bottom and top; None for the whole parameter.
+_SHOWN = [(0.5, 0.8, 0.94, 0.97), (None, None, 0.97, 0.99), (None, None, 0.98, 0.992)]
+
+# Its two groups of curves, and the conditions of the two columns of each.
+_CURVES = (("none", "average", "svd-0.4", "pca"), ("none", "svd-0.3", "svd-0.4", "svd-0.5"))
+_SIDES = {
+    "clean-effected": ("clean", "effected", "-"),
+    "effected-clean": ("effected", "clean", (0, (4, 1.5))),
+}
+
+# What its legend has beside the curves.
+_ASIDE = ("Clean clips", "Extent of the study's panel")
+
+_THRESHOLDS = {0.3: (0, (1, 1)), 0.4: (0, (4, 1.5)), 0.5: (0, (6, 1.5, 1, 1.5))}
+
+
+def _panel(ax: plt.Axes, table: pd.DataFrame, panel: tuple, official: Iterable[str]) -> pd.DataFrame:
+    """Rows of a table that belong to a panel; where there are none, the panel says why."""
+    model, name, instrument = panel
+    part = table[(table["model"] == model) & (table["effect"] == name)]
+    if part.empty or model not in official:
+        title = names.instrument_title(instrument or "")
+        why = f"no clips of\n{title.lower()}" if model in official else "official weights\nnot at hand"
+        text = f"{names.model_title(model)}:\n{why}"
+        ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=8.5, color=MUTED)
+        ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
+        ax.spines[:].set_color("#CCCCCC")
+        return part.iloc[:0]
+    return part
+
+
+def _parameter_bar(figure: plt.Figure, ax, name: str, values: np.ndarray, location: str) -> None:
+    """Colour bar of an effect's parameter, its values evenly spaced."""
+    kind, last = effect(name), len(values) - 1
+    scale = ScalarMappable(Normalize(0, last), ListedColormap(names.strength_colours(64)))
+    ticks = np.unique([0, last // 2, last])
+    bar = figure.colorbar(scale, ax=ax, location=location, ticks=ticks, aspect=14, pad=0.04)
+    bar.set_ticklabels([f"{values[tick] * kind.display:.3g}".replace("-", "−") for tick in ticks])
+    bar.set_label(kind.label)
+    bar.outline.set_visible(False)
+    # As on an axis: the parameter grows upwards or to the right.
+    if values[0] > values[-1]:
+        (bar.ax.invert_xaxis if location == "bottom" else bar.ax.invert_yaxis)()
+
+
+def study_umap(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
+    """UMAP of the trajectory of one clip, models down and effects across.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `aesens.measure.clip_umap`, with the columns ``model`` and ``effect`` in front.
+    official : iterable of str
+        Models that have their official weights.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> row = {"model": "panns", "effect": "gain", "kind": "clip", "strength": [-1, 0, 1], "x": [0, 1, 2], "y": 0}
+    >>> figure = study_umap(pd.DataFrame(row), ["panns"])
+    >>> figure.axes[0].texts[0].get_text().replace(chr(10), " ")
+    'OpenL3: official weights not at hand'
+    >>> plt.close(figure)
+    """
+    figure, axes = plt.subplots(3, 4, figsize=(WIDTH, 5.2))
+    for ax, panel in zip(axes.flat, STUDY_PANELS["umap"], strict=True):
+        part = _panel(ax, table, panel, official)
+        ax.set(xticks=[], yticks=[])
+        if ax in axes[0]:
+            ax.set_title(effect(panel[1]).title)
+        if ax in axes[:, 0]:
+            ax.set_ylabel(names.model_title(panel[0]), fontweight="bold")
+        if part.empty:
+            continue
+        part = part[part["kind"] == "clip"]
+        path, clean = part[part["strength"] >= 0], part[part["strength"] < 0]
+        colours = names.strength_colours(len(path))[path["strength"].to_numpy(int)]
+        ax.scatter(path["x"], path["y"], s=16, color=colours, linewidth=0)
+        ax.scatter(
+            clean["x"], clean["y"], s=32, marker="x", color="#D55E00", linewidth=1.2, label="Clean clip"
+        )
+        ax.margins(0.1)
+    for column, name in enumerate(STUDY_EFFECTS):
+        drawn = table[table["effect"] == name]
+        if len(drawn):
+            values = effect(name).parameters(int(drawn["strength"].max()) + 1)
+            _parameter_bar(figure, axes[-1, column], name, values, "bottom")
+    if len(table):
+        figure.legend(*legend_entries(axes.flat), loc="outside upper right")
+    return figure
+
+
+def study_directions(table: pd.DataFrame, fits: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
+    """Rank of the parameter against the projection on the global CCA direction, effects down and models across.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `aesens.measure.direction_points`, with the columns ``model`` and ``effect`` in front; its training clips are
+        drawn.
+    fits : pandas.DataFrame
+        Columns ``model``, ``effect``, ``split``, ``squared``: the squared Spearman correlation.
+    official : iterable of str
+        Models that have their official weights.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> row = {"model": "panns", "effect": "gain", "split": "train"}
+    >>> points = pd.DataFrame(row | {"parameter": [-40.0, 5.0], "projection": [0.0, 1.0]})
+    >>> figure = study_directions(points, pd.DataFrame([row | {"squared": 1.0}]), ["panns"])
+    >>> figure.axes[4].get_title()
+    '$\\\\rho^2$ = 1.0000'
+    >>> plt.close(figure)
+    """
+    figure, axes = plt.subplots(4, 3, figsize=(WIDTH, 7.4))
+    for ax, panel in zip(axes.flat, STUDY_PANELS["directions"], strict=True):
+        model, name, _ = panel
+        part = _panel(ax, table, panel, official)
+        if ax in axes[:, 0]:
+            ax.set_ylabel(f"{effect(name).title}\nParameter rank")
+        if ax in axes[-1]:
+            ax.set_xlabel(f"Projection on $u$\n{names.model_title(model)}")
+        if part.empty:
+            continue
+        part = part[part["split"] == "train"]
+        values = np.unique(part["parameter"])
+        # From 0 in steps of one over the number of values, as in the study.
+        rank = np.searchsorted(values, part["parameter"]) / len(values)
+        order = effect(name).parameters(len(values))
+        colours = names.strength_colours(len(values))
+        colours = colours if order[0] < order[-1] else colours[::-1]
+        colours = colours[np.searchsorted(values, part["parameter"])]
+        # As a picture: at the study's scale these are thousands of points.
+        ax.scatter(part["projection"], rank, s=5, color=colours, linewidth=0, rasterized=True)
+        ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+        fit = fits[(fits["model"] == model) & (fits["effect"] == name) & (fits["split"] == "train")]
+        ax.set_title(f"$\\rho^2$ = {fit['squared'].item():.4f}", fontsize=9)
+    for row, name in zip(axes, _DOWN, strict=True):
+        drawn = table[table["effect"] == name]
+        if len(drawn):
+            values = effect(name).parameters(drawn["parameter"].nunique())
+            _parameter_bar(figure, row[-1], name, values, "right")
+    return figure
+
+
+def study_histograms(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
+    """Distribution over training clips of the squared correlation on their own direction, effects down, models across.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `aesens.measure.samplewise`, with the columns ``model`` and ``effect`` in front.
+    official : iterable of str
+        Models that have their official weights.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"model": "panns", "effect": "gain", "kind": "in-sample", "value": [0.5, 1.0]})
+    >>> figure = study_histograms(table, ["panns"])
+    >>> figure.axes[4].get_title()
+    '0.5000 to 1.0000'
+    >>> plt.close(figure)
+    """
+    figure, axes = plt.subplots(4, 3, figsize=(WIDTH, 6.6))
+    for ax, panel in zip(axes.flat, STUDY_PANELS["histograms"], strict=True):
+        model, name, _ = panel
+        part = _panel(ax, table, panel, official)
+        if ax in axes[:, 0]:
+            ax.set_ylabel(f"{effect(name).title}\nClips")
+        if ax in axes[-1]:
+            ax.set_xlabel(f"Squared correlation\n{names.model_title(model)}")
+        if len(part):
+            values = part.loc[part["kind"] == "in-sample", "value"].dropna()
+            # Where all are nearly 1, that is what is seen, not rounding.
+            ax.hist(values, bins=20, range=(min(values.min(), 0.95), 1), color=names.colour(model))
+            ax.set_title(f"{values.min():.4f} to {values.max():.4f}", fontsize=9)
+    return figure
+
+
+def study_spectra(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
+    """Normalised singular values of sample-wise directions and of clean embeddings of one instrument, with thresholds.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `aesens.measure.spectra`, with the columns ``model`` and ``effect`` in front; of the panels' instruments.
+    official : iterable of str
+        Models that have their official weights.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> row = {"model": "panns", "effect": "reverb", "kind": "directions", "rank": [1, 2], "value": [1.0, 0.5]}
+    >>> figure = study_spectra(pd.DataFrame(row), ["panns"])
+    >>> [text.get_text() for text in figure.legends[0].get_texts()]
+    ['CCA directions', 'Clean embeddings, centred', 't = 0.3', 't = 0.4', 't = 0.5']
+    >>> plt.close(figure)
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.4), sharey=True)
+    looks = {
+        "directions": ("CCA directions", "#0072B2", "-"),
+        "clean": ("Clean embeddings, centred", "#D55E00", (0, (4, 1))),
+    }
+    for ax, panel in zip(axes, STUDY_PANELS["spectra"], strict=True):
+        model, name, instrument = panel
+        part = _panel(ax, table, panel, official)
+        ax.set_xlabel("Singular vector")
+        title = f"{names.model_title(model)}, {effect(name).title.lower()}"
+        ax.set_title(f"{title}\n{names.instrument_title(instrument)}", fontsize=9)
+        if part.empty:
+            continue
+        for kind, (label, colour, style) in looks.items():
+            line = part[part["kind"] == kind]
+            ax.plot(line["rank"], line["value"], color=colour, linestyle=style, label=label)
+        for threshold, style in _THRESHOLDS.items():
+            look = {"color": "#777777", "linewidth": 0.8, "linestyle": style, "zorder": 1}
+            ax.axhline(threshold, label=f"t = {threshold}", **look)
+    axes[0].set(ylabel="$s_i / s_1$", ylim=(0, 1.03))
+    if len(table):
+        figure.legend(*legend_entries(axes), loc="outside upper center", ncols=5)
+    return figure
+
+
+def study_auc(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
+    """ROC-AUC of three classifiers against the parameter, the clean clips on the axis too.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows of `aesens.measure.classification` with ``kind == "instrument"``, with the columns ``model`` and ``effect``
+        in front; of the panels' instruments.
+    official : iterable of str
+        Models that have their official weights.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A row for each model with its effect and instrument. In each pair of columns, trained on clean and tested on
+        effected clips, then the other way round; in the first pair three methods, in the second the thresholds of one.
+
+    Examples
+    --------
+    >>> figure = study_auc(pd.DataFrame(columns=["model", "effect"]), [])
+    >>> len(figure.axes), figure.axes[0].get_xlabel(), figure.legends
+    (12, 'Room size', [])
+    >>> plt.close(figure)
+    """
+    figure, axes = plt.subplots(3, 4, figsize=(WIDTH, 6.0), sharey="row")
+    for row, panel, shown in zip(axes, STUDY_PANELS["auc"], _SHOWN, strict=True):
+        model, name, instrument = panel
+        kind = effect(name)
+        title = [names.model_title(model), kind.title, names.instrument_title(instrument), "ROC-AUC"]
+        row[0].set_ylabel("\n".join(title))
+        for ax, (methods, condition) in zip(row, product(_CURVES, _SIDES), strict=True):
+            part = _panel(ax, table, panel, official)
+            ax.set_xlabel(kind.label)
+            if len(part):
+                _auc_panel(ax, part, methods, condition, _IDENTITY[name], kind.display)
+                _mark_shown(ax, shown)
+        bottom, top = row[0].get_ylim()
+        row[0].set_ylim(bottom, min(top, 1 + 0.04 * (1 - bottom)))
+    for ax, condition in zip(axes[0], list(_SIDES) * 2, strict=True):
+        train, test, _ = _SIDES[condition]
+        ax.set_title(f"Trained on {train},\ntested on {test}", fontsize=9)
+    if len(table):
+        entries = dict(zip(*reversed(legend_entries(axes[:, ::2].flat)), strict=True))
+        # Methods first, then what is not a curve.
+        rest = [label for label in entries if label in _ASIDE]
+        labels = [label for label in entries if label not in _ASIDE] + rest
+        handles = [entries[label] for label in labels]
+        figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    return figure
+
+
+def _auc_panel(ax, part, methods, condition, identity, display) -> None:
+    clean, line = (part[part["condition"] == name] for name in ("clean-clean", condition))
+    for method in methods:
+        of_method = line[line["projection"] == method]
+        at_clean = clean.loc[clean["projection"] == method, "roc_auc"].item()
+        x, y = np.append(of_method["parameter"], identity), np.append(of_method["roc_auc"], at_clean)
+        order = np.argsort(x)
+        look = {"color": names.colour(method), "linestyle": _SIDES[condition][2]}
+        look |= {"linewidth": 2.4, "zorder": 2} if method == "none" else {"linewidth": 1.2, "zorder": 3}
+        label = "No projection" if method == "none" else names.projection_title(method)
+        ax.plot(x[order] * display, y[order], label=label, **look)
+    look = {"color": "#777777", "linewidth": 0.8, "linestyle": ":", "zorder": 1}
+    ax.axvline(identity * display, label=_ASIDE[0], **look)
+
+
+def _mark_shown(ax, shown) -> None:
+    """Shade what the study's panel shows, without making room for it."""
+    left, right, bottom, top = shown
+    low, high = ax.get_xlim()
+    left, right = low if left is None else left, high if right is None else right
+    box = plt.Rectangle((left, bottom), right - left, top - bottom, facecolor="#EEEEEE", zorder=0)
+    box.set_label(_ASIDE[1])
+    ax.add_artist(box)
+    ax.set_xlim(low, high)

@@ -1,0 +1,139 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: notebooks///ipynb,notebooks/percent///py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Appendix: the study's figures, panel by panel
+#
+# *The story: [1. The data](01_data.ipynb) to [8. The claims](08_claims.ipynb).*
+#
+# Every figure of V. Deng et al. (ICASSP 2025) that their notebooks make, with the models, effects, instruments and axes of
+# each panel: OpenL3, PANNs and Microsoft's CLAP, effected audio through 16-bit files, and parameters that grow to the right,
+# whatever models, effects and protocol the run has otherwise. Data, split, clips and strengths are the run's: only the
+# profile `paper` has the study's own.
+#
+# A panel is drawn from official weights or not at all. The chapters show what an untrained network makes of the same clips;
+# here it would pass for the study's.
+
+# %% tags=["parameters"]
+profile = "demo"
+options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.sh --help
+
+# %%
+import pandas as pd
+
+from aesens import measure, plots
+from aesens.names import model_title
+from aesens.study import Study
+from aesens.tables import shown
+
+plots.use_style()
+study = Study(profile, **options)
+study
+
+# %%
+study.require_split()
+official = study.pretrained(plots.STUDY_MODELS)
+ours = study.variant(models=official, effects=plots.STUDY_EFFECTS, protocol="study")
+clips = ours.dataset.table
+trained = set(clips.loc[clips["split"] == "train", "instrument"])
+if official:
+    ours.extract()
+missing = [model_title(name) for name in plots.STUDY_MODELS if name not in official]
+print(f"{ours.source.title}: {len(clips)} clips. Official weights: {', '.join(map(model_title, official)) or 'none'}; "
+      f"not at hand: {', '.join(missing) or 'none'}")
+
+
+# %%
+def collected(function, figure, **options):
+    """What a measure says of a figure's panels, of those that can be drawn."""
+    parts = []
+    for model, effect, instrument in plots.STUDY_PANELS[figure]:
+        if model in official and (instrument is None or instrument in trained):
+            part = ours.variant(models=[model], effects=[effect]).collect(function, **options)
+            parts.append(part if instrument is None or "instrument" not in part else part[part["instrument"] == instrument])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["model", "effect", "split"])
+
+
+# %% [markdown]
+# ## Trajectories of one clip
+#
+# UMAP with `n_neighbors=3`, fitted to the effected embeddings of one flute clip, its clean one placed on the plane
+# afterwards. The study draws a clip at random and starts from its library's random state; here it is the instrument's first
+# training clip, and a seed. Gaps in such a picture are no evidence of jumps: UMAP at this size tears a straight path apart
+# too, as [chapter 5](05_trajectories.ipynb) shows.
+
+# %%
+umap = collected(measure.clip_umap, "umap", instrument="flu", seed=study.seed)
+ours.figure(plots.study_umap(umap, official), "80_umap",
+            "UMAP of the trajectory of one flute clip, models down and effects across; the cross is the clean clip.")
+
+# %% [markdown]
+# ## One direction for an instrument
+#
+# The cello's training clips on their global CCA direction $u$, against the rank of the parameter among the $S$ values, from 0
+# in steps of $1/S$. In each title the squared Spearman correlation $\rho^2$ of projection and parameter on those clips, to
+# which $u$ was fitted, as in the study; the table has it on held-out songs too **[fix]**. The sign of $u$ is free.
+
+# %%
+points = collected(measure.direction_points, "directions", instrument="cel")
+fits = pd.DataFrame([(*key, part["parameter"].corr(part["projection"], "spearman") ** 2)
+                     for key, part in points.groupby(["model", "effect", "split"], sort=False)],
+                    columns=["model", "effect", "split", "squared"])
+ours.table(fits, "80_global_cca", "Squared Spearman correlation of projection and parameter: cello, training and test songs.")
+ours.figure(plots.study_directions(points, fits, official), "80_global_cca",
+            "Rank of the parameter against the projection on the cello's global CCA direction, training clips.")
+
+# %%
+shown(fits.pivot(index=["model", "effect"], columns="split", values="squared").reset_index())
+
+# %% [markdown]
+# ## One direction for a clip
+#
+# The same correlation on each training clip's own direction, over all instruments; its range is in each title. The study's
+# notebook shows this figure and does not save it. With fewer strengths than features the fit is perfect on anything, noise
+# included: [chapter 5](05_trajectories.ipynb) has what tells a direction from that.
+
+# %%
+samplewise = collected(measure.samplewise, "histograms", permutations=study.profile.permutations, seed=study.seed)
+ours.figure(plots.study_histograms(samplewise, official), "80_samplewise",
+            "Squared Spearman correlation of each training clip's projections on its own direction: clips by value.")
+
+# %% [markdown]
+# ## How many directions?
+#
+# Singular values of the stacked directions of the cello's training clips, over the largest, beside those of its centred
+# clean embeddings. The subspace that is projected out has the directions with $s_i / s_1 \ge t$; the study's figure lacks the
+# lines of the three thresholds.
+
+# %%
+spectra = collected(measure.spectra, "spectra", seed=study.seed)
+ours.figure(plots.study_spectra(spectra, official), "80_spectra",
+            "Normalised singular values of the cello's sample-wise CCA directions and of its centred clean embeddings.")
+
+# %% [markdown]
+# ## Does a projection help?
+#
+# ROC-AUC of one instrument's classifier against the parameter, trained on clean and tested on effected clips and the other
+# way round: without a projection, with three methods, and with the three thresholds of one. The curves include the clean
+# clips, trained and tested, where the study's axis has them: 0 dB, 22.5 kHz, and for reverberation a room size of 0, which is
+# no identity, since the wet part of the mix stays. Shaded: as much as the study's panel shows.
+# Folds are grouped by song **[fix]**.
+
+# %%
+scores = collected(measure.classification, "auc", resamples=study.profile.resamples, seed=study.seed)
+ours.table(scores.dropna(axis="columns", how="all"), "80_auc", "Scores of the three classifiers by projection, condition and strength.")
+ours.figure(plots.study_auc(scores, official), "80_auc",
+            "ROC-AUC of one instrument's classifier against the parameter: OpenL3, reverberation, cello; PANNs, gain, organ; "
+            "CLAP, low-pass filtering, acoustic guitar.")
