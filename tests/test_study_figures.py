@@ -23,7 +23,7 @@ STUDY_PROFILE = Profile(
     "the study's figures with stand-in weights",
     # The run's own choice, which the figures are not bound to.
     models=("yamnet",),
-    effects=("gain",),
+    effects=("reverb",),
     weights="pretrained",
     protocol="float",
     scale=Scale(strengths=6),
@@ -58,16 +58,16 @@ def stand_in(name: str, pretrained: bool):
     return StandIn
 
 
-def draw(folder, pretrained, classes=("cel", "flu", "gac", "org"), **parameters):
+def draw(folder, pretrained, classes=("cel", "flu", "gac", "org"), saved=False, **parameters):
     """Execute the notebook's code; the figures by name, each with its panels row by row, and the names it made."""
     figures, save, names = {}, Study.figure, {}
 
     def figure(self, made, name, caption):
         figures[name] = made
         assert self.provenance()["models"].keys() == set(pretrained)
-        return save(self, made, name, caption)
+        return save(self, made, name, caption) if saved else plt.close(made)
 
-    clips = write_clips(folder / "clips", classes, songs=8, seconds=0.3)
+    clips = write_clips(folder / "clips", classes, songs=6, seconds=0.2)
     values = {"data": clips, "out": folder / "out", "jobs": 1} | parameters
     with pytest.MonkeyPatch.context() as patch, plt.rc_context():
         patch.setenv("AESENS_CACHE", str(folder / "cache"))
@@ -90,7 +90,7 @@ def draw(folder, pretrained, classes=("cel", "flu", "gac", "org"), **parameters)
 def drawn(tmp_path_factory):
     """All of them, drawn with stand-ins for all three networks; and where."""
     folder = tmp_path_factory.mktemp("drawn")
-    return *draw(folder, plots.STUDY_MODELS), folder
+    return *draw(folder, plots.STUDY_MODELS, saved=True), folder
 
 
 def _panels(figure, name):
@@ -120,7 +120,7 @@ def test_every_panel_is_drawn_from_official_weights(drawn):
     assert [ax.get_ylabel().splitlines() for ax in panels[::3]] == [
         [title, "Parameter rank"] for title in ("Bitcrushing", "Gain", "Low-pass filtering", "Reverberation")
     ]
-    table = names["clips"]
+    table = names["ours"].dataset.table
     fitted = ((table["instrument"] == "cel") & (table["split"] == "train")).sum()
     for ax in panels:
         x, rank = ax.collections[0].get_offsets().T
@@ -189,17 +189,34 @@ def test_without_weights_every_panel_says_so_and_nothing_is_embedded(tmp_path):
     assert not (tmp_path / "cache" / "store").exists()
 
 
-def test_an_instrument_that_the_data_lack_is_named(tmp_path):
-    figures, _ = draw(tmp_path, ("panns", "msclap"), classes=("cel", "org"), weights="auto")
+def test_a_model_that_the_run_leaves_out_is_named(tmp_path):
+    figures, _ = draw(tmp_path, (), models="panns")
+    assert {said(ax) for _, panels in figures.values() for ax in panels} == {
+        "OpenL3: not in this run",
+        "PANNs: official weights not at hand",
+        "CLAP (Microsoft): not in this run",
+    }
+
+
+def test_what_the_data_or_the_run_lack_is_named_and_not_embedded(tmp_path):
+    options = {"effects": "lowpass,gain", "weights": "auto"}
+    figures, names = draw(tmp_path, ("panns", "msclap"), classes=("cel", "org"), **options)
+    assert names["ours"].models == ["panns", "msclap"] and names["ours"].effects == ["lowpass", "gain"]
     _, panels = figures["80_auc"]
     assert [said(ax) for ax in panels[::8]] == [
         "OpenL3: official weights not at hand",
         "CLAP (Microsoft): no clips of acoustic guitar",
     ]
     assert all(ax.lines and not ax.texts for ax in panels[4:8])
-    assert {said(ax) for ax in figures["80_umap"][1][4:]} == {
-        f"{title}: no clips of flute" for title in ("PANNs", "CLAP (Microsoft)")
-    }
+    _, panels = figures["80_umap"]
+    assert [said(ax) for ax in panels[4:8]] == [
+        "PANNs: no clips of flute",
+        "PANNs: no clips of flute",
+        "Reverberation: not in this run",
+        "Bitcrushing: not in this run",
+    ]
+    _, panels = figures["80_spectra"]
+    assert panels[0].lines and said(panels[1]) == "Reverberation: not in this run"
 
 
 def test_appendices_run_when_named_and_at_the_end_of_the_paper():

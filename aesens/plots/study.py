@@ -1,13 +1,13 @@
 """The figures of the study that aesens reproduces, panel by panel, on the study's own axes.
 
 Those differ from the other figures' in one point: parameters grow to the right and are spaced evenly, so that gain,
-room size, cutoff and bit depth stand where they stand in V. Deng et al. (ICASSP 2025). A panel whose model lacks its
-official weights, or whose instrument the data lack, says so in words.
+room size, cutoff and bit depth stand where they stand in V. Deng et al. (ICASSP 2025). A panel whose model or
+effect is missing, or whose instrument the data lack, says so in words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from itertools import product
 
 import matplotlib.pyplot as plt
@@ -67,14 +67,15 @@ _ASIDE = ("Clean clips", "Extent of the study's panel")
 _THRESHOLDS = {0.3: (0, (1, 1)), 0.4: (0, (4, 1.5)), 0.5: (0, (6, 1.5, 1, 1.5))}
 
 
-def _panel(ax: plt.Axes, table: pd.DataFrame, panel: tuple, official: Iterable[str]) -> pd.DataFrame:
+def _panel(ax: plt.Axes, table: pd.DataFrame, panel: tuple, missing: Mapping[str, str]) -> pd.DataFrame:
     """Rows of a table that belong to a panel; where there are none, the panel says why."""
     model, name, instrument = panel
     part = table[(table["model"] == model) & (table["effect"] == name)]
-    if part.empty or model not in official:
-        title = names.instrument_title(instrument or "")
-        why = f"no clips of\n{title.lower()}" if model in official else "official weights\nnot at hand"
-        text = f"{names.model_title(model)}:\n{why}"
+    titles = {model: names.model_title(model), name: effect(name).title}
+    reasons = [f"{title}:\n{missing[key]}" for key, title in titles.items() if key in missing]
+    if part.empty or reasons:
+        lacking = f"{titles[model]}:\nno clips of\n{names.instrument_title(instrument or '').lower()}"
+        text = next(iter(reasons), lacking)
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=8.5, color=MUTED)
         ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
         ax.spines[:].set_color("#CCCCCC")
@@ -96,15 +97,15 @@ def _parameter_bar(figure: plt.Figure, ax, name: str, values: np.ndarray, locati
         (bar.ax.invert_xaxis if location == "bottom" else bar.ax.invert_yaxis)()
 
 
-def study_umap(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
+def study_umap(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
     """UMAP of the trajectory of one clip, models down and effects across.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Of `aesens.measure.clip_umap`, with the columns ``model`` and ``effect`` in front.
-    official : iterable of str
-        Models that have their official weights.
+    missing : mapping
+        Why a model or an effect is not drawn, in words, by its name.
 
     Returns
     -------
@@ -113,14 +114,14 @@ def study_umap(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
     Examples
     --------
     >>> row = {"model": "panns", "effect": "gain", "kind": "clip", "strength": [-1, 0, 1], "x": [0, 1, 2], "y": 0}
-    >>> figure = study_umap(pd.DataFrame(row), ["panns"])
-    >>> figure.axes[0].texts[0].get_text().replace(chr(10), " ")
-    'OpenL3: official weights not at hand'
+    >>> figure = study_umap(pd.DataFrame(row), {"openl3": "no weights"})
+    >>> figure.axes[0].texts[0].get_text().splitlines()
+    ['OpenL3:', 'no weights']
     >>> plt.close(figure)
     """
     figure, axes = plt.subplots(3, 4, figsize=(WIDTH, 5.2))
     for ax, panel in zip(axes.flat, STUDY_PANELS["umap"], strict=True):
-        part = _panel(ax, table, panel, official)
+        part = _panel(ax, table, panel, missing)
         ax.set(xticks=[], yticks=[])
         if ax in axes[0]:
             ax.set_title(effect(panel[1]).title)
@@ -146,7 +147,7 @@ def study_umap(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
     return figure
 
 
-def study_directions(table: pd.DataFrame, fits: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
+def study_directions(table: pd.DataFrame, fits: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
     """Rank of the parameter against the projection on the global CCA direction, effects down and models across.
 
     Parameters
@@ -156,8 +157,8 @@ def study_directions(table: pd.DataFrame, fits: pd.DataFrame, official: Iterable
         drawn.
     fits : pandas.DataFrame
         Columns ``model``, ``effect``, ``split``, ``squared``: the squared Spearman correlation.
-    official : iterable of str
-        Models that have their official weights.
+    missing : mapping
+        Why a model or an effect is not drawn, in words, by its name.
 
     Returns
     -------
@@ -167,7 +168,7 @@ def study_directions(table: pd.DataFrame, fits: pd.DataFrame, official: Iterable
     --------
     >>> row = {"model": "panns", "effect": "gain", "split": "train"}
     >>> points = pd.DataFrame(row | {"parameter": [-40.0, 5.0], "projection": [0.0, 1.0]})
-    >>> figure = study_directions(points, pd.DataFrame([row | {"squared": 1.0}]), ["panns"])
+    >>> figure = study_directions(points, pd.DataFrame([row | {"squared": 1.0}]), {})
     >>> figure.axes[4].get_title()
     '$\\\\rho^2$ = 1.0000'
     >>> plt.close(figure)
@@ -175,7 +176,7 @@ def study_directions(table: pd.DataFrame, fits: pd.DataFrame, official: Iterable
     figure, axes = plt.subplots(4, 3, figsize=(WIDTH, 7.4))
     for ax, panel in zip(axes.flat, STUDY_PANELS["directions"], strict=True):
         model, name, _ = panel
-        part = _panel(ax, table, panel, official)
+        part = _panel(ax, table, panel, missing)
         if ax in axes[:, 0]:
             ax.set_ylabel(f"{effect(name).title}\nParameter rank")
         if ax in axes[-1]:
@@ -192,7 +193,7 @@ def study_directions(table: pd.DataFrame, fits: pd.DataFrame, official: Iterable
         colours = colours[np.searchsorted(values, part["parameter"])]
         # As a picture: at the study's scale these are thousands of points.
         ax.scatter(part["projection"], rank, s=5, color=colours, linewidth=0, rasterized=True)
-        ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+        ax.ticklabel_format(axis="x", style="sci", scilimits=(-3, 3))
         fit = fits[(fits["model"] == model) & (fits["effect"] == name) & (fits["split"] == "train")]
         ax.set_title(f"$\\rho^2$ = {fit['squared'].item():.4f}", fontsize=9)
     for row, name in zip(axes, _DOWN, strict=True):
@@ -203,15 +204,15 @@ def study_directions(table: pd.DataFrame, fits: pd.DataFrame, official: Iterable
     return figure
 
 
-def study_histograms(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
+def study_histograms(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
     """Distribution over training clips of the squared correlation on their own direction, effects down, models across.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Of `aesens.measure.samplewise`, with the columns ``model`` and ``effect`` in front.
-    official : iterable of str
-        Models that have their official weights.
+    missing : mapping
+        Why a model or an effect is not drawn, in words, by its name.
 
     Returns
     -------
@@ -220,7 +221,7 @@ def study_histograms(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure
     Examples
     --------
     >>> table = pd.DataFrame({"model": "panns", "effect": "gain", "kind": "in-sample", "value": [0.5, 1.0]})
-    >>> figure = study_histograms(table, ["panns"])
+    >>> figure = study_histograms(table, {})
     >>> figure.axes[4].get_title()
     '0.5000 to 1.0000'
     >>> plt.close(figure)
@@ -228,7 +229,7 @@ def study_histograms(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure
     figure, axes = plt.subplots(4, 3, figsize=(WIDTH, 6.6))
     for ax, panel in zip(axes.flat, STUDY_PANELS["histograms"], strict=True):
         model, name, _ = panel
-        part = _panel(ax, table, panel, official)
+        part = _panel(ax, table, panel, missing)
         if ax in axes[:, 0]:
             ax.set_ylabel(f"{effect(name).title}\nClips")
         if ax in axes[-1]:
@@ -241,15 +242,15 @@ def study_histograms(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure
     return figure
 
 
-def study_spectra(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
+def study_spectra(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
     """Normalised singular values of sample-wise directions and of clean embeddings of one instrument, with thresholds.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Of `aesens.measure.spectra`, with the columns ``model`` and ``effect`` in front; of the panels' instruments.
-    official : iterable of str
-        Models that have their official weights.
+    missing : mapping
+        Why a model or an effect is not drawn, in words, by its name.
 
     Returns
     -------
@@ -258,7 +259,7 @@ def study_spectra(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
     Examples
     --------
     >>> row = {"model": "panns", "effect": "reverb", "kind": "directions", "rank": [1, 2], "value": [1.0, 0.5]}
-    >>> figure = study_spectra(pd.DataFrame(row), ["panns"])
+    >>> figure = study_spectra(pd.DataFrame(row), {})
     >>> [text.get_text() for text in figure.legends[0].get_texts()]
     ['CCA directions', 'Clean embeddings, centred', 't = 0.3', 't = 0.4', 't = 0.5']
     >>> plt.close(figure)
@@ -270,7 +271,7 @@ def study_spectra(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
     }
     for ax, panel in zip(axes, STUDY_PANELS["spectra"], strict=True):
         model, name, instrument = panel
-        part = _panel(ax, table, panel, official)
+        part = _panel(ax, table, panel, missing)
         ax.set_xlabel("Singular vector")
         title = f"{names.model_title(model)}, {effect(name).title.lower()}"
         ax.set_title(f"{title}\n{names.instrument_title(instrument)}", fontsize=9)
@@ -288,7 +289,7 @@ def study_spectra(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
     return figure
 
 
-def study_auc(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
+def study_auc(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
     """ROC-AUC of three classifiers against the parameter, the clean clips on the axis too.
 
     Parameters
@@ -296,8 +297,8 @@ def study_auc(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
     table : pandas.DataFrame
         Rows of `aesens.measure.classification` with ``kind == "instrument"``, with the columns ``model`` and ``effect``
         in front; of the panels' instruments.
-    official : iterable of str
-        Models that have their official weights.
+    missing : mapping
+        Why a model or an effect is not drawn, in words, by its name.
 
     Returns
     -------
@@ -307,7 +308,7 @@ def study_auc(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
 
     Examples
     --------
-    >>> figure = study_auc(pd.DataFrame(columns=["model", "effect"]), [])
+    >>> figure = study_auc(pd.DataFrame(columns=["model", "effect"]), {})
     >>> len(figure.axes), figure.axes[0].get_xlabel(), figure.legends
     (12, 'Room size', [])
     >>> plt.close(figure)
@@ -319,7 +320,7 @@ def study_auc(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
         title = [names.model_title(model), kind.title, names.instrument_title(instrument), "ROC-AUC"]
         row[0].set_ylabel("\n".join(title))
         for ax, (methods, condition) in zip(row, product(_CURVES, _SIDES), strict=True):
-            part = _panel(ax, table, panel, official)
+            part = _panel(ax, table, panel, missing)
             ax.set_xlabel(kind.label)
             if len(part):
                 _auc_panel(ax, part, methods, condition, _IDENTITY[name], kind.display)
@@ -330,13 +331,17 @@ def study_auc(table: pd.DataFrame, official: Iterable[str]) -> plt.Figure:
         train, test, _ = _SIDES[condition]
         ax.set_title(f"Trained on {train},\ntested on {test}", fontsize=9)
     if len(table):
-        entries = dict(zip(*reversed(legend_entries(axes[:, ::2].flat)), strict=True))
-        # Methods first, then what is not a curve.
-        rest = [label for label in entries if label in _ASIDE]
-        labels = [label for label in entries if label not in _ASIDE] + rest
-        handles = [entries[label] for label in labels]
-        figure.legend(handles, labels, loc="outside upper center", ncols=4)
+        handles, labels = legend_entries(axes[:, ::2].flat)
+        entries = dict(zip(labels, handles, strict=True))
+        order = [*map(_method_title, names.PROJECTIONS), *_ASIDE]
+        labels = sorted(entries, key=order.index)
+        figure.legend([entries[x] for x in labels], labels, loc="outside upper center", ncols=4)
+    figure.align_ylabels(axes[:, 0])
     return figure
+
+
+def _method_title(name: str) -> str:
+    return "No projection" if name == "none" else names.projection_title(name)
 
 
 def _auc_panel(ax, part, methods, condition, identity, display) -> None:
@@ -348,8 +353,7 @@ def _auc_panel(ax, part, methods, condition, identity, display) -> None:
         order = np.argsort(x)
         look = {"color": names.colour(method), "linestyle": _SIDES[condition][2]}
         look |= {"linewidth": 2.4, "zorder": 2} if method == "none" else {"linewidth": 1.2, "zorder": 3}
-        label = "No projection" if method == "none" else names.projection_title(method)
-        ax.plot(x[order] * display, y[order], label=label, **look)
+        ax.plot(x[order] * display, y[order], label=_method_title(method), **look)
     look = {"color": "#777777", "linewidth": 0.8, "linestyle": ":", "zorder": 1}
     ax.axvline(identity * display, label=_ASIDE[0], **look)
 

@@ -18,10 +18,10 @@
 #
 # *The story: [1. The data](01_data.ipynb) to [8. The claims](08_claims.ipynb).*
 #
-# Every figure of V. Deng et al. (ICASSP 2025) that their notebooks make, with the models, effects, instruments and axes of
-# each panel: OpenL3, PANNs and Microsoft's CLAP, effected audio through 16-bit files, and parameters that grow to the right,
-# whatever models, effects and protocol the run has otherwise. Data, split, clips and strengths are the run's: only the
-# profile `paper` has the study's own.
+# Every figure that the notebooks of V. Deng et al. (ICASSP 2025) make, each panel with its model, effect, instrument and
+# axes, on which the parameter, not the strength, grows to the right. OpenL3, PANNs and Microsoft's CLAP, four effects, and
+# effected audio through 16-bit files, whatever the profile and its protocol. Data, split, clips and strengths are the
+# run's: the profile `paper` has the study's.
 #
 # A panel is drawn from official weights or not at all. The chapters show what an untrained network makes of the same clips;
 # here it would pass for the study's.
@@ -44,15 +44,17 @@ study
 
 # %%
 study.require_split()
-official = study.pretrained(plots.STUDY_MODELS)
-ours = study.variant(models=official, effects=plots.STUDY_EFFECTS, protocol="study")
-clips = ours.dataset.table
-trained = set(clips.loc[clips["split"] == "train", "instrument"])
+# Models and effects that were chosen for the run hold here too; those of its profile do not.
+asked = [plots.STUDY_MODELS if study.models == [*study.profile.models] else study.models,
+         plots.STUDY_EFFECTS if study.effects == [*study.profile.effects] else study.effects]
+official = study.pretrained(name for name in plots.STUDY_MODELS if name in asked[0])
+ours = study.variant(models=official, effects=[name for name in plots.STUDY_EFFECTS if name in asked[1]], protocol="study")
+missing = {name: "official weights\nnot at hand" for name in asked[0] if name not in official}
+missing |= {name: "not in this run" for name in [*plots.STUDY_MODELS, *plots.STUDY_EFFECTS] if name not in [*asked[0], *asked[1]]}
+trained = set(ours.dataset.table.query("split == 'train'")["instrument"])
 if official:
     ours.extract()
-missing = [model_title(name) for name in plots.STUDY_MODELS if name not in official]
-print(f"{ours.source.title}: {len(clips)} clips. Official weights: {', '.join(map(model_title, official)) or 'none'}; "
-      f"not at hand: {', '.join(missing) or 'none'}")
+print(f"{ours.source.title}: {len(ours.dataset)} clips. Official weights: {', '.join(map(model_title, official)) or 'none'}")
 
 
 # %%
@@ -60,7 +62,7 @@ def collected(function, figure, **options):
     """What a measure says of a figure's panels, of those that can be drawn."""
     parts = []
     for model, effect, instrument in plots.STUDY_PANELS[figure]:
-        if model in official and (instrument is None or instrument in trained):
+        if not {model, effect} & {*missing} and (instrument is None or instrument in trained):
             part = ours.variant(models=[model], effects=[effect]).collect(function, **options)
             parts.append(part if instrument is None or "instrument" not in part else part[part["instrument"] == instrument])
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["model", "effect", "split"])
@@ -70,13 +72,13 @@ def collected(function, figure, **options):
 # ## Trajectories of one clip
 #
 # UMAP with `n_neighbors=3`, fitted to the effected embeddings of one flute clip, its clean one placed on the plane
-# afterwards. The study draws a clip at random and starts from its library's random state; here it is the instrument's first
-# training clip, and a seed. Gaps in such a picture are no evidence of jumps: UMAP at this size tears a straight path apart
-# too, as [chapter 5](05_trajectories.ipynb) shows.
+# afterwards. The study's notebook lets its user pick the clip and draws the layout without a seed; here it is the
+# instrument's first training clip, and there is one. Gaps in such a picture are no evidence of jumps: with so few neighbours
+# UMAP tears a straight path apart too.
 
 # %%
 umap = collected(measure.clip_umap, "umap", instrument="flu", seed=study.seed)
-ours.figure(plots.study_umap(umap, official), "80_umap",
+ours.figure(plots.study_umap(umap, missing), "80_umap",
             "UMAP of the trajectory of one flute clip, models down and effects across; the cross is the clean clip.")
 
 # %% [markdown]
@@ -92,7 +94,7 @@ fits = pd.DataFrame([(*key, part["parameter"].corr(part["projection"], "spearman
                      for key, part in points.groupby(["model", "effect", "split"], sort=False)],
                     columns=["model", "effect", "split", "squared"])
 ours.table(fits, "80_global_cca", "Squared Spearman correlation of projection and parameter: cello, training and test songs.")
-ours.figure(plots.study_directions(points, fits, official), "80_global_cca",
+ours.figure(plots.study_directions(points, fits, missing), "80_global_cca",
             "Rank of the parameter against the projection on the cello's global CCA direction, training clips.")
 
 # %%
@@ -107,7 +109,7 @@ shown(fits.pivot(index=["model", "effect"], columns="split", values="squared").r
 
 # %%
 samplewise = collected(measure.samplewise, "histograms", permutations=study.profile.permutations, seed=study.seed)
-ours.figure(plots.study_histograms(samplewise, official), "80_samplewise",
+ours.figure(plots.study_histograms(samplewise, missing), "80_samplewise",
             "Squared Spearman correlation of each training clip's projections on its own direction: clips by value.")
 
 # %% [markdown]
@@ -119,7 +121,7 @@ ours.figure(plots.study_histograms(samplewise, official), "80_samplewise",
 
 # %%
 spectra = collected(measure.spectra, "spectra", seed=study.seed)
-ours.figure(plots.study_spectra(spectra, official), "80_spectra",
+ours.figure(plots.study_spectra(spectra, missing), "80_spectra",
             "Normalised singular values of the cello's sample-wise CCA directions and of its centred clean embeddings.")
 
 # %% [markdown]
@@ -133,7 +135,8 @@ ours.figure(plots.study_spectra(spectra, official), "80_spectra",
 
 # %%
 scores = collected(measure.classification, "auc", resamples=study.profile.resamples, seed=study.seed)
-ours.table(scores.dropna(axis="columns", how="all"), "80_auc", "Scores of the three classifiers by projection, condition and strength.")
-ours.figure(plots.study_auc(scores, official), "80_auc",
+columns = ["model", "effect", "instrument", "condition", "projection", "parameter", "roc_auc"]
+ours.table(scores.reindex(columns=columns), "80_auc", "ROC-AUC of the three classifiers by condition, projection and parameter.")
+ours.figure(plots.study_auc(scores, missing), "80_auc",
             "ROC-AUC of one instrument's classifier against the parameter: OpenL3, reverberation, cello; PANNs, gain, organ; "
             "CLAP, low-pass filtering, acoustic guitar.")
