@@ -11,7 +11,7 @@ above the mean of its permutation null. `jobs` is a number of threads, on which 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import chain
 from operator import add
@@ -59,7 +59,9 @@ _THRESHOLDED = "svd-"
 _ONE_DIMENSIONAL = ("lda", "average", "pca", "npca", "cca", "random")
 
 
-def distances(sweep, *, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
+def distances(
+    sweep, *, resamples: int, seed: int, measures: Sequence[str] = ("cosine", "l2", "frechet"), jobs: int = 1
+) -> pd.DataFrame:
     """Distance of the effected from the clean clips at each strength.
 
     Parameters
@@ -68,6 +70,8 @@ def distances(sweep, *, resamples: int, seed: int, jobs: int = 1) -> pd.DataFram
     resamples : int
         Bootstrap resamples over songs.
     seed, jobs : int
+    measures : sequence of str
+        Which of them.
 
     Returns
     -------
@@ -90,18 +94,18 @@ def distances(sweep, *, resamples: int, seed: int, jobs: int = 1) -> pd.DataFram
     >>> sorted(set(table["measure"])), len(table)
     (['cosine', 'frechet', 'l2'], 12)
     """
-    by_clip = {
-        "cosine": sensitivity.cosine_distance(sweep.clean, sweep.trajectories),
-        "l2": sensitivity.l2_distance(sweep.clean, sweep.trajectories),
-    }
+    by_clip = {"cosine": sensitivity.cosine_distance, "l2": sensitivity.l2_distance}
     base = {"strength": np.arange(len(sweep.parameters)), "parameter": sweep.parameters}
     parts = []
-    for name, values in by_clip.items():
-        interval = bootstrap_songs(values.T, sweep.songs, resamples, seed=seed)
-        parts.append(pd.DataFrame({**base, "measure": name, **interval._asdict()}))
-    floor = np.median(sensitivity.frechet_floor(sweep.clean, sweep.songs, seed=seed, jobs=jobs))
-    curve = sensitivity.frechet_curve(sweep.clean, sweep.trajectories, jobs) / floor
-    parts.append(pd.DataFrame({**base, "measure": "frechet", "estimate": curve}))
+    for name, distance in by_clip.items():
+        if name in measures:
+            values = distance(sweep.clean, sweep.trajectories)
+            interval = bootstrap_songs(values.T, sweep.songs, resamples, seed=seed)
+            parts.append(pd.DataFrame({**base, "measure": name, **interval._asdict()}))
+    if "frechet" in measures:
+        floor = np.median(sensitivity.frechet_floor(sweep.clean, sweep.songs, seed=seed, jobs=jobs))
+        curve = sensitivity.frechet_curve(sweep.clean, sweep.trajectories, jobs) / floor
+        parts.append(pd.DataFrame({**base, "measure": "frechet", "estimate": curve}))
     return pd.concat(parts, ignore_index=True).rename(columns={"estimate": "value"})
 
 

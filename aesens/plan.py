@@ -87,8 +87,8 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
             notes.append(f"Clips left out as faulty: {len(study.excluded)}.")
     else:
         counted, whose = PUBLISHED, "published"
-        if study.split_file:
-            counted, whose = read_list(study.split_file)["split"].value_counts(), "given"
+        if study.settings.split:
+            counted, whose = read_list(study.settings.split)["split"].value_counts(), "given"
         sides, data = {side: int(counted.get(side, 0)) for side in PUBLISHED}, "IRMAS (training set)"
         notes.append(
             f"IRMAS is not at hand: counted with the {whose} split; a run downloads about 3 GB first, and takes "

@@ -709,9 +709,10 @@ class Study:
         self._extract([sweep for plan in plans for sweep in plan])
         for plan in plans:
             sweep = self._read_sweep(plan)
-            table = measure.distances(sweep, resamples=self.profile.resamples, seed=self.seed, jobs=self.jobs)
+            settings = {"resamples": self.profile.resamples, "seed": self.seed}
+            table = measure.distances(sweep, measures=["l2"], **settings)
             about = {"model": sweep.model, "pretrained": sweep.pretrained, "effect": effect_name}
-            parts.append(table[table["measure"] == "l2"].assign(**about, protocol=plan[1].protocol))
+            parts.append(table.assign(**about, protocol=plan[1].protocol))
         table = pd.concat(parts, ignore_index=True).drop(columns="measure")
         return table[[*about, "protocol", *table.columns.difference([*about, "protocol"], sort=False)]]
 

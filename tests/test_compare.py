@@ -110,7 +110,7 @@ def test_folders_without_tables_are_explained(tmp_path, capsys):
 def test_check_makes_the_tables_again(tiny, tmp_path):
     arguments = ["tiny", "--only", "01,04", "--check", tiny["out"]]
     done = aesens(*arguments, home=tiny["home"], cache=tiny["cache"])
-    assert "0 of 4 tables differ" in done.stdout
+    assert "0 of 5 tables differ" in done.stdout
     kept = tmp_path / "kept"
     shutil.copytree(tiny["out"], kept, ignore=shutil.ignore_patterns("report", "*.p*"))
     split = pd.read_csv(kept / "01_split.csv")
