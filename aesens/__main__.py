@@ -2,6 +2,6 @@
 
 import sys
 
-from aesens.cli import main
+from aesens.app.cli import main
 
 sys.exit(main())

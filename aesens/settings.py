@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aesens.analysis.parallel import cores
 from aesens.effects import PROTOCOLS, effect
 from aesens.models import BACKENDS, choose_device
 from aesens.models.base import POOLINGS
 from aesens.models.precision import PRECISIONS
-from aesens.parallel import cores
+from aesens.models.weights import POLICIES
 from aesens.paths import from_root
 from aesens.sources import execute_additions
-from aesens.weights import POLICIES
 
 __all__ = ["OPTIONS", "PROFILES", "Option", "Profile", "Scale", "Settings", "absolute"]
 

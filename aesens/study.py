@@ -28,7 +28,9 @@ import pandas as pd
 from IPython.display import Image
 
 import aesens
-from aesens import claims, measure, names, outputs, projections
+from aesens import tables
+from aesens.analysis import projections
+from aesens.analysis.geometry import pca_layout
 from aesens.cache import atomic_path, cache_dir
 from aesens.data import (
     Dataset,
@@ -42,16 +44,18 @@ from aesens.data import (
 from aesens.data.irmas import published_overlap
 from aesens.data.split import read_list
 from aesens.effects import PROTOCOLS, effect
-from aesens.embed import Sweep, extract
+from aesens.embeddings.extract import Sweep, extract
+from aesens.embeddings.store import Store, address_hash
+from aesens.embeddings.sweep import EffectSweep
 from aesens.models import Embedder, load_model
 from aesens.models.base import NoUntrainedWeights
+from aesens.models.weights import UntrainedWarning, WeightsError
+from aesens.plots import outputs
+from aesens.plots import titles as names
 from aesens.progress import tqdm
 from aesens.settings import OPTIONS, Profile, Scale, Settings
 from aesens.sources import source_of
-from aesens.store import Store, address_hash
-from aesens.sweep import EffectSweep
-from aesens.trajectories import pca_layout
-from aesens.weights import UntrainedWarning, WeightsError
+from aesens.tables import claims
 
 __all__ = ["EffectSweep", "NeedsSplit", "Study"]
 
@@ -338,7 +342,7 @@ class Study:
     def _chosen_device(self) -> str | None:
         """Where networks run: what the workers of the scheduler have, if there is one and no device was given."""
         if self.scheduler and self.device is None:
-            from aesens import cluster
+            from aesens.embeddings import cluster
 
             with cluster.connect(self.scheduler) as client:
                 self.device = cluster.device_of(client)
@@ -403,7 +407,7 @@ class Study:
 
         Raises
         ------
-        aesens.store.StoreError
+        aesens.embeddings.store.StoreError
             If another run is extracting one of the stores; nothing is removed then.
         """
         paths = {Store.path_of(sweep.address()) for sweep in self._all_plans()}
@@ -607,15 +611,15 @@ class Study:
         Returns
         -------
         dict of dict of np.ndarray, shape (k, feature)
-            Of `aesens.measure.fitted_subspaces`.
+            Of `aesens.tables.fitted_subspaces`.
         """
         seed = self.seed if seed is None else seed
         options = {"seed": seed, "projections": list(projections.PROJECTIONS)}
-        place = (measure.fitted_subspaces, sweep.model, sweep.effect.name, sweep.key, options)
+        place = (tables.fitted_subspaces, sweep.model, sweep.effect.name, sweep.key, options)
         path = self._result_path(*place).with_suffix(".npz")
         fitted = _read_fitted(path)
         if fitted is None:
-            found = measure.fitted_subspaces(sweep, seed=seed, jobs=self.jobs)
+            found = tables.fitted_subspaces(sweep, seed=seed, jobs=self.jobs)
             arrays = {f"{code}/{name}": rows for name, of in found.items() for code, rows in of.items()}
             with atomic_path(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, **arrays)
@@ -682,7 +686,7 @@ class Study:
             for policy in self._policies(name):
                 model = self.model(name, policy)
                 clean, clips = self.clean(name, policy)
-                scores = measure.clean_classification(
+                scores = tables.clean_classification(
                     clean, clips, resamples=self.profile.resamples, seed=self.seed, jobs=self.jobs
                 )
                 about = {"data": self.source.title, "model": name, "pretrained": model.weights.pretrained}
@@ -702,7 +706,7 @@ class Study:
         -------
         pandas.DataFrame
             Columns ``model``, ``pretrained``, ``effect``, ``protocol`` and, for the L2 distance, those of
-            `aesens.measure.distances`; of the few clips that are drawn, whose median distance is the unit.
+            `aesens.tables.distances`; of the few clips that are drawn, whose median distance is the unit.
         """
         plans, parts = self._protocol_plans(effect_name, extra), []
         # All at once, so that one bar shows the whole.
@@ -710,7 +714,7 @@ class Study:
         for plan in plans:
             sweep = self._read_sweep(plan)
             settings = {"resamples": self.profile.resamples, "seed": self.seed}
-            table = measure.distances(sweep, measures=["l2"], **settings)
+            table = tables.distances(sweep, measures=["l2"], **settings)
             about = {"model": sweep.model, "pretrained": sweep.pretrained, "effect": effect_name}
             parts.append(table.assign(**about, protocol=plan[1].protocol))
         table = pd.concat(parts, ignore_index=True).drop(columns="measure")
@@ -752,14 +756,14 @@ class Study:
         Returns
         -------
         pandas.DataFrame
-            One row a model: columns ``model``, ``pretrained`` and those of `aesens.measure.agreement`.
+            One row a model: columns ``model``, ``pretrained`` and those of `aesens.tables.agreement`.
         """
         rows = []
         for model in self.models:
-            found = measure.agreement(
+            found = tables.agreement(
                 (self.sweep(model, name) for name in self.effects),
                 seed=self.seed,
-                vectors=lambda sweep: measure.direction_vectors(sweep, fitted=self.fitted(sweep)),
+                vectors=lambda sweep: tables.direction_vectors(sweep, fitted=self.fitted(sweep)),
                 jobs=self.jobs,
             )
             rows.append({"model": model, "pretrained": self.model(model).weights.pretrained, **found})
@@ -769,11 +773,11 @@ class Study:
         """The claims table, from results that earlier chapters share through the cache."""
         settings = {"resamples": self.profile.resamples, "seed": self.seed}
         permutations = self.profile.permutations
-        results = self.collect(measure.classification, **settings)
+        results = self.collect(tables.classification, **settings)
         return claims.verdicts(
-            self.collect(measure.response, permutations=permutations, **settings),
-            self.collect(measure.decoding, permutations=permutations, **settings),
-            self.collect(measure.geometry, **settings),
+            self.collect(tables.response, permutations=permutations, **settings),
+            self.collect(tables.decoding, permutations=permutations, **settings),
+            self.collect(tables.geometry, **settings),
             results[results["kind"] == "change"],
         )
 
@@ -915,19 +919,7 @@ def _plan_key(plan: list[Sweep]) -> str:
     return address_hash({"sweeps": [sweep.address() for sweep in plan]})
 
 
-_OUTER = {
-    "plots",
-    "report",
-    "names",
-    "tables",
-    "outputs",
-    "listen",
-    "run",
-    "cli",
-    "explore",
-    "compare",
-    "new",
-}
+_OUTER = {"plots", "app"}
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,7 @@
 
 Run ``python benchmarks/analysis.py``; ``--parts a,c`` runs some of the parts and replaces their rows alone, ``--quick``
 is a smoke run of all parts at small sizes. The columns of the files it writes are explained in
-``benchmarks/README.md``. All embeddings are synthetic, of `aesens.synthetic`.
+``benchmarks/README.md``. All embeddings are synthetic, of `aesens.analysis.synthetic`.
 """
 
 from __future__ import annotations
@@ -28,21 +28,16 @@ from sklearn.model_selection import GridSearchCV
 from table import Table
 from threadpoolctl import threadpool_limits
 
-from aesens import measure, sensitivity
-from aesens.classify import (
-    auc_change,
-    classify,
-    draw_random_strengths,
-    draw_training_clips,
-    grouped_folds,
-    metric_table,
-)
-from aesens.directions import samplewise_directions
-from aesens.logistic import COSTS
-from aesens.parallel import cores
-from aesens.projections import remove
-from aesens.statistics import bootstrap_songs
-from aesens.synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
+from aesens import tables
+from aesens.analysis import distances as sensitivity
+from aesens.analysis.auc import auc_change, metric_table
+from aesens.analysis.classify import classify, draw_random_strengths, draw_training_clips, grouped_folds
+from aesens.analysis.logistic import COSTS
+from aesens.analysis.parallel import cores
+from aesens.analysis.projections import remove
+from aesens.analysis.samplewise import samplewise_directions
+from aesens.analysis.statistics import bootstrap_songs
+from aesens.analysis.synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
 
 #: Strengths of the four effects and features of the three models at the study's scale.
 STRENGTHS = (31, 31, 34, 12)
@@ -192,7 +187,7 @@ def classification(table: Table, quick: bool) -> np.ndarray:
     """(b) Classification of one model and effect against the plain way; returns both times of its scoring."""
     sweep = study_sweep(512, quick)
     strengths, codes = len(sweep.parameters), list(dict.fromkeys(sweep.instruments))
-    subspaces, fitted = seconds(measure.fitted_subspaces, sweep, seed=0, jobs=CORES)
+    subspaces, fitted = seconds(tables.fitted_subspaces, sweep, seed=0, jobs=CORES)
     with peak_memory() as memory:
         result, trained = seconds(
             classify,
@@ -335,39 +330,39 @@ def _pair(table: Table, features: int, quick: bool, scoring: np.ndarray) -> Part
     values = np.zeros((len(sweep.clips), few))
     fixed += 2 * both_seconds(bootstrap_songs, values, sweep.songs, boot["resamples"])
     share = {"factor": strengths / few, "share": f"{few} of {strengths} strengths", "fixed": fixed}
-    parts.measure("distances", measure.distances, _some_strengths(sweep, few), **boot, **cores, **share)
+    parts.measure("distances", tables.distances, _some_strengths(sweep, few), **boot, **cores, **share)
     resamples = boot["resamples"]
-    parts.measure("response", measure.response, sweep, **draws, resamples=resamples, **cores)
+    parts.measure("response", tables.response, sweep, **draws, resamples=resamples, **cores)
     if not quick:
         # UMAP compiles itself once a process, not once a pair.
-        measure.layout(sweep, method="umap", clips=PICTURE_CLIPS, seed=0)
-        parts.measure("clip_umap", measure.clip_umap, sweep, seed=0)
+        tables.layout(sweep, method="umap", clips=PICTURE_CLIPS, seed=0)
+        parts.measure("clip_umap", tables.clip_umap, sweep, seed=0)
     for method in ("pca",) if quick else ("pca", "umap"):
-        parts.measure(f"layout ({method})", measure.layout, sweep, method=method, clips=PICTURE_CLIPS, seed=0)
-    parts.measure("geometry", measure.geometry, sweep, **boot)
+        parts.measure(f"layout ({method})", tables.layout, sweep, method=method, clips=PICTURE_CLIPS, seed=0)
+    parts.measure("geometry", tables.geometry, sweep, **boot)
     tenth = sweep.take(np.arange(len(sweep.clips)) % 10 == 0)
     share = {"factor": len(sweep.clips) / len(tenth.clips), "share": "a tenth of the clips"}
-    parts.measure("samplewise", measure.samplewise, tenth, **draws, **cores, **share)
+    parts.measure("samplewise", tables.samplewise, tenth, **draws, **cores, **share)
     name = "samplewise with one permutation, for its memory"
-    parts.measure(name, measure.samplewise, sweep, permutations=1, seed=0, counts=False, **cores)
-    parts.measure("spectra", measure.spectra, sweep, seed=0, **cores)
+    parts.measure(name, tables.samplewise, sweep, permutations=1, seed=0, counts=False, **cores)
+    parts.measure("spectra", tables.spectra, sweep, seed=0, **cores)
 
     # As many instruments as cores at a time; a classifier needs two.
     group = min(max(CORES, 2), len(codes))
     some = sweep.take(np.isin(sweep.instruments, codes[:group]))
     share = {"factor": -(-len(codes) // group), "share": f"{group} of {len(codes)} instruments"}
-    parts.measure("global_directions", measure.global_directions, some, **draws, **cores, **share)
-    parts.measure("decoding", measure.decoding, some, **draws, resamples=resamples, **cores, **share)
-    parts.measure("direction_points", measure.direction_points, some, instrument=codes[0])
-    parts.measure("fitted_subspaces", measure.fitted_subspaces, some, seed=0, **cores, **share)
-    fitted = measure.fitted_subspaces(some, seed=0, **cores)
-    parts.measure("normalised_pca", measure.normalised_pca, some, **cores, **share)
+    parts.measure("global_directions", tables.global_directions, some, **draws, **cores, **share)
+    parts.measure("decoding", tables.decoding, some, **draws, resamples=resamples, **cores, **share)
+    parts.measure("direction_points", tables.direction_points, some, instrument=codes[0])
+    parts.measure("fitted_subspaces", tables.fitted_subspaces, some, seed=0, **cores, **share)
+    fitted = tables.fitted_subspaces(some, seed=0, **cores)
+    parts.measure("normalised_pca", tables.normalised_pca, some, **cores, **share)
     known = {"seed": 0, "fitted": fitted, **cores}
-    parts.measure("projected", measure.projected, some, **known, **share)
-    parts.measure("method_cosines", measure.method_cosines, some, **known, **share)
-    parts.measure("classifier_cosines", measure.classifier_cosines, some, **known, **share)
-    known = {"seed": 0, "vectors": partial(measure.direction_vectors, fitted=fitted), **cores}
-    parts.measure("agreement", measure.agreement, [some], **known, **share)
+    parts.measure("projected", tables.projected, some, **known, **share)
+    parts.measure("method_cosines", tables.method_cosines, some, **known, **share)
+    parts.measure("classifier_cosines", tables.classifier_cosines, some, **known, **share)
+    known = {"seed": 0, "vectors": partial(tables.direction_vectors, fitted=fitted), **cores}
+    parts.measure("agreement", tables.agreement, [some], **known, **share)
     # With all its strengths: what is prepared once for an instrument would count for each strength otherwise.
     share = {"factor": len(codes), "share": f"1 of {len(codes)} instruments"}
     name = "classification, training and scoring"

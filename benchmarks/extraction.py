@@ -31,13 +31,13 @@ from table import Table
 from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
+from aesens.analysis.parallel import cores
+from aesens.app.plan import PUBLISHED
 from aesens.data import Dataset, load_dataset
 from aesens.effects import EFFECTS
-from aesens.embed import Sweep, extract
+from aesens.embeddings.extract import Sweep, extract
 from aesens.models import Embedder, load_model
 from aesens.models.winograd import direct_convolutions
-from aesens.parallel import cores
-from aesens.plan import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("openl3", "panns", "clap")

@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 from support import ROOT, ToyModel, aesens, slow_sweeps, store_bytes, write_clips
 
-from aesens.embed import extract
+from aesens.embeddings.extract import extract
 
 
 def pytest_collection_modifyitems(items):

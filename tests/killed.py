@@ -11,7 +11,7 @@ import time
 
 from support import slow_sweeps
 
-from aesens.embed import extract
+from aesens.embeddings.extract import extract
 
 
 def main(clips: str, kills: int) -> None:

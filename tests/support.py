@@ -15,7 +15,7 @@ import torch
 
 from aesens.data import Dataset, load_dataset
 from aesens.effects import EFFECTS
-from aesens.embed import Sweep
+from aesens.embeddings.extract import Sweep
 from aesens.models import Embedder, WeightsInfo
 from aesens.settings import Profile, Scale
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aesens import claims
+from aesens.tables import claims
 
 PAIR = {"model": "panns", "pretrained": True, "effect": "gain"}
 WIDE = {"loss": 0.05, "loss_low": 0.03, "loss_high": 0.07, "helps": 1.0, "harms": 2.0, "methods": 6.0}

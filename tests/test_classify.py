@@ -6,20 +6,16 @@ from sklearn import metrics as reference
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from aesens.classify import (
-    auc,
-    auc_change,
-    auc_loss,
+from aesens.analysis.auc import auc, auc_change, auc_loss, metric_table, metrics
+from aesens.analysis.classify import (
     classifier_weights,
     classify,
     draw_random_strengths,
     draw_training_clips,
     grouped_folds,
-    metric_table,
-    metrics,
 )
-from aesens.logistic import COSTS
-from aesens.statistics import holm, resample_weights
+from aesens.analysis.logistic import COSTS
+from aesens.analysis.statistics import holm, resample_weights
 
 
 def study(seed=0, songs_each=6, clips=4, d=30, strengths=3, shift=1.0, classes=("cel", "flu", "pia")):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from support import aesens, write_clips
 
-from aesens import plan
-from aesens import run as runner
-from aesens.cli import main
+from aesens.app import plan
+from aesens.app import run as runner
+from aesens.app.cli import main
 
 FEW = ["run", "tiny", "--models", "musicnn", "--weights", "untrained"]
 

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 import pytest
 from support import PROFILE, ROOT, SlowModel, ToyModel, slow_sweeps, store_bytes, write_clips
 
-from aesens import cluster
-from aesens.embed import extract
+from aesens.embeddings import cluster
+from aesens.embeddings.extract import extract
+from aesens.embeddings.store import StoreError
 from aesens.models import load_model
-from aesens.store import StoreError
 
 distributed = pytest.importorskip("distributed")
 
@@ -155,7 +155,8 @@ def test_a_scheduler_that_is_gone_is_explained(scheduler, one_worker, clips, own
 
 
 def test_a_run_computes_on_the_device_of_the_workers(workers, own_cache, monkeypatch, tmp_path, capsys):
-    from aesens import models, run
+    from aesens import models
+    from aesens.app import run
 
     with cluster.connect(workers.scheduler_address) as client:
         assert cluster.device_of(client) == "cpu"
@@ -179,7 +180,7 @@ def test_a_run_computes_on_the_device_of_the_workers(workers, own_cache, monkeyp
 def test_a_worker_keeps_a_network_for_as_long_as_its_recipe_is_the_same(clips, own_cache):
     import pickle
 
-    from aesens import embed
+    from aesens.embeddings import extract as embed
 
     def chunk(model):
         tasks = embed._tasks([embed.Sweep.clean(model, data)], [embed.Sweep.clean(model, data).store()])
@@ -242,7 +243,7 @@ def test_an_error_in_a_worker_names_the_clip(workers, clips, whole):
 def test_a_real_model_in_a_worker(workers, clips, own_cache):
     import numpy as np
 
-    from aesens.embed import Sweep
+    from aesens.embeddings.extract import Sweep
 
     sweeps = slow_sweeps(clips)
     model = load_model("yamnet", weights="untrained", device="cpu")
@@ -257,7 +258,7 @@ def test_a_real_model_in_a_worker(workers, clips, own_cache):
 
 
 def test_other_versions_in_a_worker_are_refused(clips, own_cache, monkeypatch):
-    from aesens import embed
+    from aesens.embeddings import extract as embed
 
     sweeps = slow_sweeps(clips)
     shards = embed._shards(embed._tasks(sweeps, [sweep.store() for sweep in sweeps]))
@@ -367,7 +368,7 @@ def test_a_study_makes_all_its_embeddings_on_the_cluster(workers, own_cache, tmp
 
 
 def test_an_effect_from_a_file_reaches_the_workers(workers, clips, own_cache, tmp_path):
-    from aesens.embed import Sweep
+    from aesens.embeddings.extract import Sweep
     from aesens.sources import import_file
 
     path = tmp_path / "half.py"
@@ -386,7 +387,7 @@ def test_an_effect_from_a_file_reaches_the_workers(workers, clips, own_cache, tm
 _REUSE = """
 import pickle, resource, sys
 import numpy as np
-from aesens import cluster
+from aesens.embeddings import cluster
 
 def use():
     for _ in range(20):

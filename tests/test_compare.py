@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from support import aesens
 
-from aesens.cli import main
-from aesens.compare import Tolerance, compare_runs, compare_tables, tolerance
+from aesens.app.cli import main
+from aesens.app.compare import Tolerance, compare_runs, compare_tables, tolerance
 
 TABLE = pd.DataFrame(
     {

@@ -21,10 +21,10 @@ from support import write_clips
 from test_weights import Server
 
 import aesens.data as data
-from aesens import weights
+from aesens.app.plan import plan, summary
 from aesens.data import clips, folder, irmas
 from aesens.data.irmas import IrmasName, format_name, parse_name
-from aesens.plan import plan, summary
+from aesens.models import weights
 from aesens.settings import Profile
 from aesens.study import Study
 

@@ -11,21 +11,18 @@ from sklearn.cross_decomposition import CCA
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
-from aesens import directions, measure
-from aesens.directions import (
+from aesens import tables
+from aesens.analysis.cca import (
     GlobalCCA,
     LeastSquares,
     cosine_between,
-    decode_strength,
     global_direction_report,
-    random_walks,
-    samplewise_directions,
-    samplewise_report,
     singular_spectrum,
-    transfer,
 )
-from aesens.statistics import permute_within_clips, quantile_rank
-from aesens.synthetic import synthetic_sweep
+from aesens.analysis.decoding import decode_strength
+from aesens.analysis.samplewise import random_walks, samplewise_directions, samplewise_report, transfer
+from aesens.analysis.statistics import permute_within_clips, quantile_rank
+from aesens.analysis.synthetic import synthetic_sweep
 
 
 def cca_direction(rows, target):
@@ -385,7 +382,7 @@ def test_random_walks_keep_the_steps_lengths_and_nothing_else():
 
 def test_the_table_of_sample_wise_fits_shows_what_fools_them():
     def medians(kind):
-        table = measure.samplewise(
+        table = tables.samplewise(
             synthetic_sweep(kind, features=200, strengths=8), permutations=39, seed=0, jobs=2
         )
         # A row a clip for what has a value for each, one row for a sweep's p-values.
@@ -407,7 +404,7 @@ def test_the_table_of_sample_wise_fits_shows_what_fools_them():
 
 def test_sample_wise_fits_are_those_of_the_training_clips():
     sweep = synthetic_sweep("walk", songs=6, features=6, strengths=9)
-    table = measure.samplewise(sweep, permutations=1, seed=0)
+    table = tables.samplewise(sweep, permutations=1, seed=0)
     found = table[table["kind"] == "in-sample"].set_index("clip")["value"]
     train = np.flatnonzero(sweep.train)
     assert list(found.index) == list(sweep.clips.index[train]) and len(found) < len(sweep.clips)
@@ -419,17 +416,17 @@ def test_sample_wise_fits_are_those_of_the_training_clips():
     moved = sweep.trajectories.copy()
     moved[:, sweep.test] = 1e3
     pd.testing.assert_frame_equal(
-        measure.samplewise(replace(sweep, trajectories=moved), permutations=1, seed=0), table
+        tables.samplewise(replace(sweep, trajectories=moved), permutations=1, seed=0), table
     )
 
 
 def test_spectra_are_those_of_one_instrument_at_a_time():
     """scikit-learn's CCA for each training clip of an instrument, stacked; the clean clips of the same, centred."""
     sweep = synthetic_sweep("curve", songs=9, features=60, strengths=7)
-    table = measure.spectra(sweep, seed=0, jobs=2).set_index(["instrument", "kind"])["value"]
+    table = tables.spectra(sweep, seed=0, jobs=2).set_index(["instrument", "kind"])["value"]
     assert list(table.index.unique("instrument")) == ["cel", "cla", "flu"]
     y = np.linspace(0, 1, 7)
-    fitted = measure.fitted_subspaces(sweep, seed=0)
+    fitted = tables.fitted_subspaces(sweep, seed=0)
     for code in ("cel", "flu"):
         mine = np.flatnonzero(sweep.train & (sweep.instruments == code))
         rows = [cca_direction(sweep.trajectories[:, clip].astype(float), y) for clip in mine]
@@ -541,6 +538,8 @@ def test_p_values_of_decoding_are_honest_under_the_null():
 
 
 def test_instruments_effects_and_models_have_shuffles_and_controls_of_their_own(monkeypatch):
+    from aesens.tables import directions
+
     seeds = []
     for name in ("global_direction_report", "decode_strength"):
         whole = getattr(directions, name)
@@ -553,23 +552,23 @@ def test_instruments_effects_and_models_have_shuffles_and_controls_of_their_own(
     rows = []
     for kind, model in (("line", "one"), ("line", "other"), ("curve", "one")):
         sweep = synthetic_sweep(kind, songs=6, model=model)
-        measure.global_directions(sweep, permutations=1, resamples=5, seed=0)
-        measure.decoding(sweep, permutations=1, resamples=5, seed=0)
-        fitted = measure.fitted_subspaces(sweep, seed=0)
+        tables.global_directions(sweep, permutations=1, resamples=5, seed=0)
+        tables.decoding(sweep, permutations=1, resamples=5, seed=0)
+        fitted = tables.fitted_subspaces(sweep, seed=0)
         rows += [found[0] for found in fitted["random"].values()]
         for code, found in fitted["random"].items():
             subspace = fitted["random-svd-0.3"][code]
             assert np.linalg.norm(subspace @ found[0]) < 0.9
     assert len(seeds) == len(set(seeds)) == 3 * 3 * 2
     assert np.abs(np.triu(cosine_between(rows, rows), 1)).max() < 0.6
-    again = measure.fitted_subspaces(sweep, seed=0, jobs=2)
+    again = tables.fitted_subspaces(sweep, seed=0, jobs=2)
     np.testing.assert_array_equal(again["random"]["cla"][0], rows[-2])
-    assert (measure.fitted_subspaces(sweep, seed=1)["random"]["cla"][0] != rows[-2]).all()
+    assert (tables.fitted_subspaces(sweep, seed=1)["random"]["cla"][0] != rows[-2]).all()
 
 
 def test_held_out_correlations_of_global_directions_have_intervals_over_songs():
     sweep = synthetic_sweep("line", songs=30, noise=2.0)
-    table = measure.global_directions(sweep, permutations=1, resamples=400, seed=0)
+    table = tables.global_directions(sweep, permutations=1, resamples=400, seed=0)
     assert (table["low"] < table["held_out"]).all() and (table["held_out"] < table["high"]).all()
     assert ((table["high"] - table["low"]) < 0.3).all()
     # By resampling songs one after the other, for one instrument.

@@ -17,8 +17,8 @@ import pytest
 import yaml
 from support import ROOT
 
-from aesens.claims import answers
-from aesens.report import reference
+from aesens.app.report import reference
+from aesens.tables.claims import answers
 
 MODULES = reference.modules()
 ENTRIES = [(module, entry) for module in MODULES for entry in reference.public_entries(module)]

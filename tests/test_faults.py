@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from support import PROFILE, ROOT, SlowModel, ToyModel, slow_sweeps, store_bytes, write_clips
 
-from aesens import embed
-from aesens.embed import extract
+from aesens.embeddings import extract as embed
+from aesens.embeddings.extract import extract
+from aesens.embeddings.store import Store, StoreError
 from aesens.models import ModelError
-from aesens.store import Store, StoreError
 
 
 def python(*arguments, cache, command=(sys.executable,)):
@@ -197,8 +197,8 @@ def test_a_full_file_system(clips, whole, tmp_path):
             """
             import sys
             from support import slow_sweeps
-            from aesens.embed import extract
-            from aesens.store import StoreError
+            from aesens.embeddings.extract import extract
+            from aesens.embeddings.store import StoreError
             try:
                 extract(slow_sweeps(sys.argv[1]), progress=False)
             except StoreError as error:
@@ -218,14 +218,14 @@ def test_a_full_file_system(clips, whole, tmp_path):
 
 
 def test_forgetting_a_study_leaves_others_alone(own_cache, tmp_path, monkeypatch):
-    from aesens import measure, models
+    from aesens import models, tables
     from aesens.study import Study
 
     monkeypatch.setitem(models.MODELS, "toy", ToyModel)
     data = write_clips(tmp_path / "clips", songs=8, seconds=0.5, rate=22050)
     one, other = (Study(PROFILE, data=data, effects="gain", seed=seed) for seed in (0, 1))
     for study in (one, other):
-        study.collect(measure.response, permutations=20, resamples=50, seed=0)
+        study.collect(tables.response, permutations=20, resamples=50, seed=0)
         study.fitted(study.sweep("toy", "gain"))
 
     def kept():
@@ -243,9 +243,9 @@ def test_forgetting_a_study_leaves_others_alone(own_cache, tmp_path, monkeypatch
     assert not any(Store.path_of(sweep.address()).exists() for sweep in one._plans())
     assert not any(sweep.store().missing().any() for sweep in other._plans())
     # The other one finds all that it had, and the first one makes its own again.
-    other.collect(measure.response, permutations=20, resamples=50, seed=0)
+    other.collect(tables.response, permutations=20, resamples=50, seed=0)
     assert kept() == after
-    one.collect(measure.response, permutations=20, resamples=50, seed=0)
+    one.collect(tables.response, permutations=20, resamples=50, seed=0)
     one.fitted(one.sweep("toy", "gain"))
     assert kept() == both
 
@@ -253,7 +253,8 @@ def test_forgetting_a_study_leaves_others_alone(own_cache, tmp_path, monkeypatch
 def test_a_second_run_is_told_who_holds_the_store(clips, own_cache):
     sweeps = slow_sweeps(clips)
     script = (
-        "import sys, support, aesens.embed as e; e.extract(support.slow_sweeps(sys.argv[1]), progress=False)"
+        "import sys, support; from aesens.embeddings.extract import extract; "
+        "extract(support.slow_sweeps(sys.argv[1]), progress=False)"
     )
     with sweeps[2].store().held():
         done = python("-c", script, clips, cache=own_cache)
@@ -268,7 +269,7 @@ def test_a_second_run_is_told_who_holds_the_store(clips, own_cache):
 
 
 def test_a_store_that_another_run_makes_meanwhile_is_taken(clips, own_cache, monkeypatch):
-    from aesens import store as module
+    from aesens.embeddings import store as module
 
     create, sweep = module._create, slow_sweeps(clips)[0]
 

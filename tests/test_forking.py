@@ -19,11 +19,14 @@ import pedalboard
 import pytest
 from support import ROOT, ToyModel, aesens, write_clips
 
-from aesens import data, effects, explore, measure, models, names, plots, projections
-from aesens.cli import main
-from aesens.embed import Sweep, extract
-from aesens.explore import Explorer
-from aesens.new import new_notebook
+from aesens import data, effects, models, plots, tables
+from aesens.analysis import projections
+from aesens.app.cli import main
+from aesens.app.new import new_notebook
+from aesens.embeddings.extract import Sweep, extract
+from aesens.plots import explorer as explore
+from aesens.plots import titles as names
+from aesens.plots.explorer import Explorer
 from aesens.settings import Profile, Scale
 from aesens.sources import source_of
 from aesens.study import Study
@@ -92,7 +95,7 @@ def test_an_added_effect_is_a_column_of_every_figure(registries, own_cache, tmp_
 
     effects.register(effects.Effect("flip", flip, np.arange(4.0), "Flipping", "Turns"))
     study = toy_study(tmp_path, ("flip", "gain"))
-    table = study.collect(measure.distances, resamples=20, seed=0)
+    table = study.collect(tables.distances, resamples=20, seed=0)
     figure = plots.sensitivity_curves(table)
     assert figure.axes[0].get_title() == "Flipping"
     plt.close(figure)
@@ -237,16 +240,16 @@ def test_a_changed_effect_is_embedded_again(registries, own_cache, tmp_path):
 
 def test_an_added_projection_is_in_every_table(registries, own_cache, tmp_path):
     study = toy_study(tmp_path, ("gain",))
-    before = study.collect(measure.projected, seed=0)
+    before = study.collect(tables.projected, seed=0)
 
     class First(projections.Projection):
         def learn(self, parts):
             return np.eye(1, parts.n_features)
 
     projections.register_projection("first", First)
-    after = study.collect(measure.projected, seed=0)
+    after = study.collect(tables.projected, seed=0)
     assert set(after["projection"]) - set(before["projection"]) == {"first"}
-    results = study.collect(measure.classification, resamples=20, seed=0)
+    results = study.collect(tables.classification, resamples=20, seed=0)
     figure = plots.auc_curves(
         results[results["kind"] == "curve"].dropna(subset="parameter"), ["none", "first"]
     )
@@ -258,7 +261,7 @@ def test_an_added_projection_is_in_every_table(registries, own_cache, tmp_path):
             return np.eye(2, parts.n_features)
 
     projections.register_projection("first", Second)
-    changed = study.collect(measure.projected, seed=0)
+    changed = study.collect(tables.projected, seed=0)
     assert set(changed.loc[changed["projection"] == "first", "dimension"]) == {2}
 
 
@@ -368,13 +371,13 @@ def test_a_changed_model_is_embedded_again(registries, own_cache, tmp_path):
 def test_results_of_a_changed_effect_are_its_own(registries, own_cache, tmp_path):
     effects.register(effects.Effect("own", partial(shift, by=1.0), np.arange(3.0), "Own", "Value"))
     study = toy_study(tmp_path, ("own",))
-    first = study.collect(measure.distances, resamples=20, seed=0)
+    first = study.collect(tables.distances, resamples=20, seed=0)
     effects.register(effects.Effect("own", partial(shift, by=4.0), np.arange(3.0), "Own", "Value"))
-    second = study.collect(measure.distances, resamples=20, seed=0)
+    second = study.collect(tables.distances, resamples=20, seed=0)
     assert not first["value"].equals(second["value"])
     # What one study left in the cache under either effect is what another computes.
     shutil.rmtree(own_cache / "results")
-    again = toy_study(tmp_path, ("own",)).collect(measure.distances, resamples=20, seed=0)
+    again = toy_study(tmp_path, ("own",)).collect(tables.distances, resamples=20, seed=0)
     pd.testing.assert_frame_equal(again, second)
 
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from support import ROOT, aesens
 
-from aesens import names
 from aesens.models import MODELS, ModelError, load_model
 from aesens.models.base import NoUntrainedWeights
+from aesens.models.weights import WeightsError
+from aesens.plots import titles as names
 from aesens.study import Study
-from aesens.weights import WeightsError
 
 TOY = textwrap.dedent(
     '''

@@ -5,8 +5,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from aesens import logistic
-from aesens.logistic import COSTS, balanced_weights, fit_logistic, solve_logistic
+from aesens.analysis import logistic
+from aesens.analysis.logistic import COSTS, balanced_weights, fit_logistic, solve_logistic
 
 
 def problem(n, d, separation, scale=1.0, offset=0.0, seed=0, positives=0.5):

@@ -24,8 +24,8 @@ from safetensors.torch import save_file
 from support import ToyModel
 
 from aesens import models
-from aesens import weights as weight_files
 from aesens.models import load_model, model_class
+from aesens.models import weights as weight_files
 from aesens.models.base import ModelError, mono_at_rate, seeded
 from aesens.models.clap import ClapNetwork
 from aesens.models.openl3 import OpenL3Network, read_keras

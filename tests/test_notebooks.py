@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from support import ROOT, aesens, write_clips
 
-from aesens.outputs import provenance_path
-from aesens.run import RunError, _clean, _keep, notebooks
+from aesens.app.run import RunError, _clean, _keep, notebooks
+from aesens.plots.outputs import provenance_path
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STUDY = [path for path in NOTEBOOKS if path.name < "80"]

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from support import ROOT
 
-from aesens import parity
+from aesens.tables import parity
 
 FOLDER = ROOT / "figures" / "parity"
 

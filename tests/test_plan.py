@@ -9,8 +9,8 @@ from support import ROOT, ToyModel, aesens, write_clips
 from torch.utils.flop_counter import FlopCounterMode
 
 from aesens import models
-from aesens import plan as module
-from aesens.plan import PUBLISHED, plan, summary
+from aesens.app import plan as module
+from aesens.app.plan import PUBLISHED, plan, summary
 from aesens.settings import Profile, Scale
 from aesens.study import Study
 

@@ -7,7 +7,7 @@ from support import ToyModel, all_train, write_clips
 
 from aesens.data import load_dataset
 from aesens.effects import EFFECTS
-from aesens.embed import Sweep
+from aesens.embeddings.extract import Sweep
 from aesens.models import ModelError, load_model
 from aesens.models.precision import computing
 from aesens.study import Study

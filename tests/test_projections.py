@@ -11,7 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from aesens.projections import (
+from aesens.analysis.projections import (
     PROJECTIONS,
     Projection,
     TrainingParts,
@@ -275,7 +275,7 @@ def test_an_effect_that_does_nothing_removes_nothing():
 
 
 def test_registering_and_wrong_use(monkeypatch):
-    monkeypatch.setattr("aesens.projections.PROJECTIONS", dict(PROJECTIONS))
+    monkeypatch.setattr("aesens.analysis.projections.PROJECTIONS", dict(PROJECTIONS))
 
     class TwoTimesTheSame(Projection):
         def learn(self, parts):

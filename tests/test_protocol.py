@@ -13,9 +13,9 @@ from support import ToyModel, all_train
 
 from aesens.data import Decoded, load_dataset
 from aesens.effects import EFFECTS, render, through_file
-from aesens.embed import Sweep, extract
-from aesens.listen import protocol_differences
+from aesens.embeddings.extract import Sweep, extract
 from aesens.models.base import mono_at_rate
+from aesens.plots.player import protocol_differences
 from aesens.study import Study
 
 RATE = 44100

@@ -14,9 +14,9 @@ import pytest
 from browser import Browser, chromium
 from support import ROOT, aesens
 
-from aesens.cli import main
-from aesens.report import ReportError, build_report, reference
-from aesens.report.cells import notebook_html, opening
+from aesens.app.cli import main
+from aesens.app.report import ReportError, build_report, reference
+from aesens.app.report.cells import notebook_html, opening
 
 FIXED = {"index", "gallery", "provenance", "architecture", "api"}
 WIDTHS = (1280, 390)

@@ -6,8 +6,7 @@ from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import kendalltau, spearmanr
 
-from aesens.effects import EFFECTS
-from aesens.sensitivity import (
+from aesens.analysis.distances import (
     clean_scale,
     cosine_distance,
     discontinuity,
@@ -20,6 +19,7 @@ from aesens.sensitivity import (
     monotonicity,
     monotonicity_null,
 )
+from aesens.effects import EFFECTS
 
 
 def make(n_strengths=7, n_clips=9, n_features=12, seed=0):

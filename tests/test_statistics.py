@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.preprocessing import QuantileTransformer
 
-from aesens.statistics import (
+from aesens.analysis.statistics import (
     bootstrap_songs,
     check_trajectories,
     derived_seed,

@@ -13,13 +13,13 @@ import pytest
 import soundfile
 from support import ROOT, ToyModel, all_train, write_clips
 
-from aesens import embed
 from aesens.data import Dataset, load_dataset
 from aesens.effects import EFFECTS, render
-from aesens.embed import Sweep, extract
+from aesens.embeddings import extract as embed
+from aesens.embeddings.extract import Sweep, extract
+from aesens.embeddings.store import BLOCK, Store, StoreError, address_hash, canonical
 from aesens.models import load_model
 from aesens.models.base import mono_at_rate
-from aesens.store import BLOCK, Store, StoreError, address_hash, canonical
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ _MEMORY = """
 import sys
 from pathlib import Path
 from support import slow_sweeps
-from aesens.embed import extract
+from aesens.embeddings.extract import extract
 sweeps = slow_sweeps(Path(sys.argv[1]), strengths=3, clip_seconds=1.0)
 extract(sweeps, progress=False, jobs=2)
 (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 from support import PROFILE, ToyModel, write_clips
 
-from aesens import measure, models, outputs
+from aesens import models, tables
 from aesens.cache import cache_dir
-from aesens.claims import decide
 from aesens.data import Decoded
 from aesens.data.clips import INSTRUMENTS
 from aesens.effects import EFFECTS
-from aesens.listen import effect_levels, player, sweep_versions
-from aesens.plots import heatmap
+from aesens.plots import heatmap, outputs
+from aesens.plots.player import effect_levels, player, sweep_versions
 from aesens.settings import PROFILES, Profile, Scale
 from aesens.study import _OUTER, NeedsSplit, Study
+from aesens.tables.claims import decide
 
 
 @pytest.fixture
@@ -45,16 +45,16 @@ def test_sweep_has_the_shapes_and_sides_it_says(study):
 
 
 def test_collect_computes_once_and_reads_the_same(study, monkeypatch):
-    first = study.collect(measure.distances, resamples=50, seed=0)
+    first = study.collect(tables.distances, resamples=50, seed=0)
     assert list(first.columns[:3]) == ["model", "pretrained", "effect"] and set(first["effect"]) == {
         "gain",
         "reverb",
     }
     # Whatever the measure would compute now: the second time it is read.
-    monkeypatch.setattr(measure.sensitivity, "cosine_distance", lambda *a: 1 / 0)
-    pd.testing.assert_frame_equal(first, study.collect(measure.distances, resamples=50, seed=0))
+    monkeypatch.setattr(tables.sensitivity, "cosine_distance", lambda *a: 1 / 0)
+    pd.testing.assert_frame_equal(first, study.collect(tables.distances, resamples=50, seed=0))
     with pytest.raises(ZeroDivisionError):
-        study.collect(measure.distances, resamples=50, seed=1)
+        study.collect(tables.distances, resamples=50, seed=1)
 
 
 def test_scale_limits_songs_and_excerpts(toy, own_cache, tmp_path):
@@ -80,9 +80,9 @@ def test_pictures_draw_few_clips_at_more_strengths(toy, own_cache, tmp_path):
     # Both ends of the grid are in either: the same clips, the same embeddings.
     here = all_clips.clips.index.isin(few.clips.index)
     assert np.array_equal(few.trajectories[[0, -1]], all_clips.trajectories[:, here])
-    table = study.collect(measure.layout, pictured=True, method="pca", clips=3, seed=0)
+    table = study.collect(tables.layout, pictured=True, method="pca", clips=3, seed=0)
     assert table["strength"].max() == 4 and table["clip"].nunique() == 3
-    assert study.collect(measure.layout, method="pca", clips=3, seed=0)["strength"].max() == 1
+    assert study.collect(tables.layout, method="pca", clips=3, seed=0)["strength"].max() == 1
 
 
 def test_without_a_split_the_reason_is_told(toy, own_cache, tmp_path):
@@ -90,7 +90,7 @@ def test_without_a_split_the_reason_is_told(toy, own_cache, tmp_path):
     assert not study.has_split and "aaa" in study.split_error
     with pytest.raises(NeedsSplit, match="aaa"):
         study.require_split()
-    assert len(study.collect(measure.distances, resamples=20, seed=0))
+    assert len(study.collect(tables.distances, resamples=20, seed=0))
 
 
 def test_unknown_names_are_explained(own_cache):
@@ -123,10 +123,10 @@ def test_settings_that_make_no_sense_are_refused(own_cache, settings, message):
 
 def test_what_measures_are_made_of_is_part_of_a_results_address():
     """A table that is kept must not outlive a change of what it was computed with."""
-    code = "import sys, aesens.measure; print(*(m for m in sys.modules if m.startswith('aesens.')))"
+    code = "import sys, aesens.tables; print(*(m for m in sys.modules if m.startswith('aesens.')))"
     used = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     parts = {part for module in used.split() for part in module.split(".")}
-    assert "measure" in parts and not parts & _OUTER
+    assert "tables" in parts and not parts & _OUTER
 
 
 def test_a_gpu_need_not_be_here_if_workers_elsewhere_compute(monkeypatch):
@@ -164,16 +164,16 @@ def test_one_instrument_leaves_what_needs_no_second(toy, own_cache, tmp_path):
     study = Study(PROFILE, data=clips, out=tmp_path / "out")
     with pytest.raises(NeedsSplit, match="one instrument only: add a second class folder"):
         study.require_split()
-    assert len(study.collect(measure.distances, resamples=20, seed=0)) and len(study.clips("toy")) == 8
+    assert len(study.collect(tables.distances, resamples=20, seed=0)) and len(study.clips("toy")) == 8
 
 
 def test_damaged_results_are_computed_again(study):
     settings = {"resamples": 20, "seed": 0}
-    first = study.collect(measure.distances, **settings)
-    tables = sorted((cache_dir("results") / "distances").iterdir())
-    tables[0].write_bytes(b"")
-    tables[1].write_bytes(tables[1].read_bytes()[:-7])
-    pd.testing.assert_frame_equal(study.collect(measure.distances, **settings), first)
+    first = study.collect(tables.distances, **settings)
+    kept = sorted((cache_dir("results") / "distances").iterdir())
+    kept[0].write_bytes(b"")
+    kept[1].write_bytes(kept[1].read_bytes()[:-7])
+    pd.testing.assert_frame_equal(study.collect(tables.distances, **settings), first)
     sweep = study.sweep("toy", "gain")
     fitted = study.fitted(sweep)
     (kept,) = (cache_dir("results") / "fitted_subspaces").iterdir()

@@ -9,13 +9,14 @@ import pytest
 import torch
 from support import ROOT, ToyModel, write_clips
 
-from aesens import plots, trajectories
+from aesens import plots
+from aesens.analysis import geometry as trajectories
+from aesens.app.run import notebooks
 from aesens.effects import effect
 from aesens.models import MODELS, WeightsInfo
-from aesens.run import notebooks
+from aesens.models.weights import WeightsError
 from aesens.settings import PROFILES, Profile, Scale
 from aesens.study import Study
-from aesens.weights import WeightsError
 
 FIGURES = ("80_umap", "80_global_cca", "80_samplewise", "80_spectra", "80_auc")
 STUDY_PROFILE = Profile(

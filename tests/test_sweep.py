@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from support import PROFILE, ToyModel, write_clips
 
-from aesens import measure, models
+from aesens import models, tables
+from aesens.embeddings.sweep import EffectSweep as Light
 from aesens.study import EffectSweep, Study
-from aesens.sweep import EffectSweep as Light
 
 
 @pytest.fixture
@@ -37,29 +37,29 @@ def test_a_study_keeps_one_sweep(study):
 
 
 def test_results_that_are_there_need_no_embeddings(study, monkeypatch):
-    first = study.collect(measure.projected, seed=0)
+    first = study.collect(tables.projected, seed=0)
     monkeypatch.setattr(study, "sweep", lambda *pair: 1 / 0)
     monkeypatch.setattr(study, "extract", lambda: 1 / 0)
-    pd.testing.assert_frame_equal(first, study.collect(measure.projected, seed=0))
+    pd.testing.assert_frame_equal(first, study.collect(tables.projected, seed=0))
     with pytest.raises(ZeroDivisionError):
-        study.collect(measure.projected, seed=1)
+        study.collect(tables.projected, seed=1)
 
 
 def test_projections_are_fitted_once_for_all_measures(study, monkeypatch):
     sweep = study.sweep("toy", "gain")
     fitted = study.fitted(sweep, 3)
-    expected = measure.fitted_subspaces(sweep, seed=3)
+    expected = tables.fitted_subspaces(sweep, seed=3)
     assert list(fitted) == list(expected)
     for name, of in expected.items():
         assert list(fitted[name]) == list(of)
         for code, rows in of.items():
             np.testing.assert_array_equal(fitted[name][code], rows)
-    study.collect(measure.projected, seed=3)
-    monkeypatch.setattr(measure.projections, "fit_all", lambda *a, **k: 1 / 0)
-    study.collect(measure.method_cosines, seed=3)
-    study.collect(measure.classifier_cosines, seed=3)
+    study.collect(tables.projected, seed=3)
+    monkeypatch.setattr(tables.projections.projections, "fit_all", lambda *a, **k: 1 / 0)
+    study.collect(tables.method_cosines, seed=3)
+    study.collect(tables.classifier_cosines, seed=3)
     with pytest.raises(ZeroDivisionError):
-        study.collect(measure.projected, seed=4)
+        study.collect(tables.projected, seed=4)
 
 
 def test_agreement_has_a_row_a_model(study):

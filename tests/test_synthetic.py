@@ -12,8 +12,12 @@ import pytest
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
-from aesens import claims, measure, projections, sensitivity, trajectories
-from aesens.synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
+from aesens import tables
+from aesens.analysis import distances as sensitivity
+from aesens.analysis import geometry as trajectories
+from aesens.analysis import projections
+from aesens.analysis.synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
+from aesens.tables import claims
 
 CLAIMS = ("C1", "C2", "C3", "C4", "C5", "C6")
 
@@ -73,11 +77,11 @@ def test_noise_size_and_signal_have_the_lengths_asked_for():
 def test_a_line_is_straight_and_of_one_dimension():
     sweep = synthetic_sweep("line", noise=0.0)
     np.testing.assert_allclose(trajectories.path_over_chord(sweep.trajectories), 1, rtol=1e-5)
-    row = measure.geometry(sweep, resamples=20, seed=0).iloc[0]
+    row = tables.geometry(sweep, resamples=20, seed=0).iloc[0]
     assert row["participation_ratio"] == pytest.approx(1, abs=1e-4)
     assert row["components_90"] == 1
     assert row["energy_1"] == pytest.approx(1, abs=1e-4)
-    removed = measure.projected(sweep, seed=0).set_index(["projection", "instrument"])["effect_removed"]
+    removed = tables.projected(sweep, seed=0).set_index(["projection", "instrument"])["effect_removed"]
     for method in ("average", "pca", "npca"):
         np.testing.assert_allclose(removed[method], 1, atol=1e-4)
     # These fit even the rounding of the embeddings, since they can.
@@ -110,7 +114,7 @@ def test_scattered_paths_are_straight_and_fill_the_space():
     sweep = synthetic_sweep("scattered", noise=0.0, songs=100)
     np.testing.assert_allclose(trajectories.path_over_chord(sweep.trajectories), 1, rtol=1e-5)
     assert trajectories.participation_ratio(sweep.displacements) > 0.8 * 48
-    assert measure.geometry(sweep, resamples=20, seed=0)["energy"].item() == pytest.approx(5 / 48, abs=0.05)
+    assert tables.geometry(sweep, resamples=20, seed=0)["energy"].item() == pytest.approx(5 / 48, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +123,7 @@ def test_scattered_paths_are_straight_and_fill_the_space():
 )
 def test_held_out_dimensions_are_counted(kind, options, dimensions):
     sweep = synthetic_sweep(kind, noise=0.0, **options)
-    row = measure.geometry(sweep, resamples=20, seed=0).iloc[0]
+    row = tables.geometry(sweep, resamples=20, seed=0).iloc[0]
     moved = [sweep.displacements[:, side] for side in (sweep.train, sweep.test)]
     share = trajectories.held_out_energy(*moved, np.arange(1, sweep.clean.shape[1] + 1))
     assert row["dimensions_90_held_out"] == np.flatnonzero(share >= 0.9)[0] + 1
@@ -132,7 +136,7 @@ def test_held_out_dimensions_are_counted(kind, options, dimensions):
 
 def test_training_clips_too_few_to_span_the_displacements_say_so():
     sweep = synthetic_sweep("scattered", noise=0.0, features=200, songs=3, clips_per_song=1)
-    row = measure.geometry(sweep, resamples=20, seed=0).iloc[0]
+    row = tables.geometry(sweep, resamples=20, seed=0).iloc[0]
     # Six training clips span six of two hundred dimensions.
     assert np.isinf(row["dimensions_90_held_out"]) and np.isinf(row["dimensions_90_clean"])
 
@@ -165,7 +169,7 @@ def test_a_walk_has_no_common_direction_and_restless_clips_no_order():
 @pytest.mark.parametrize("strengths", [4, 6, 12])
 def test_steps_that_grow_smoothly_are_no_jump(growth, strengths):
     sweep = synthetic_sweep("growing", strengths=strengths, growth=growth, noise=0.0)
-    row = measure.response(sweep, permutations=5, resamples=20, seed=0).iloc[0]
+    row = tables.response(sweep, permutations=5, resamples=20, seed=0).iloc[0]
     # By the median alone it would be: the longest of eleven steps that double is 32 times the median.
     if growth ** ((strengths - 2) // 2) < 300:
         assert row["largest_step"] == pytest.approx(growth ** ((strengths - 2) / 2), rel=0.5)
@@ -173,7 +177,7 @@ def test_steps_that_grow_smoothly_are_no_jump(growth, strengths):
 
 
 def test_where_nothing_else_moves_a_jump_is_as_large_as_can_be_and_finite_in_a_table():
-    row = measure.response(synthetic_sweep("jump", noise=0.0), permutations=5, resamples=20, seed=0).iloc[0]
+    row = tables.response(synthetic_sweep("jump", noise=0.0), permutations=5, resamples=20, seed=0).iloc[0]
     assert row["jump"] == row["jump_low"] == 1e6
 
 
@@ -181,20 +185,20 @@ def test_a_step_counts_by_its_place_in_the_grid():
     whole = synthetic_sweep("line", noise=0.0, strengths=12)
     some = np.array([0, 1, 2, 11])
     few = replace(whole, parameters=whole.parameters[some], trajectories=whole.trajectories[some])
-    row = measure.response(few, permutations=5, resamples=20, seed=0).iloc[0]
+    row = tables.response(few, permutations=5, resamples=20, seed=0).iloc[0]
     assert row["largest_step"] == pytest.approx(9, rel=0.01)
     assert row["jump"] == pytest.approx(1, abs=0.01)
 
 
 def test_movement_is_the_largest_mean_distance_in_units_of_two_clean_clips():
     sweep = synthetic_sweep("line", noise=0.0)
-    row = measure.response(sweep, permutations=5, resamples=50, seed=0).iloc[0]
+    row = tables.response(sweep, permutations=5, resamples=50, seed=0).iloc[0]
     unit = sensitivity.clean_scale(sweep.clean)
     np.testing.assert_allclose(row[["moved", "moved_low", "moved_high"]].astype(float), 10 / unit, rtol=1e-4)
     # Not at the strongest setting: where the mean over clips is largest.
     back = replace(sweep, trajectories=sweep.trajectories[::-1])
-    assert measure.response(back, permutations=5, resamples=50, seed=0)["moved"].item() == row["moved"]
-    part = measure.response(synthetic_sweep("line", share=0.5), permutations=5, resamples=200, seed=0).iloc[0]
+    assert tables.response(back, permutations=5, resamples=50, seed=0)["moved"].item() == row["moved"]
+    part = tables.response(synthetic_sweep("line", share=0.5), permutations=5, resamples=200, seed=0).iloc[0]
     assert part["moved_low"] < part["moved"] < part["moved_high"] < row["moved"]
 
 
@@ -202,7 +206,7 @@ def test_clips_that_never_move_count_as_not_growing():
     sweep = synthetic_sweep("line", share=0.5, noise=0.0)
     moving = (sweep.displacements != 0).any(axis=(0, 2)).mean()
     assert 0.2 < moving < 0.8
-    row = measure.response(sweep, permutations=50, resamples=50, seed=0).iloc[0]
+    row = tables.response(sweep, permutations=50, resamples=50, seed=0).iloc[0]
     assert row["spearman"] == pytest.approx(moving)
     # And so under the null, which has the mean over the same clips.
     clips = len(sweep.clips)
@@ -214,7 +218,7 @@ def test_clips_without_a_cosine_distance_count_neither_in_the_estimate_nor_in_th
     silent = sweep.trajectories.copy()
     silent[2, ::2] = 0.0
     rows = [
-        measure.response(s, permutations=50, resamples=50, seed=0).iloc[0]
+        tables.response(s, permutations=50, resamples=50, seed=0).iloc[0]
         for s in (replace(sweep, trajectories=silent), sweep.take(np.arange(len(sweep.clips)) % 2 == 1))
     ]
     for column in ("spearman", "spearman_null", "above_null", "p", "kendall"):
@@ -226,7 +230,7 @@ def test_noise_fits_in_sample_and_not_on_strengths_left_out():
         kind: synthetic_sweep(kind, features=200, noise=0.5) for kind in ("nothing", "line", "scattered")
     }
     found = {
-        kind: measure.samplewise(sweep, permutations=20, seed=0).groupby("kind")["value"].median()
+        kind: tables.samplewise(sweep, permutations=20, seed=0).groupby("kind")["value"].median()
         for kind, sweep in kinds.items()
     }
     for medians in found.values():
@@ -243,7 +247,7 @@ def test_noise_fits_in_sample_and_not_on_strengths_left_out():
 def test_a_direction_that_exists_is_found_with_more_features_than_clips():
     def pooled(kind):
         sweep = synthetic_sweep(kind, songs=12, features=200, size=20)
-        table = measure.decoding(sweep, permutations=19, resamples=50, seed=0)
+        table = tables.decoding(sweep, permutations=19, resamples=50, seed=0)
         return sweep, table.set_index("instrument").loc["all"]
 
     for kind in ("line", "curve", "jump"):
@@ -251,30 +255,30 @@ def test_a_direction_that_exists_is_found_with_more_features_than_clips():
         assert row["low"] > 0.5 and row["spearman"] > 0.7
         assert row["r2"] > row["r2_null"] and row["p"] == 0.05 and row["significant"] == (row["p"] < 0.05)
     # Without a penalty the same embeddings say the opposite.
-    assert measure.global_directions(sweep, permutations=1, seed=0)["held_out_r2"].mean() < -1
+    assert tables.global_directions(sweep, permutations=1, seed=0)["held_out_r2"].mean() < -1
     for kind in ("nothing", "onset", "scattered", "subspace"):
         assert pooled(kind)[1]["high"] < 0.1
 
 
 def test_the_null_of_the_global_direction_holds_what_is_nothing():
     table = pd.concat(
-        measure.global_directions(synthetic_sweep("nothing", seed=seed), permutations=99, seed=seed)
+        tables.global_directions(synthetic_sweep("nothing", seed=seed), permutations=99, seed=seed)
         for seed in range(10)
     )
     assert (table["p"] < 0.05).mean() <= 0.15
-    line = measure.global_directions(synthetic_sweep("line"), permutations=99, seed=0)
+    line = tables.global_directions(synthetic_sweep("line"), permutations=99, seed=0)
     assert line["significant"].all()
     assert line["held_out"].min() > 0.5
 
 
 def test_subspaces_that_are_given_are_those_that_are_fitted():
     sweep = synthetic_sweep("curve", songs=9)
-    fitted = measure.fitted_subspaces(sweep, seed=2, jobs=2)
+    fitted = tables.fitted_subspaces(sweep, seed=2, jobs=2)
     assert set(fitted["cca"]) == set(sweep.instruments)
     for name in ("projected", "method_cosines", "classifier_cosines"):
-        work = getattr(measure, name)
+        work = getattr(tables, name)
         pd.testing.assert_frame_equal(work(sweep, seed=2, fitted=fitted, jobs=2), work(sweep, seed=2))
-    own, given = measure.direction_vectors(sweep), measure.direction_vectors(sweep, fitted=fitted)
+    own, given = tables.direction_vectors(sweep), tables.direction_vectors(sweep, fitted=fitted)
     for code in own:
         np.testing.assert_allclose(own[code], given[code], atol=1e-12)
 
@@ -283,7 +287,7 @@ def test_the_classifier_lies_along_what_carries_the_instruments():
     cosines = {}
     for kind in ("carrier", "line"):
         sweep = synthetic_sweep(kind, features=60)
-        table = measure.classifier_cosines(sweep, seed=0)
+        table = tables.classifier_cosines(sweep, seed=0)
         assert table["expected"].unique() == pytest.approx(np.sqrt(2 / (np.pi * 60)), rel=0.01)
         cosines[kind] = table.pivot(index="instrument", columns="projection", values="cosine")["average"]
     # Of three instruments on a line the outer two are told by which side they are on.
@@ -293,25 +297,25 @@ def test_the_classifier_lies_along_what_carries_the_instruments():
 
 def test_agreement_of_directions():
     carrier, line, scattered = (synthetic_sweep(kind, noise=0.1) for kind in ("carrier", "line", "scattered"))
-    same = measure.agreement([line, line], seed=0)
+    same = tables.agreement([line, line], seed=0)
     assert same["between_effects"] == pytest.approx(1)
     assert same["random"] == pytest.approx(np.sqrt(2 / (np.pi * 48)), rel=0.02)
-    alone = measure.agreement([carrier], seed=0)
+    alone = tables.agreement([carrier], seed=0)
     assert np.isnan(alone["between_effects"])
-    assert alone["with_own_classifier"] > 3 * measure.agreement([line], seed=0)["with_own_classifier"]
+    assert alone["with_own_classifier"] > 3 * tables.agreement([line], seed=0)["with_own_classifier"]
     # Least squares finds the line as far as the noise makes it cross what else varies.
     assert same["between_instruments"] > 0.3
-    assert measure.agreement([scattered], seed=0)["between_instruments"] < 0.2
+    assert tables.agreement([scattered], seed=0)["between_instruments"] < 0.2
 
 
 def test_sizes_of_effects_stand_beside_p_values():
     sweep = synthetic_sweep("line")
     drawn = {"permutations": 19, "seed": 0}
-    response = measure.response(sweep, resamples=20, **drawn)
-    decoding = measure.decoding(sweep, resamples=20, **drawn)
-    for table in (response, decoding, measure.global_directions(sweep, **drawn)):
+    response = tables.response(sweep, resamples=20, **drawn)
+    decoding = tables.decoding(sweep, resamples=20, **drawn)
+    for table in (response, decoding, tables.global_directions(sweep, **drawn)):
         assert table["p"].le(0.05).all() and table["above_null"].gt(0.5).all()
-    nothing = measure.decoding(synthetic_sweep("nothing"), resamples=20, **drawn)
+    nothing = tables.decoding(synthetic_sweep("nothing"), resamples=20, **drawn)
     assert nothing["above_null"].abs().max() < 0.2 and not nothing["significant"].any()
 
 
@@ -319,11 +323,11 @@ def test_every_measure_takes_embeddings_that_do_not_move():
     sweep = synthetic_sweep("still")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        distances = measure.distances(sweep, resamples=20, seed=0)
-        response = measure.response(sweep, permutations=5, resamples=20, seed=0)
-        geometry = measure.geometry(sweep, resamples=20, seed=0)
-        removed = measure.projected(sweep, seed=0)
-        cosines = measure.method_cosines(sweep, seed=0)
+        distances = tables.distances(sweep, resamples=20, seed=0)
+        response = tables.response(sweep, permutations=5, resamples=20, seed=0)
+        geometry = tables.geometry(sweep, resamples=20, seed=0)
+        removed = tables.projected(sweep, seed=0)
+        cosines = tables.method_cosines(sweep, seed=0)
     assert distances.query("measure != 'frechet'")["value"].eq(0).all()
     assert response["spearman"].item() == response["moved"].item() == 0
     assert response["jump"].item() == response["p"].item() == 1
@@ -336,7 +340,7 @@ def test_every_measure_takes_embeddings_that_do_not_move():
 def test_instruments_are_told_apart_and_the_carrier_carries_them():
     for kind in ("line", "carrier"):
         sweep = synthetic_sweep(kind)
-        table = measure.classification(sweep, resamples=50, seed=0)
+        table = tables.classification(sweep, resamples=50, seed=0)
         curves = table[table["kind"] == "curve"].set_index(["condition", "projection"])["roc_auc"]
         clean, without = (curves["clean-clean", name].item() for name in ("none", "average"))
         if kind == "line":
@@ -354,7 +358,7 @@ def test_each_instrument_has_its_row():
     few = sweep.take(
         ~(sweep.train & (sweep.instruments == "cla") & ~np.isin(sweep.songs, sweep.songs[18:22]))
     )
-    table = measure.classification(few, resamples=20, seed=0)
+    table = tables.classification(few, resamples=20, seed=0)
     rows = table[table["kind"] == "instrument"].dropna(axis=1, how="all")
     assert set(rows["condition"]) == {"clean-clean", "clean-effected", "effected-clean"}
     place = ["condition", "projection", "strength"]
@@ -381,8 +385,8 @@ def test_normalised_pca_of_a_sweep_divides_by_all_training_clips():
     sweep = synthetic_sweep("restless", songs=12, clips_per_song=1, features=20, signal=9.0, noise=2.0)
     moves = (sweep.trajectories - sweep.clean) * np.geomspace(3, 0.3, 20, dtype=np.float32)
     sweep = replace(sweep, trajectories=sweep.clean + moves)
-    fitted = measure.fitted_subspaces(sweep, seed=0)["npca"]
-    table = measure.normalised_pca(sweep, jobs=2).set_index("instrument")
+    fitted = tables.fitted_subspaces(sweep, seed=0)["npca"]
+    table = tables.normalised_pca(sweep, jobs=2).set_index("instrument")
     reference = PCA().fit(sweep.clean[sweep.train].astype(float)).explained_variance_
     own = []
     for code, found in fitted.items():
@@ -398,20 +402,20 @@ def test_normalised_pca_of_a_sweep_divides_by_all_training_clips():
         alone = PCA().fit(sweep.clean[mine].astype(float)).explained_variance_[: mine.sum() - 1]
         own.append((moved.explained_variance_[: len(alone)] / alone).argmax() + 1)
     assert (table["component"] > 1).all() and (table["component"] != own).all()
-    still = measure.normalised_pca(synthetic_sweep("still"))
+    still = tables.normalised_pca(synthetic_sweep("still"))
     assert still[["component", "ratio", "first_ratio"]].isna().all(axis=None)
 
 
 def test_methods_count_once_in_the_pooled_change_and_those_that_help_are_counted():
     sweep = synthetic_sweep("nuisance")
-    table = measure.classification(sweep, resamples=100, seed=0)
+    table = tables.classification(sweep, resamples=100, seed=0)
     changes = table[(table["kind"] == "change") & (table["condition"] == "clean-effected")].set_index(
         "projection"
     )
     methods = ["lda", "average", "pca", "npca", "cca"]
     svd = changes.loc[["svd-0.3", "svd-0.4", "svd-0.5"], "change"].mean()
     assert changes.loc["all", "change"] == pytest.approx(np.mean([*changes.loc[methods, "change"], svd]))
-    assert set(changes.index) == {*measure.fitted_subspaces(sweep, seed=0), "all"} - {"none"}
+    assert set(changes.index) == {*tables.fitted_subspaces(sweep, seed=0), "all"} - {"none"}
     helps, harms = (changes.loc[methods, "low"] > 0).sum(), (changes.loc[methods, "high"] < 0).sum()
     pooled = changes.loc["all"]
     assert pooled["methods"] == 6 and helps >= 3
@@ -429,9 +433,9 @@ def test_a_method_of_ones_own_counts_whatever_its_name(monkeypatch):
     monkeypatch.setattr(projections, "PROJECTIONS", dict(projections.PROJECTIONS))
     projections.register_projection("randomised", projections.AverageDisplacement)
     sweep = synthetic_sweep("nuisance")
-    fitted = measure.fitted_subspaces(sweep, seed=0)
+    fitted = tables.fitted_subspaces(sweep, seed=0)
     few = {name: fitted[name] for name in ("none", "pca", "randomised", "random")}
-    table = measure.classification(sweep, resamples=20, seed=0, fitted=few)
+    table = tables.classification(sweep, resamples=20, seed=0, fitted=few)
     pooled = table[(table["kind"] == "change") & (table["projection"] == "all")]
     assert set(pooled["methods"]) == {2}
 

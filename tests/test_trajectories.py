@@ -7,10 +7,9 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
-from aesens import measure
-from aesens import trajectories as module
-from aesens.synthetic import synthetic_sweep
-from aesens.trajectories import (
+from aesens import tables
+from aesens.analysis import geometry as module
+from aesens.analysis.geometry import (
     components_for,
     displacement_scatter,
     energy_along,
@@ -25,6 +24,7 @@ from aesens.trajectories import (
     umap_layout,
     variance_spectrum,
 )
+from aesens.analysis.synthetic import synthetic_sweep
 
 
 def test_path_over_chord_of_line_arc_and_loop():
@@ -140,7 +140,7 @@ def test_a_path_is_laid_out_as_umap_does_and_its_clean_clip_is_placed_on_it(stre
 
 def test_one_clip_is_laid_out_beside_a_straight_path():
     sweep = synthetic_sweep("jump", songs=6, strengths=31, features=60)
-    table = measure.clip_umap(sweep, seed=0, instrument="flu")
+    table = tables.clip_umap(sweep, seed=0, instrument="flu")
     clip, straight = (table[table["kind"] == kind] for kind in ("clip", "straight"))
     first = sweep.clips[(sweep.clips["instrument"] == "flu") & (sweep.clips["split"] == "train")].index[0]
     assert set(table["clip"]) == {first} and set(table["instrument"]) == {"flu"}
@@ -154,9 +154,9 @@ def test_one_clip_is_laid_out_beside_a_straight_path():
     assert straight["longest_step_in_space"].max() < 1.1 and straight["longest_step"].min() > 2
     steps = np.linalg.norm(np.diff(path.astype(float), axis=0), axis=1)
     assert clip["longest_step_in_space"].iloc[0] == pytest.approx(steps.max() / np.median(steps))
-    assert set(measure.clip_umap(sweep, seed=0)["instrument"]) == {"cel"}
+    assert set(tables.clip_umap(sweep, seed=0)["instrument"]) == {"cel"}
     with pytest.raises(ValueError, match="no clip; there are cel, cla, flu"):
-        measure.clip_umap(sweep, seed=0, instrument="pia")
+        tables.clip_umap(sweep, seed=0, instrument="pia")
 
 
 @pytest.mark.parametrize("features", [12, 300])

@@ -19,10 +19,9 @@ import h5py
 import pytest
 import torch
 
-from aesens import weights
-from aesens.cli import main
-from aesens.models import ModelError, load_model
-from aesens.weights import (
+from aesens.app.cli import main
+from aesens.models import ModelError, load_model, weights
+from aesens.models.weights import (
     WEIGHTS,
     UntrainedWarning,
     WeightFile,
@@ -152,7 +151,7 @@ def test_resumes_after_a_lost_connection(server):
 def test_resumes_after_a_kill(server):
     file = file_at(server.url)
     server.hang_at = 2 << 20
-    code = f"from aesens.weights import *; fetch(WeightFile(**{dataclasses.asdict(file)!r}), progress=False)"
+    code = f"from aesens.models.weights import *; fetch(WeightFile(**{dataclasses.asdict(file)!r}), progress=False)"
     process = subprocess.Popen([sys.executable, "-c", code])
     until = time.monotonic() + 60
     while not (part_of(file).exists() and part_of(file).stat().st_size) and time.monotonic() < until:
@@ -536,7 +535,7 @@ def test_a_fetch_killed_half_way_goes_on(command, server):
     server.hang_at = 2 << 20
     given = dataclasses.asdict(command.toy)
     code = (
-        "from aesens import weights; from aesens.cli import main; "
+        "from aesens import weights; from aesens.app.cli import main; "
         f"weights.WEIGHTS.update(toy=(weights.WeightFile(**{given!r}),)); main(['weights', 'fetch', 'toy'])"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)

@@ -18,7 +18,7 @@ from aesens.models import ModelError, load_model
 from aesens.models import musicnn as musicnn_module
 from aesens.models import yamnet as yamnet_module
 from aesens.models.frontend import htk_mel_filters
-from aesens.weights import WEIGHTS, WeightsError, fetch, state
+from aesens.models.weights import WEIGHTS, WeightsError, fetch, state
 
 REFERENCE = Path(__file__).parent / "reference"
 sys.path.insert(0, str(REFERENCE))

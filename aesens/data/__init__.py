@@ -40,7 +40,7 @@ __all__ = [
 
 #: Name of each dataset and the place of the function that loads it, imported when asked for.
 DATASETS: dict[str, str | Callable[..., Dataset]] = {
-    "rendered": "aesens.data.rendered:render_dataset",
+    "rendered": "aesens.data.rendered.render:render_dataset",
     "irmas": "aesens.data.irmas:load_irmas",
 }
 _SHIPPED = frozenset(DATASETS)

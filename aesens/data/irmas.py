@@ -372,7 +372,7 @@ def _fetch() -> Path:
     # is not used, since it lacks 45 of the 6 705 clips.
     from mirdata.datasets.irmas import REMOTES
 
-    from aesens.weights import WeightFile, WeightsError, fetch
+    from aesens.models.weights import WeightFile, WeightsError, fetch
 
     class Archive(WeightFile):
         """A file of the data, kept beside what is unpacked from it."""

@@ -133,7 +133,7 @@ def load_model(
     ------
     ValueError
         If there is no such model, policy or option.
-    aesens.weights.WeightsError
+    aesens.models.weights.WeightsError
         If ``weights="pretrained"`` and the file cannot be had or is not what it should be.
 
     Examples

@@ -29,8 +29,8 @@ import torch
 from torch import nn
 
 from aesens.models.base import Embedder, ModelError, NoUntrainedWeights, WeightsInfo, seeded
+from aesens.models.weights import POLICIES, given
 from aesens.sources import import_file
-from aesens.weights import POLICIES, given
 
 __all__ = ["HEAR", "import_module", "register_module"]
 

@@ -27,8 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aesens import weights as weight_files
 from aesens.models import htsat
+from aesens.models import weights as weight_files
 from aesens.models.base import Embedder, ModelError, mono_at_rate, reads, seeded
 from aesens.models.checkpoints import read_tensors
 from aesens.models.precision import in_float32

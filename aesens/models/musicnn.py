@@ -34,7 +34,7 @@ from torch import nn
 from aesens.models.base import Embedder, ModelError, seeded
 from aesens.models.frontend import spectrum, take_patches
 from aesens.models.precision import in_float32
-from aesens.weights import resolve
+from aesens.models.weights import resolve
 
 __all__ = ["Musicnn", "read_checkpoint"]
 
@@ -293,7 +293,7 @@ class Musicnn(Embedder):
         Parameters
         ----------
         weights : {"auto", "pretrained", "untrained"}
-            See `aesens.weights.resolve`.
+            See `aesens.models.weights.resolve`.
         seed : int
             Of untrained weights.
         device, pooling, batch_size
@@ -305,7 +305,7 @@ class Musicnn(Embedder):
 
         Raises
         ------
-        aesens.weights.WeightsError
+        aesens.models.weights.WeightsError
             If ``weights="pretrained"`` and the files cannot be had.
         """
         paths, info = resolve("musicnn", weights, seed)

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from aesens import weights as weight_files
+from aesens.models import weights as weight_files
 from aesens.models.base import Embedder, ModelError, choose_device, reads, seeded
 from aesens.models.precision import in_float32
 from aesens.models.winograd import with_winograd

@@ -31,8 +31,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from aesens import weights as weight_files
 from aesens.models import clap, openl3, panns
+from aesens.models import weights as weight_files
 from aesens.models.base import Embedder, ModelError, choose_device, seeded
 from aesens.models.checkpoints import read_tensors
 

@@ -30,7 +30,7 @@ from torch import nn
 from aesens.models.base import Embedder, ModelError, reads, seeded
 from aesens.models.frontend import htk_mel_filters, spectrum, take_patches
 from aesens.models.precision import in_float32
-from aesens.weights import resolve
+from aesens.models.weights import resolve
 
 __all__ = ["YAMNet"]
 
@@ -183,7 +183,7 @@ class YAMNet(Embedder):
         Parameters
         ----------
         weights : {"auto", "pretrained", "untrained"}
-            See `aesens.weights.resolve`.
+            See `aesens.models.weights.resolve`.
         seed : int
             Of untrained weights.
         device, pooling, batch_size
@@ -197,7 +197,7 @@ class YAMNet(Embedder):
 
         Raises
         ------
-        aesens.weights.WeightsError
+        aesens.models.weights.WeightsError
             If ``weights="pretrained"`` and the file cannot be had.
         """
         paths, info = resolve("yamnet", weights, seed, file=weights_file)

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullFormatter, NullLocator
 
-from aesens import names
+from aesens.analysis.projections import CONTROLS
 from aesens.effects import effect
+from aesens.plots import titles as names
 from aesens.plots.style import UNTRAINED, WIDTH, grid, legend_entries, mute, parameter_axis, present, wrapped
-from aesens.projections import CONTROLS
 
 __all__ = ["against_null", "agreement", "auc_curves", "protocol_curves", "sensitivity_curves", "spectra"]
 
@@ -181,7 +181,7 @@ def spectra(table: pd.DataFrame, instrument: str | None = None) -> plt.Figure:
     Parameters
     ----------
     table : pandas.DataFrame
-        Columns ``model``, ``pretrained``, ``effect`` and those of `aesens.measure.spectra`.
+        Columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.spectra`.
     instrument : str, optional
         By default the table's first.
 
@@ -359,7 +359,8 @@ def auc_curves(table: pd.DataFrame, projections: list[str] | None = None) -> plt
         Columns ``model``, ``pretrained``, ``effect``, ``projection``, ``parameter``, ``roc_auc``; rows with
         ``clean_auc`` hold the value of clean clips on both sides.
     projections : list of str, optional
-        Those drawn, in this order; by default the study's and all that were added (`aesens.names.drawn_projections`).
+        Those drawn, in this order; by default the study's and all that were added, see
+        `aesens.plots.titles.drawn_projections`.
 
     Examples
     --------

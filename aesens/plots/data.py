@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from aesens import names
 from aesens.data import sort_instruments
+from aesens.plots import titles as names
 from aesens.plots.style import MUTED, WIDTH, legend_entries, present, wrapped
 
 __all__ = ["clean_classification", "clean_map", "clips_per_instrument"]

@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from aesens import names
-from aesens.claims import definitions
 from aesens.effects import effect
+from aesens.plots import titles as names
 from aesens.plots.style import DIVERGING, MUTED, SEQUENTIAL, WIDTH, mute, number, present, wrapped
+from aesens.tables.claims import definitions
 
 __all__ = ["claims_map", "condition_title", "effect_column", "heatmap", "model_effect_row", "model_row"]
 

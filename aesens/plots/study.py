@@ -16,8 +16,8 @@ import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 
-from aesens import names
 from aesens.effects import effect
+from aesens.plots import titles as names
 from aesens.plots.style import MUTED, WIDTH, legend_entries
 
 __all__ = [
@@ -103,7 +103,7 @@ def study_umap(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `aesens.measure.clip_umap`, with the columns ``model`` and ``effect`` in front.
+        Of `aesens.tables.clip_umap`, with the columns ``model`` and ``effect`` in front.
     missing : mapping
         Why a model or an effect is not drawn, in words, by its name.
 
@@ -153,7 +153,7 @@ def study_directions(table: pd.DataFrame, fits: pd.DataFrame, missing: Mapping[s
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `aesens.measure.direction_points`, with the columns ``model`` and ``effect`` in front; its training clips are
+        Of `aesens.tables.direction_points`, with the columns ``model`` and ``effect`` in front; its training clips are
         drawn.
     fits : pandas.DataFrame
         Columns ``model``, ``effect``, ``split``, ``squared``: the squared Spearman correlation.
@@ -210,7 +210,7 @@ def study_histograms(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Fig
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `aesens.measure.samplewise`, with the columns ``model`` and ``effect`` in front.
+        Of `aesens.tables.samplewise`, with the columns ``model`` and ``effect`` in front.
     missing : mapping
         Why a model or an effect is not drawn, in words, by its name.
 
@@ -248,7 +248,7 @@ def study_spectra(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `aesens.measure.spectra`, with the columns ``model`` and ``effect`` in front; of the panels' instruments.
+        Of `aesens.tables.spectra`, with the columns ``model`` and ``effect`` in front; of the panels' instruments.
     missing : mapping
         Why a model or an effect is not drawn, in words, by its name.
 
@@ -295,7 +295,7 @@ def study_auc(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
     Parameters
     ----------
     table : pandas.DataFrame
-        Rows of `aesens.measure.classification` with ``kind == "instrument"``, with the columns ``model`` and ``effect``
+        Rows of `aesens.tables.classification` with ``kind == "instrument"``, with the columns ``model`` and ``effect``
         in front; of the panels' instruments.
     missing : mapping
         Why a model or an effect is not drawn, in words, by its name.

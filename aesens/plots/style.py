@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from aesens import names
 from aesens.effects import Effect, effect
+from aesens.plots import titles as names
 
 __all__ = [
     "COLUMN",
@@ -35,7 +35,7 @@ WIDTH = 7.2
 #: Width in inches of a figure that also stands in one column of a journal (3.4 inches), its text then 5 pt and more.
 COLUMN = 5.0
 
-#: Colours of a quantity in a heat map: dark is high. Strength has its own, see `aesens.names.strength_colours`.
+#: Colours of a quantity in a heat map: dark is high. Strength has its own, see `aesens.plots.titles.strength_colours`.
 SEQUENTIAL = "magma_r"
 
 #: Colours of changes about zero: blue is a gain, red a loss.

@@ -35,7 +35,7 @@ options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.
 from IPython.display import Markdown, display
 
 from aesens import plots
-from aesens.names import instrument_title
+from aesens.plots.titles import instrument_title
 from aesens.study import Study
 
 plots.use_style()
@@ -70,7 +70,7 @@ excluded if len(excluded) else Markdown("Every clip is in order; none is left ou
 # One song each of three instruments to listen to (mp3, for the size of this page; the study computes on the wav files):
 
 # %%
-from aesens.listen import player
+from aesens.plots.player import player
 
 for instrument in study.source.instruments[:3]:
     clip = study.source.select(instruments=[instrument], per_song=1).clips[0]

@@ -32,8 +32,8 @@ from IPython.display import display
 
 from aesens import plots
 from aesens.effects import effect
-from aesens.listen import effect_levels, player, protocol_differences, sweep_versions
-from aesens.names import model_title
+from aesens.plots.player import effect_levels, player, protocol_differences, sweep_versions
+from aesens.plots.titles import model_title
 from aesens.study import Study
 
 plots.use_style()

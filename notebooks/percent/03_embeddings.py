@@ -27,10 +27,11 @@ profile = "demo"
 options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.sh --help
 
 # %%
-from aesens import parity, plots
-from aesens.names import model_title
+from aesens import plots
+from aesens.plots.frames import shown
+from aesens.plots.titles import model_title
 from aesens.study import Study
-from aesens.tables import shown
+from aesens.tables import parity
 
 plots.use_style()
 study = Study(profile, **options)

@@ -29,12 +29,12 @@ options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.
 # %%
 from IPython.display import Markdown
 
-from aesens import measure, plots
+from aesens import plots, tables
+from aesens.analysis.statistics import holm
 from aesens.effects import effect
-from aesens.names import model_title
-from aesens.statistics import holm
+from aesens.plots.frames import shown
+from aesens.plots.titles import model_title
 from aesens.study import PROTOCOLS_SHOWN, Study
-from aesens.tables import shown
 
 plots.use_style()
 study = Study(profile, **options)
@@ -60,7 +60,7 @@ study
 # of the clean set. Above 1 the axes of the last two rows are logarithmic.
 
 # %%
-distances = study.collect(measure.distances, resamples=study.profile.resamples, seed=study.seed)
+distances = study.collect(tables.distances, resamples=study.profile.resamples, seed=study.seed)
 study.table(distances, "04_distances", "Distance from the clean clips for each model, effect and parameter.")
 study.figure(plots.sensitivity_curves(distances), "04_distances",
              "Distance between effected and clean embeddings against the effect's parameter, three measures by four effects.")
@@ -90,7 +90,7 @@ for model, part in far[far["pretrained"]].groupby("model", sort=False):
 # largest mean L2 distance with its interval: where it is next to nothing, an order is one of rounding errors.
 
 # %%
-response = study.collect(measure.response, permutations=study.profile.permutations,
+response = study.collect(tables.response, permutations=study.profile.permutations,
                          resamples=study.profile.resamples, seed=study.seed)
 response["p_holm"] = response.groupby("pretrained")["p"].transform(holm)
 study.table(response, "04_response", "Size, monotonicity, discontinuity and onset of the response, with intervals and nulls.")

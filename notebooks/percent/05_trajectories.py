@@ -27,10 +27,10 @@ profile = "demo"
 options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.sh --help
 
 # %%
-from aesens import measure, plots
-from aesens.names import instrument_title, model_title
+from aesens import plots, tables
+from aesens.plots.frames import shown
+from aesens.plots.titles import instrument_title, model_title
 from aesens.study import Study
-from aesens.tables import shown
 
 plots.use_style()
 study = Study(profile, **options)
@@ -48,7 +48,7 @@ study
 # hundredth of a step. A gap or a turn there is UMAP's own, so one above is no evidence of a jump.
 
 # %%
-single = study.collect(measure.clip_umap, pictured=True, seed=study.seed)
+single = study.collect(tables.clip_umap, pictured=True, seed=study.seed)
 study.figure(plots.clip_umap(single), "05_umap_study", "UMAP fitted to the effected embeddings of one clip "
              f"({instrument_title(single['instrument'].iloc[0])}), the clean one placed on it; last row: UMAP of straight, evenly "
              "spaced paths.")
@@ -66,12 +66,12 @@ for kind, title in (("clip", "Clip"), ("straight", "Straight path")) if len(step
 # clip, except under gain, where that lies inside the sweep.
 
 # %%
-umap = study.collect(measure.layout, pictured=True, method="umap", clips=study.profile.picture_clips, seed=study.seed)
+umap = study.collect(tables.layout, pictured=True, method="umap", clips=study.profile.picture_clips, seed=study.seed)
 study.figure(plots.trajectory_grid(umap, ("UMAP 1", "UMAP 2")), "05_umap",
              "UMAP of the trajectories of one clip an instrument, models down and effects across.")
 
 # %%
-pca = study.collect(measure.layout, pictured=True, method="pca", clips=study.profile.picture_clips, seed=study.seed)
+pca = study.collect(tables.layout, pictured=True, method="pca", clips=study.profile.picture_clips, seed=study.seed)
 study.figure(plots.trajectory_grid(pca, ("PC 1", "PC 2")), "05_pca",
              "The same trajectories on their first two principal components.")
 
@@ -84,7 +84,7 @@ study.figure(plots.trajectory_grid(pca, ("PC 1", "PC 2")), "05_pca",
 # strength; on a page it shows one choice.
 
 # %%
-from aesens.explore import explore
+from aesens.plots.explorer import explore
 
 explore(study)
 
@@ -99,7 +99,7 @@ explore(study)
 # less).
 
 # %%
-geometry = study.collect(measure.geometry, resamples=study.profile.resamples, seed=study.seed)
+geometry = study.collect(tables.geometry, resamples=study.profile.resamples, seed=study.seed)
 study.table(geometry, "05_geometry", "Shape of the trajectories: straightness and dimension of the displacements.")
 counts = geometry.filter(regex="_90").columns
 shown(geometry, ["model", "pretrained", "effect", "path_over_chord", "participation_ratio",
@@ -125,7 +125,7 @@ shown(geometry, ["model", "pretrained", "effect", "path_over_chord", "participat
 # way of its own.
 
 # %%
-samplewise = study.collect(measure.samplewise, permutations=study.profile.permutations, seed=study.seed)
+samplewise = study.collect(tables.samplewise, permutations=study.profile.permutations, seed=study.seed)
 medians = samplewise.groupby(["model", "pretrained", "effect", "kind"], sort=False)["value"].median().unstack().reset_index()
 study.table(medians, "05_samplewise", "Median over training clips of the sample-wise fits, in-sample, on strengths left out "
             "and on other training songs, for clips, random walks and noise; p-values of the medians.")
@@ -157,7 +157,7 @@ print("Medians over pretrained models and effects: in-sample {:.2f}; strengths l
 # meets the curve. The figure shows the first instrument, in IRMAS the study's own, the cello; the table holds all.
 
 # %%
-spectra = study.collect(measure.spectra, seed=study.seed)
+spectra = study.collect(tables.spectra, seed=study.seed)
 study.table(spectra, "05_spectra", "Normalised singular values of each instrument's sample-wise directions and clean embeddings.")
 study.figure(plots.spectra(spectra), "05_spectra", "Normalised singular value spectra of one instrument "
              f"({instrument_title(spectra['instrument'].iloc[0])}), models down and effects across.")
@@ -176,7 +176,7 @@ study.figure(plots.spectra(spectra), "05_spectra", "Normalised singular value sp
 
 # %%
 study.require_split()
-directions = study.collect(measure.global_directions, permutations=study.profile.permutations,
+directions = study.collect(tables.global_directions, permutations=study.profile.permutations,
                            resamples=study.profile.resamples, seed=study.seed)
 study.table(directions, "05_global_cca", "Global CCA an instrument: in-sample and held-out correlations, null, p-value.")
 columns = {name: "mean" for name in ["in_sample", "held_out", "null", "above_null", "significant"]} | {"held_out_r2": "median"}
@@ -196,7 +196,7 @@ study.figure(plots.heatmap(directions, "held_out", rows=["model", "pretrained", 
 
 # %%
 instrument = directions["instrument"].iloc[0]
-points = study.collect(measure.direction_points, instrument=instrument)
+points = study.collect(tables.direction_points, instrument=instrument)
 study.figure(plots.correlation_grid(points, directions[directions["instrument"] == instrument]), "05_direction_points",
              f"Projection on the global CCA direction against the parameter: {instrument_title(instrument)}.")
 
@@ -209,7 +209,7 @@ study.figure(plots.correlation_grid(points, directions[directions["instrument"] 
 # on the rows of all instruments together, shown here.
 
 # %%
-decoding = study.collect(measure.decoding, permutations=study.profile.permutations,
+decoding = study.collect(tables.decoding, permutations=study.profile.permutations,
                          resamples=study.profile.resamples, seed=study.seed)
 study.table(decoding, "05_decoding", "Strength decoded linearly on held-out songs: R^2, interval, Spearman, nulls, p-value.")
 pooled, single = decoding[decoding["instrument"] == "all"], decoding[decoding["instrument"] != "all"]

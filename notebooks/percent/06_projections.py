@@ -26,11 +26,11 @@ profile = "demo"
 options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.sh --help
 
 # %%
-from aesens import measure, plots
-from aesens.names import model_title, projection_title
-from aesens.projections import CONTROLS
+from aesens import plots, tables
+from aesens.analysis.projections import CONTROLS
+from aesens.plots.frames import shown
+from aesens.plots.titles import model_title, projection_title
 from aesens.study import Study
-from aesens.tables import shown
 
 plots.use_style()
 study = Study(profile, **options)
@@ -54,7 +54,7 @@ study
 
 # %%
 study.require_split()
-removed = study.collect(measure.projected, seed=study.seed)
+removed = study.collect(tables.projected, seed=study.seed)
 study.table(removed, "06_projections", "Dimension of each projection and what it removes, by instrument.")
 sizes = removed.assign(title=[model_title(m, p) for m, p in zip(removed["model"], removed["pretrained"])])
 sizes = sizes[sizes["projection"].str.startswith("svd")]
@@ -70,7 +70,7 @@ sizes.pivot_table("dimension", "title", ["effect", "projection"], sort=False).re
 # Medians over instruments, and for how many the two methods are the same:
 
 # %%
-chosen = study.collect(measure.normalised_pca)
+chosen = study.collect(tables.normalised_pca)
 study.table(chosen, "06_npca", "Component that the normalised PCA chooses for each instrument, its ratio of variances and the first's.")
 pairs = chosen.assign(first=chosen["component"] == 1).groupby(["model", "pretrained", "effect"], sort=False)
 shown(pairs.agg(component=("component", "median"), ratio=("ratio", "median"), first_ratio=("first_ratio", "median"),
@@ -121,7 +121,7 @@ shown(shares, precision=0, effect_removed="{:.1%}", music_removed="{:.1%}")
 # also do alike in chapter 7.
 
 # %%
-cosines = study.collect(measure.method_cosines, seed=study.seed)
+cosines = study.collect(tables.method_cosines, seed=study.seed)
 study.table(cosines, "06_method_cosines", "Absolute cosine between the directions of two methods, by model and effect.")
 overall = cosines.groupby(["pretrained", "first", "second"], sort=False)["cosine"].mean().reset_index()
 overall = overall.sort_values("pretrained", ascending=False, kind="stable")
@@ -140,7 +140,7 @@ study.figure(plots.heatmap(overall, "cosine", rows=["pretrained", "first"], colu
 # the weights, averaged over instruments; the control *random direction* and the expectation show what chance gives.
 
 # %%
-own = study.collect(measure.classifier_cosines, seed=study.seed)
+own = study.collect(tables.classifier_cosines, seed=study.seed)
 study.table(own, "06_classifier_cosines", "Absolute cosine between effect directions and the weights of the instrument's own "
             "classifier, by method, with the value expected of a random direction.")
 mean = own.groupby(["model", "pretrained", "effect", "projection"], sort=False)["cosine"].mean().reset_index()

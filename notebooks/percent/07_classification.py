@@ -26,13 +26,13 @@ profile = "demo"
 options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.sh --help
 
 # %%
-from aesens import measure, plots
+from aesens import plots, tables
+from aesens.analysis.projections import CONTROLS
+from aesens.analysis.statistics import holm
 from aesens.effects import effect
-from aesens.names import model_title, projection_title
-from aesens.projections import CONTROLS
-from aesens.statistics import holm
+from aesens.plots.frames import shown
+from aesens.plots.titles import model_title, projection_title
 from aesens.study import Study
-from aesens.tables import shown
 
 plots.use_style()
 study = Study(profile, **options)
@@ -49,7 +49,7 @@ study
 
 # %%
 study.require_split()
-results = study.collect(measure.classification, resamples=study.profile.resamples, seed=study.seed)
+results = study.collect(tables.classification, resamples=study.profile.resamples, seed=study.seed)
 curves = results[results["kind"] == "curve"].dropna(axis=1, how="all")
 study.table(curves, "07_curves", "Scores of every projection, condition and parameter, averaged over instruments.")
 changes = results[results["kind"] == "change"].dropna(axis=1, how="all")

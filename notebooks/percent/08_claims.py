@@ -31,12 +31,13 @@ options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.
 import pandas as pd
 from IPython.display import Markdown
 
-from aesens import claims, plots
+from aesens import plots
 from aesens.effects import effect
-from aesens.names import model_title
 from aesens.paths import from_root
+from aesens.plots.frames import shown
+from aesens.plots.titles import model_title
 from aesens.study import Study
-from aesens.tables import shown
+from aesens.tables import claims
 
 plots.use_style()
 study = Study(profile, **options)

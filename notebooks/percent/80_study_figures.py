@@ -33,10 +33,10 @@ options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.
 # %%
 import pandas as pd
 
-from aesens import measure, plots
-from aesens.names import model_title
+from aesens import plots, tables
+from aesens.plots.frames import shown
+from aesens.plots.titles import model_title
 from aesens.study import Study
-from aesens.tables import shown
 
 plots.use_style()
 study = Study(profile, **options)
@@ -77,7 +77,7 @@ def collected(function, figure, **options):
 # UMAP tears a straight path apart too.
 
 # %%
-umap = collected(measure.clip_umap, "umap", instrument="flu", seed=study.seed)
+umap = collected(tables.clip_umap, "umap", instrument="flu", seed=study.seed)
 ours.figure(plots.study_umap(umap, missing), "80_umap",
             "UMAP of the trajectory of one flute clip, models down and effects across; the cross is the clean clip.")
 
@@ -89,7 +89,7 @@ ours.figure(plots.study_umap(umap, missing), "80_umap",
 # which $u$ was fitted, as in the study; the table has it on held-out songs too **[fix]**. The sign of $u$ is free.
 
 # %%
-points = collected(measure.direction_points, "directions", instrument="cel")
+points = collected(tables.direction_points, "directions", instrument="cel")
 fits = pd.DataFrame([(*key, part["parameter"].corr(part["projection"], "spearman") ** 2)
                      for key, part in points.groupby(["model", "effect", "split"], sort=False)],
                     columns=["model", "effect", "split", "squared"])
@@ -108,7 +108,7 @@ shown(fits.pivot(index=["model", "effect"], columns="split", values="squared").r
 # included: [chapter 5](05_trajectories.ipynb) has what tells a direction from that.
 
 # %%
-samplewise = collected(measure.samplewise, "histograms", permutations=study.profile.permutations, seed=study.seed)
+samplewise = collected(tables.samplewise, "histograms", permutations=study.profile.permutations, seed=study.seed)
 ours.figure(plots.study_histograms(samplewise, missing), "80_samplewise",
             "Squared Spearman correlation of each training clip's projections on its own direction: clips by value.")
 
@@ -120,7 +120,7 @@ ours.figure(plots.study_histograms(samplewise, missing), "80_samplewise",
 # lines of the three thresholds.
 
 # %%
-spectra = collected(measure.spectra, "spectra", seed=study.seed)
+spectra = collected(tables.spectra, "spectra", seed=study.seed)
 ours.figure(plots.study_spectra(spectra, missing), "80_spectra",
             "Normalised singular values of the cello's sample-wise CCA directions and of its centred clean embeddings.")
 
@@ -134,7 +134,7 @@ ours.figure(plots.study_spectra(spectra, missing), "80_spectra",
 # Folds are grouped by song **[fix]**.
 
 # %%
-scores = collected(measure.classification, "auc", resamples=study.profile.resamples, seed=study.seed)
+scores = collected(tables.classification, "auc", resamples=study.profile.resamples, seed=study.seed)
 columns = ["model", "effect", "instrument", "condition", "projection", "parameter", "roc_auc"]
 ours.table(scores.reindex(columns=columns), "80_auc", "ROC-AUC of the three classifiers by condition, projection and parameter.")
 ours.figure(plots.study_auc(scores, missing), "80_auc",

@@ -31,10 +31,10 @@ import numpy as np
 import pandas as pd
 
 from aesens import plots
-from aesens.sensitivity import cosine_distance
-from aesens.statistics import bootstrap_songs
+from aesens.analysis.distances import cosine_distance
+from aesens.analysis.statistics import bootstrap_songs
+from aesens.plots.frames import shown
 from aesens.study import Study
-from aesens.tables import shown
 
 plots.use_style()
 study = Study(profile, **options)

@@ -31,12 +31,12 @@ import numpy as np
 import pedalboard
 from IPython.display import display
 
-from aesens import measure, plots
+from aesens import plots, tables
 from aesens.effects import Effect, effect, register
-from aesens.listen import player, sweep_versions
-from aesens.names import model_title
+from aesens.plots.frames import shown
+from aesens.plots.player import player, sweep_versions
+from aesens.plots.titles import model_title
 from aesens.study import Study
-from aesens.tables import shown
 
 plots.use_style()
 
@@ -74,13 +74,13 @@ for title, version in versions:
 
 # %%
 settings = {"resamples": study.profile.resamples, "seed": study.seed}
-distances = study.collect(measure.distances, **settings)
+distances = study.collect(tables.distances, **settings)
 study.table(distances, "91_distances", "Distance from the clean clips under reverberation and distortion.")
 study.figure(plots.sensitivity_curves(distances), "91_distances",
              "Distance from the clean clips against the parameter, under reverberation and distortion.")
 
 # %%
-response = study.collect(measure.response, permutations=study.profile.permutations, **settings)
+response = study.collect(tables.response, permutations=study.profile.permutations, **settings)
 study.table(response, "91_response", "Monotonicity and jumps under reverberation and distortion.")
 columns = ["model", "pretrained", "effect", "spearman", "spearman_low", "spearman_high", "jump", "jump_low", "jump_high"]
 shown(response, columns)

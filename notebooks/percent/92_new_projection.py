@@ -28,9 +28,9 @@ profile = "demo"
 options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.sh --help
 
 # %%
-from aesens import measure, plots
-from aesens.names import projection_title
-from aesens.projections import Projection, register_projection
+from aesens import plots, tables
+from aesens.analysis.projections import Projection, register_projection
+from aesens.plots.titles import projection_title
 from aesens.study import Study
 
 plots.use_style()
@@ -56,7 +56,7 @@ register_projection("strongest", StrongestDisplacement)
 
 # %%
 study.require_split()
-removed = study.collect(measure.projected, seed=study.seed)
+removed = study.collect(tables.projected, seed=study.seed)
 shown = ["average", "strongest", "pca", "random"]
 mean = removed[removed["projection"].isin(shown)].groupby(["model", "pretrained", "effect", "projection"], sort=False)[
     ["dimension", "effect_removed", "clean_removed"]].mean().reset_index()
@@ -72,7 +72,7 @@ study.figure(plots.heatmap(mean, "effect_removed", rows=["model", "pretrained", 
 # The classifiers of [chapter 7](07_classification.ipynb): trained on clean clips, tested on effected ones.
 
 # %%
-results = study.collect(measure.classification, resamples=study.profile.resamples, seed=study.seed)
+results = study.collect(tables.classification, resamples=study.profile.resamples, seed=study.seed)
 curves = results[(results["kind"] == "curve") & (results["condition"] == "clean-effected")]
 study.figure(plots.auc_curves(curves, ["none", "average", "strongest", "random"]), "92_auc",
              "ROC-AUC against the parameter with the new projection, trained on clean clips and tested on effected ones.")

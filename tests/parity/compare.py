@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from aesens import outputs
 from aesens.models.base import mono_at_rate
+from aesens.plots import outputs
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "figures" / "parity"

@@ -7,7 +7,7 @@ from compare import SIGNALS, TOLERANCE
 
 from aesens.data import load_dataset
 from aesens.effects import effect
-from aesens.embed import Sweep, extract
+from aesens.embeddings.extract import Sweep, extract
 from aesens.models import load_model
 
 

@@ -10,7 +10,7 @@ import torch
 from compare import ROOT, SIGNALS, TOLERANCE, Comparison, at_rate
 
 from aesens.models import load_model
-from aesens.weights import WEIGHTS, add_to, state
+from aesens.models.weights import WEIGHTS, add_to, state
 
 RATE = 16_000
 

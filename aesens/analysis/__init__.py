@@ -1,0 +1,1 @@
+"""Pure functions and scikit-learn estimators on arrays: nothing here reads, writes or draws."""

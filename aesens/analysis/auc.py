@@ -1,0 +1,433 @@
+"""Metrics of the classifiers, and how a projection changes them, with intervals over test songs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from aesens.analysis.parallel import each
+from aesens.analysis.statistics import holm, resample_weights
+
+__all__ = ["METRICS", "auc", "auc_change", "auc_loss", "metric_table", "metrics"]
+
+#: What `metrics` returns, in order.
+METRICS = ("roc_auc", "average_precision", "precision", "recall", "f1", "accuracy")
+
+
+_ROUNDING = 1e-12
+
+
+# Resamples worked on at a time.
+_RESAMPLES = 1000
+
+
+def _sorted(scores, labels):
+    """Scores in ascending order with labels, and first and last position of each one's group of equal scores."""
+    scores, labels = np.broadcast_arrays(np.asarray(scores), np.asarray(labels, bool))
+    order = np.argsort(scores, axis=-1, kind="stable")
+    scores, labels = np.take_along_axis(scores, order, -1), np.take_along_axis(labels, order, -1)
+    n = scores.shape[-1]
+    index = np.broadcast_to(np.arange(n), scores.shape)
+    new = np.ones(scores.shape, bool)
+    new[..., 1:] = scores[..., 1:] != scores[..., :-1]
+    first = np.maximum.accumulate(np.where(new, index, 0), axis=-1)
+    ends = np.ones(scores.shape, bool)
+    ends[..., :-1] = new[..., 1:]
+    last = np.minimum.accumulate(np.where(ends, index, n - 1)[..., ::-1], axis=-1)[..., ::-1]
+    return labels, first, last
+
+
+def _ratio(a, b, empty=np.nan):
+    a, b = np.broadcast_arrays(np.asarray(a, float), np.asarray(b, float))
+    return np.divide(a, b, out=np.full(a.shape, float(empty)), where=b > 0)
+
+
+def auc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve: the chance that a positive scores above a negative, ties counting half.
+
+    Parameters
+    ----------
+    scores : array_like, shape (..., n)
+    labels : array_like of bool, shape (n,) or broadcastable to `scores`
+
+    Returns
+    -------
+    ndarray, float64, shape (...)
+        NaN where there is one class only.
+
+    Examples
+    --------
+    >>> auc([[0.1, 0.4, 0.35, 0.8], [1, 1, 1, 1]], [False, False, True, True]).tolist()
+    [0.75, 0.5]
+    """
+    labels, first, last = _sorted(scores, labels)
+    positives = labels.sum(-1)
+    ranks = (0.5 * (first + last) * labels).sum(-1)
+    return _ratio(ranks - 0.5 * positives * (positives - 1), positives * (labels.shape[-1] - positives))
+
+
+def metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The study's figures of merit; those that need decisions decide at score > 0.
+
+    Parameters
+    ----------
+    scores : array_like, shape (..., n)
+        Decision values.
+    labels : array_like of bool, shape (n,) or broadcastable to `scores`
+
+    Returns
+    -------
+    dict of ndarray, float64, shape (...)
+        ``roc_auc``, ``average_precision`` (NaN where a class is missing), ``precision``, ``recall``, ``f1`` (0 where
+        undefined, as in scikit-learn), ``accuracy``.
+
+    Examples
+    --------
+    >>> values = metrics([-2.0, 0.5, 1.0, 3.0], [False, True, False, True])
+    >>> {name: round(float(value), 3) for name, value in values.items()}  # doctest: +NORMALIZE_WHITESPACE
+    {'roc_auc': 0.75, 'average_precision': 0.833, 'precision': 0.667, 'recall': 1.0, 'f1': 0.8, 'accuracy': 0.75}
+    """
+    ordered, first, _ = _sorted(scores, labels)
+    n = ordered.shape[-1]
+    positives = ordered.sum(-1)
+    # At the threshold of a clip everything from the first of its equals upwards is retrieved.
+    above = np.cumsum(ordered[..., ::-1], axis=-1)[..., ::-1]
+    precision_at = np.take_along_axis(above, first, -1) / (n - first)
+    average_precision = _ratio((precision_at * ordered).sum(-1), np.where(positives < n, positives, 0))
+    scores, labels = np.broadcast_arrays(np.asarray(scores), np.asarray(labels, bool))
+    decided = scores > 0
+    hits, claimed = (decided & labels).sum(-1), decided.sum(-1)
+    values = (
+        auc(scores, labels),
+        average_precision,
+        _ratio(hits, claimed, 0),
+        _ratio(hits, positives, 0),
+        _ratio(2 * hits, claimed + positives, 0),
+        (decided == labels).mean(-1),
+    )
+    return dict(zip(METRICS, values, strict=True))
+
+
+def metric_table(result: xr.Dataset) -> pd.DataFrame:
+    """All figures of merit of a result as a tidy table.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        From `classify`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per projection, case and instrument: columns ``projection, train, test, strength, instrument``, those
+        of `metrics`, and the classifier's ``cost`` and ``cv_auc``.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> instruments = np.repeat(["flu", "pia"], 20)
+    >>> songs = np.arange(40) // 2
+    >>> clean = rng.normal(size=(40, 6)) + 2.0 * (instruments == "pia")[:, None]
+    >>> result = classify(clean, None, instruments, songs, songs % 2 == 0, songs % 2 == 1)
+    >>> bool(metric_table(result)["roc_auc"].min() > 0.9)
+    True
+    """
+    truth = result.label.values == result.instrument.values[:, None]
+    values = metrics(result.score.values, truth)
+    p, c, i = (result.sizes[name] for name in ("projection", "case", "instrument"))
+    training = {
+        key: k
+        for k, key in enumerate(zip(result.condition.values, result.training_strength.values, strict=True))
+    }
+    of_case = [
+        training[train, strength if train == "effected" else -1]
+        for train, strength in zip(result.train.values, result.strength.values, strict=True)
+    ]
+    at = np.unravel_index(np.arange(p * c * i), (p, c, i))
+    frame = {"projection": result.projection.values[at[0]]}
+    frame |= {name: result[name].values[at[1]] for name in ("train", "test", "strength")}
+    frame |= {"instrument": result.instrument.values[at[2]]}
+    frame |= {name: value.ravel() for name, value in values.items()}
+    frame |= {name: result[name].values[:, of_case].ravel() for name in ("cost", "cv_auc")}
+    return pd.DataFrame(frame)
+
+
+def _by_song(songs, clips):
+    """Of some clips: the first one of each song, and the indicator matrix (song, clip)."""
+    unique, first, group = np.unique(songs[clips], return_index=True, return_inverse=True)
+    return clips[first], (group == np.arange(len(unique))[:, None]).astype(float)
+
+
+def _wins(result, cases, instrument):
+    """For one instrument, what its weighted AUCs over `cases` are made of; None if it has not both classes.
+
+    With w_i the weight of clip i, AUC = sum w_i w_j M_ij / sum w_i w_j over positive i and negative j, where M_ij is 1
+    if i scores above j and 1/2 if they tie. The cases share clips, hence M can be averaged over them; the clips of a
+    song share a weight, hence M can be summed over pairs of songs: a small quadratic form for any number of cases.
+
+    Returns (positive clip of each song, negative clip of each song, M (song, projection, song), number of pairs (song,
+    song)).
+    """
+    score = result.score.values[:, cases, instrument]
+    label, song = result.label.values, result.song.values
+    mine = label == result.instrument.values[instrument]
+    positive, negative = np.flatnonzero(mine), np.flatnonzero(~mine)
+    if not len(positive) or not len(negative):
+        return None
+    own, own_songs = _by_song(song, positive)
+    other, other_songs = _by_song(song, negative)
+    wins = np.empty((len(own), len(score), len(other)))
+    won = np.empty((len(positive), len(negative)), bool)
+    for k in range(len(score)):
+        # Wins and wins or ties, each counted half; few enough to count in two bytes.
+        above = np.zeros(won.shape, np.int16)
+        for values in score[k]:
+            for beats in (np.greater, np.greater_equal):
+                above += beats(values[positive][:, None], values[negative], out=won)
+        wins[:, k] = own_songs @ (0.5 / len(cases) * above) @ other_songs.T
+    return own, other, wins, np.outer(own_songs.sum(1), other_songs.sum(1))
+
+
+def _resampled_auc(parts, weights):
+    """Weighted AUC (resample, projection), averaged over the instruments that a resample has both classes of."""
+    total, instruments = 0.0, np.zeros(len(weights))
+    for own, other, wins, size in parts:
+        positive, negative = weights[:, own].astype(float), weights[:, other].astype(float)
+        won = (positive @ wins.reshape(len(own), -1)).reshape(len(weights), -1, len(other))
+        pairs = np.einsum("rn,rn->r", positive @ size, negative)
+        total = total + _ratio(np.einsum("rpn,rn->rp", won, negative), pairs[:, None], 0)
+        instruments += pairs > 0
+    return _ratio(total, instruments[:, None])
+
+
+def auc_change(
+    result: xr.Dataset,
+    *,
+    reference: str = "none",
+    strengths: Sequence[int] | None = None,
+    by_strength: bool = False,
+    pooled: Mapping[str, Sequence[str | Sequence[str]]] | None = None,
+    n_resamples: int = 5000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    n_jobs: int = 1,
+) -> pd.DataFrame:
+    """ROC-AUC of each projection against no projection, with bootstrap intervals over test songs.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        From `classify`.
+    reference : str
+        The projection to compare with.
+    strengths : sequence of int, optional
+        Strengths to take. Default: all. Cases without a strength always stay.
+    by_strength : bool
+        One row a strength instead of the mean over strengths.
+    pooled : mapping, optional
+        Further rows by name: the mean over the projections listed, where a list in the list is averaged first and
+        counts as one, e.g. ``{"all": ["pca", "lda", ["svd-0.3", "svd-0.5"]]}``.
+    n_resamples : int
+        Bootstrap resamples of the test songs, the same for every row. No p-value is below 2 / (n_resamples + 1), so
+        that the family's size times this should stay below the level aimed at.
+    confidence : float
+        Level of the percentile intervals.
+    seed : int
+        Seed of the resamples.
+    n_jobs : int
+        Threads, as in `classify`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per pair of training and test condition and projection: ``train``, ``test``, ``strength`` (only with
+        `by_strength`; -1: none), ``projection``, ``auc``, ``auc_low``, ``auc_high``, ``change``, ``change_low``,
+        ``change_high`` (means over instruments; a resample without any clip of an instrument leaves it out), ``p``
+        (two-sided bootstrap p-value of no change) and ``p_holm`` (Holm-corrected over all rows of the table). The
+        reference itself has a row with change 0 and no p-value.
+
+    Raises
+    ------
+    ValueError
+        If the reference or the strengths are not in the result.
+
+    References
+    ----------
+    B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, sections 13.3 and 15.4.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> instruments = np.repeat(["flu", "pia"], 20)
+    >>> songs = np.arange(40) // 2
+    >>> clean = rng.normal(size=(40, 6)) + 2.0 * (instruments == "pia")[:, None]
+    >>> sides = songs % 2 == 0, songs % 2 == 1
+    >>> subspaces = {"none": None, "first": [np.eye(1, 6)] * 2}
+    >>> result = classify(clean, np.stack([clean, clean + 1]), instruments, songs, *sides, subspaces)
+    >>> table = auc_change(result, n_resamples=20)
+    >>> sorted(set(table["projection"])), bool((table["change_low"] <= table["change_high"]).all())
+    (['first', 'none'], True)
+    """
+    names = [str(name) for name in result.projection.values]
+    parts = list((pooled or {}).values())
+    base = _reference(result, reference)
+    strength = result.strength.values
+    if strengths is not None:
+        unknown = sorted(set(strengths) - set(strength[strength >= 0].tolist()))
+        if unknown or not len(strengths):
+            raise ValueError(f"strengths {unknown or 'none'}: choose from 0 ... {strength.max()}")
+    keep = (strength < 0) | (True if strengths is None else np.isin(strength, strengths))
+    rows = []
+    for key, value in _drawn_auc(
+        result, _groups(result, keep, by_strength), n_resamples, seed, n_jobs
+    ).items():
+        change = value - value[:, [base]]
+        # Rounding must not turn "the same ranking" into a change.
+        change[np.abs(change) < _ROUNDING] = 0.0
+        value, change = (
+            np.column_stack([x, *(_pooled(x, part, names) for part in parts)]) for x in (value, change)
+        )
+        for k, name in enumerate([*names, *(pooled or {})]):
+            drawn = np.stack([value[1:, k], change[1:, k]])
+            low, high = _limits(drawn, confidence)
+            drawn = drawn[:, np.isfinite(drawn[0])]
+            rows.append(
+                {
+                    "train": key[0],
+                    "test": key[1],
+                    "strength": key[2],
+                    "projection": name,
+                    "auc": value[0, k],
+                    "auc_low": low[0],
+                    "auc_high": high[0],
+                    "change": change[0, k],
+                    "change_low": low[1],
+                    "change_high": high[1],
+                    "p": np.nan if k == base or not drawn.size else _two_sided(drawn[1]),
+                }
+            )
+    table = pd.DataFrame(rows)
+    table["p_holm"] = holm(table["p"].to_numpy())
+    return table if by_strength else table.drop(columns="strength")
+
+
+def auc_loss(
+    result: xr.Dataset,
+    *,
+    reference: str = "none",
+    n_resamples: int = 5000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    n_jobs: int = 1,
+) -> pd.DataFrame:
+    """What each pair of training and test condition costs in ROC-AUC against clean clips on both sides.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        From `classify`.
+    reference : str
+        The projection to look at; without one by default.
+    n_resamples, confidence, seed, n_jobs
+        As in `auc_change`, and with the same resamples.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per pair: ``train``, ``test``, ``loss`` (ROC-AUC of clean on clean minus that of the pair, means over
+        strengths and instruments; positive where the effect hurts), ``loss_low``, ``loss_high``.
+
+    Raises
+    ------
+    ValueError
+        If the reference is not in the result.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> instruments = np.repeat(["flu", "pia"], 20)
+    >>> songs = np.arange(40) // 2
+    >>> clean = rng.normal(size=(40, 6)) + 2.0 * (instruments == "pia")[:, None]
+    >>> noise = rng.normal(size=(3, 40, 6))
+    >>> result = classify(clean, clean + 20 * noise, instruments, songs, songs % 2 == 0, songs % 2 == 1)
+    >>> losses = auc_loss(result, n_resamples=20).set_index(["train", "test"])["loss"]
+    >>> float(losses["clean", "clean"]), bool(losses["clean", "effected"] > 0.2)
+    (0.0, True)
+    """
+    alone = result.isel(projection=[_reference(result, reference)])
+    values = _drawn_auc(alone, _groups(alone, slice(None), False), n_resamples, seed, n_jobs)
+    clean = values["clean", "clean", -1][:, 0]
+    rows = []
+    for (train, test, _), value in values.items():
+        loss = clean - value[:, 0]
+        # The same ranking summed in another order is no loss.
+        loss[np.abs(loss) < _ROUNDING] = 0.0
+        low, high = _limits(loss[None, 1:], confidence)
+        rows.append({"train": train, "test": test, "loss": loss[0], "loss_low": low[0], "loss_high": high[0]})
+    return pd.DataFrame(rows)
+
+
+def _reference(result, name):
+    """Place of the projection to compare with."""
+    names = [str(projection) for projection in result.projection.values]
+    if name not in names:
+        raise ValueError(f"no projection {name!r} to compare with: the result has {', '.join(names)}")
+    return names.index(name)
+
+
+def _groups(result, keep, by_strength):
+    """Cases that are averaged, by (train, test, strength or -1)."""
+    train, test, strength = (result[name].values for name in ("train", "test", "strength"))
+    groups: dict[tuple, list[int]] = {}
+    for case in np.arange(len(strength))[keep]:
+        key = (str(train[case]), str(test[case]), int(strength[case]) if by_strength else -1)
+        groups.setdefault(key, []).append(case)
+    return groups
+
+
+def _drawn_auc(result, groups, n_resamples, seed, n_jobs):
+    """ROC-AUC (1 + resample, projection) of each group of cases, that of the test songs as they are first."""
+    clips = result.sizes["clip"]
+    weights = np.concatenate([np.ones((1, clips)), resample_weights(result.song.values, n_resamples, seed)])
+    parts = [(key, i) for key in groups for i in range(result.sizes["instrument"])]
+    wins = each(lambda part: _wins(result, groups[part[0]], part[1]), parts, n_jobs)
+    of_group = {
+        key: [w for part, w in zip(parts, wins, strict=True) if part[0] == key and w] for key in groups
+    }
+    blocks = [(key, start) for key in groups for start in range(0, len(weights), _RESAMPLES)]
+    values = each(
+        lambda block: _resampled_auc(of_group[block[0]], weights[block[1] : block[1] + _RESAMPLES]),
+        blocks,
+        n_jobs,
+    )
+    return {
+        key: np.concatenate([v for block, v in zip(blocks, values, strict=True) if block[0] == key])
+        for key in groups
+    }
+
+
+def _pooled(values, members, names):
+    """Mean (n,) of the columns of (n, projection) that go by the names; a list of names counts as one."""
+    columns = [
+        values[:, names.index(member)] if isinstance(member, str) else _pooled(values, member, names)
+        for member in members
+    ]
+    return np.mean(columns, axis=0)
+
+
+def _limits(drawn, confidence):
+    """Percentile limits, each (k,), of (k, resample); resamples on which the first is undefined are left out."""
+    drawn = drawn[:, np.isfinite(drawn[0])]
+    tail = 50.0 * (1.0 - confidence)
+    return (
+        np.percentile(drawn, [tail, 100.0 - tail], axis=1) if drawn.size else np.full((2, len(drawn)), np.nan)
+    )
+
+
+def _two_sided(change: np.ndarray) -> float:
+    """Twice the smaller share of resamples on either side of zero, the observed one counted in; at most 1."""
+    below, above = (change <= 0).sum() + 1, (change >= 0).sum() + 1
+    return min(1.0, 2.0 * min(below, above) / (len(change) + 1))

@@ -1,0 +1,469 @@
+"""How well instruments are recognised from embeddings, before and after an effect direction is projected out.
+
+Conventions
+-----------
+One binary classifier an instrument: all its n training clips against others, n // k drawn from each of the other k
+instruments; L2 logistic regression as in `aesens.analysis.logistic`, its cost chosen by cross-validation with folds
+grouped by song. The clips and folds of an instrument are the same for every training condition and every projection.
+
+*Training conditions*: ``clean``; ``effected`` at one strength; ``random``, where each clip has a strength of its own,
+drawn once. *Cases* are the pairs of a training and a test condition that the study looks at:
+
+==========  ==========  =====================================================
+train       test        strength
+==========  ==========  =====================================================
+clean       clean       none (-1)
+clean       effected    of the test clips
+clean       random      none (-1): each test clip at its own random strength
+effected    clean       of the training clips
+effected    effected    of both alike
+random      clean       none (-1)
+random      effected    of the test clips
+random      random      none (-1): each test clip at its own random strength
+==========  ==========  =====================================================
+
+A classifier is trained once per (projection, training condition) and reused in every case. Projections are applied to
+training and to test embeddings. Scores are decision values: positive means the instrument.
+
+Beyond the published study: folds are grouped by song (no song on both sides of a fold), and changes of AUC carry
+bootstrap intervals over test songs and Holm-corrected p-values.
+
+References
+----------
+V. Deng, C. Wang, G. Richard, B. McFee, "Investigating the Sensitivity of Pre-trained Audio Embeddings to Common
+Effects", ICASSP 2025, section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import joblib
+import numpy as np
+import xarray as xr
+from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
+
+from aesens.analysis.logistic import COSTS, fit_logistic
+from aesens.analysis.parallel import each
+from aesens.progress import tqdm
+
+__all__ = ["classifier_weights", "classify", "draw_random_strengths", "draw_training_clips", "grouped_folds"]
+
+# Numbers of training features handed to one job: several conditions where they are small.
+_JOB_CELLS = 2_000_000
+
+
+_FOLD_DRAWS = 10
+
+
+def grouped_folds(
+    labels: np.ndarray, songs: np.ndarray, n_splits: int = 3, name: str = "the classifier"
+) -> np.ndarray:
+    """Stratified folds that keep each song together and hold both classes each.
+
+    Parameters
+    ----------
+    labels : array_like of bool, shape (n,)
+    songs : array_like, shape (n,)
+        Song of each row.
+    n_splits : int
+        Number of folds. Fewer (but at least two) are made where a class has fewer songs, or where the songs cannot be
+        spread over so many folds.
+    name : str
+        Whose folds they are, for the error message.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        The fold in which each row is held out.
+
+    Raises
+    ------
+    ValueError
+        If a class has fewer than two songs, or no two folds hold both classes.
+
+    Examples
+    --------
+    >>> labels = [True, True, True, True, False, False, False, False]
+    >>> folds = grouped_folds(labels, ["a", "a", "b", "b", "c", "c", "d", "d"])
+    >>> int(folds.max()) + 1, bool(folds[0] == folds[1] != folds[2])
+    (2, True)
+    """
+    # As text, so that the order of the songs, which the split depends on, is the same for any kind of label.
+    labels, songs = np.asarray(labels, bool), np.asarray(songs).astype(str)
+    counts = [len(np.unique(songs[side])) for side in (labels, ~labels)]
+    for splits in range(min(n_splits, *counts), 1, -1):
+        # The unshuffled split first; its greedy choice can leave a fold without a class, so shuffled ones follow.
+        for draw in (None, *range(_FOLD_DRAWS)):
+            splitter = StratifiedGroupKFold(splits, shuffle=draw is not None, random_state=draw)
+            folds = np.empty(len(labels), int)
+            for fold, (_, held) in enumerate(splitter.split(labels, labels, songs)):
+                folds[held] = fold
+            both = (len(np.unique(folds[side])) == splits for side in (labels, ~labels))
+            if all(both):
+                return folds
+    raise ValueError(
+        f"{name}: {labels.sum()} clips from {counts[0]} song(s) against {(~labels).sum()} clips from {counts[1]} "
+        "song(s) cannot be split into folds that keep songs together and hold both classes: "
+        "at least two songs on each side are needed"
+    )
+
+
+def draw_training_clips(
+    instruments: np.ndarray, instrument: str, train: np.ndarray, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the training clips of one instrument's classifier.
+
+    Parameters
+    ----------
+    instruments : array_like of str, shape (clip,)
+    instrument : str
+    train : array_like of bool, shape (clip,)
+        The clips to choose from.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    clips : ndarray of int, shape (n,)
+        Positions in ascending order: all n clips of the instrument, and of each of the k other instruments n // k,
+        but at least one and at most all that there are.
+    labels : ndarray of bool, shape (n,)
+        True for the instrument's own clips.
+
+    Raises
+    ------
+    ValueError
+        If there are no clips of the instrument or no others.
+
+    Examples
+    --------
+    >>> clips, labels = draw_training_clips(["a"] * 5 + ["b"] * 9 + ["c"] * 3, "a", np.ones(17, bool))
+    >>> clips[:5].tolist(), int((clips >= 14).sum()), len(clips)
+    ([0, 1, 2, 3, 4], 2, 9)
+    """
+    instruments, train = np.asarray(instruments), np.asarray(train, bool)
+    own = np.flatnonzero(train & (instruments == instrument))
+    other = np.flatnonzero(train & (instruments != instrument))
+    if not len(own) or not len(other):
+        raise ValueError(
+            f"{instrument}: {len(own)} training clips of its own and {len(other)} of other instruments: "
+            "a classifier needs both"
+        )
+    rng = np.random.default_rng([seed, *str(instrument).encode()])
+    codes = np.unique(instruments[other])
+    count = max(1, len(own) // len(codes))
+    chosen = [rng.permutation(other[instruments[other] == code])[:count] for code in codes]
+    clips = np.sort(np.concatenate([own, *chosen]))
+    return clips, instruments[clips] == instrument
+
+
+def draw_random_strengths(clips: int, strengths: int, seed: int = 0) -> np.ndarray:
+    """The strength of each clip in the condition ``random``.
+
+    Parameters
+    ----------
+    clips, strengths : int
+        Numbers of clips and of strengths.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    ndarray of int, shape (clip,)
+        All zero where there are no strengths.
+
+    Examples
+    --------
+    >>> drawn = draw_random_strengths(100, 3)
+    >>> drawn.shape, sorted(set(drawn.tolist()))
+    ((100,), [0, 1, 2])
+    """
+    return np.random.default_rng([seed, 1]).integers(max(strengths, 1), size=clips)
+
+
+def _subspaces(projections, classes, dimension):
+    """{name: {instrument: (k, d) or None}}, checked."""
+    result = {}
+    for name, given in projections.items():
+        if given is None:
+            given = dict.fromkeys(classes)
+        elif not isinstance(given, Mapping):
+            if len(given) != len(classes):
+                raise ValueError(
+                    f"projection {name!r} holds {len(given)} subspaces for {len(classes)} instruments: give one each, "
+                    "or a mapping from instrument to subspace"
+                )
+            given = dict(zip(classes, given, strict=True))
+        missing = [c for c in classes if c not in given]
+        if missing:
+            raise ValueError(
+                f"projection {name!r} has no subspace for {', '.join(missing)} (None removes nothing)"
+            )
+        for c in classes:
+            if given[c] is not None and np.shape(np.atleast_2d(given[c]))[-1] != dimension:
+                raise ValueError(
+                    f"projection {name!r} of {c} has shape {np.shape(given[c])}, embeddings have {dimension} features"
+                )
+        result[str(name)] = {c: given[c] for c in classes}
+    if not result:
+        raise ValueError("no projections: give at least {'none': None}")
+    return result
+
+
+def _check(clean, trajectories, instruments, songs, train, test):
+    clean = np.asarray(clean)
+    trajectories = (
+        np.empty((0, *clean.shape), clean.dtype) if trajectories is None else np.asarray(trajectories)
+    )
+    instruments, songs = np.asarray(instruments).astype(str), np.asarray(songs).astype(str)
+    train, test = np.asarray(train), np.asarray(test)
+    clips = len(clean)
+    if clean.ndim != 2 or trajectories.ndim != 3 or trajectories.shape[1:] != clean.shape:
+        raise ValueError(
+            "clean must have shape (clip, feature) and trajectories (strength, clip, feature), "
+            f"got {clean.shape} and {trajectories.shape}"
+        )
+    for name, values in dict(instruments=instruments, songs=songs, train=train, test=test).items():
+        if values.shape != (clips,):
+            raise ValueError(f"{name} must have shape ({clips},), one a clip, got {values.shape}")
+    if train.dtype != bool or test.dtype != bool:
+        raise ValueError("train and test must be boolean masks over clips")
+    if not train.any() or not test.any():
+        raise ValueError(f"{train.sum()} training and {test.sum()} test clips: both are needed")
+    crossing = np.intersect1d(songs[train], songs[test])
+    if len(crossing):
+        raise ValueError(
+            f"songs in training and test: {', '.join(crossing[:5])}{' ...' if len(crossing) > 5 else ''}: "
+            "split by song"
+        )
+    return clean, trajectories, instruments, songs, train, test
+
+
+def classify(
+    clean: np.ndarray,
+    trajectories: np.ndarray | None,
+    instruments: np.ndarray,
+    songs: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    projections: Mapping[str, Any] | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    costs: Sequence[float] = COSTS,
+    n_splits: int = 3,
+    seed: int = 0,
+    n_jobs: int = 1,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Train and test the instrument classifiers of one model and effect, in all cases and for all projections.
+
+    Parameters
+    ----------
+    clean : array_like, shape (clip, feature)
+        Embeddings of the clean clips.
+    trajectories : array_like, shape (strength, clip, feature), or None
+        Embeddings of the effected clips. None: the clean case only.
+    instruments, songs : array_like of str, shape (clip,)
+    train, test : array_like of bool, shape (clip,)
+        Masks of training and test clips. No song may be in both.
+    projections : mapping, optional
+        Name -> subspaces to remove: None (nothing), a mapping from instrument to (k, feature) orthonormal rows or None,
+        or a sequence of those in the order of `classes`. Default ``{"none": None}``.
+    classes : sequence of str, optional
+        Instruments to make classifiers for, in order. Default: those of the training clips, sorted.
+    costs : sequence of float
+        Candidates of C, ascending.
+    n_splits : int
+        Folds of the cross-validation, see `grouped_folds`.
+    seed : int
+        Seed of the drawn training clips and random strengths.
+    n_jobs : int
+        Threads, as in joblib (-1: all cores). The result does not depend on it.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``score`` (projection, case, instrument, clip): float64 decision values of the test clips.
+        ``cost``, ``cv_auc`` (projection, training, instrument): the chosen C and its cross-validated ROC-AUC.
+        ``train_clips``, ``folds`` (instrument): numbers of training clips and of folds.
+        Coordinates: ``train``, ``test``, ``strength`` of each case (see the module's table); ``condition``,
+        ``training_strength`` of each training; ``label``, ``song``, ``position`` (among all clips) and
+        ``random_strength`` of each test clip.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a song is on both sides, a subspace is not orthonormal, embeddings are not finite, or an
+        instrument has too few songs to cross-validate.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> instruments = np.repeat(["flu", "pia"], 20)
+    >>> songs = np.arange(40) // 2
+    >>> clean = rng.normal(size=(40, 6)) + 2.0 * (instruments == "pia")[:, None]
+    >>> result = classify(clean, np.stack([clean, clean + 1]), instruments, songs, songs % 2 == 0, songs % 2 == 1)
+    >>> dict(result.score.sizes)
+    {'projection': 1, 'case': 12, 'instrument': 2, 'clip': 20}
+    >>> table = metric_table(result)
+    >>> bool(table.query("train == 'clean' and test == 'clean'").roc_auc.min() > 0.9)
+    True
+    """
+    clean, trajectories, instruments, songs, train, test = _check(
+        clean, trajectories, instruments, songs, train, test
+    )
+    classes = [str(c) for c in (np.unique(instruments[train]) if classes is None else classes)]
+    projections = _subspaces({"none": None} if projections is None else projections, classes, clean.shape[1])
+    strengths = len(trajectories)
+    random_strength = draw_random_strengths(len(clean), strengths, seed)
+    # Training condition -1 is clean, 0 ... S-1 a strength, S the random strengths.
+    conditions = list(range(-1, strengths + 1 if strengths else 0))
+
+    def embeddings(condition, clips):
+        if condition < 0:
+            return clean[clips]
+        return trajectories[random_strength[clips] if condition == strengths else condition, clips]
+
+    chosen, folds, jobs = [], [], []
+    for i, name in enumerate(classes):
+        clips, labels = draw_training_clips(instruments, name, train, seed)
+        chosen.append((clips, labels))
+        folds.append(grouped_folds(labels, songs[clips], n_splits, name))
+        length = max(1, _JOB_CELLS // (len(clips) * clean.shape[1]))
+        jobs += [(i, slice(s, s + length)) for s in range(0, len(conditions), length)]
+
+    def run(job):
+        i, part = job
+        clips, labels = chosen[i]
+        features = np.stack([embeddings(c, clips) for c in conditions[part]]).astype(np.float64)
+        subspaces = [subspace[classes[i]] for subspace in projections.values()]
+        try:
+            return fit_logistic(features, labels, folds[i], subspaces=subspaces, costs=costs)
+        except ValueError as error:
+            raise ValueError(f"{classes[i]} (projections {', '.join(projections)}): {error}") from error
+
+    shape = (len(conditions), len(projections), len(classes))
+    weights, intercepts = np.empty((*shape, clean.shape[1])), np.empty(shape)
+    cost, cv_auc = np.empty(shape), np.empty(shape)
+    # One BLAS thread a worker: faster for many small problems, and results do not depend on the number of workers.
+    with threadpool_limits(1), ThreadPoolExecutor(joblib.effective_n_jobs(n_jobs)) as pool:
+        fits = tqdm(pool.map(run, jobs), total=len(jobs), desc="classifiers", disable=not progress)
+        for (i, part), fit in zip(jobs, fits, strict=True):
+            weights[part, :, i], intercepts[part, :, i] = fit.coefficients, fit.intercept
+            cost[part, :, i], cv_auc[part, :, i] = fit.cost, fit.cv_auc.max(axis=-1)
+        clips = np.flatnonzero(test)
+        cases, score = _score(embeddings, clips, random_strength[clips], strengths, weights, intercepts)
+
+    names = np.array(["clean"] + ["effected"] * strengths + ["random"] * (strengths > 0))
+    order = ("projection", "training", "instrument")
+    return xr.Dataset(
+        {
+            "score": (("projection", "case", "instrument", "clip"), score),
+            "cost": (order, cost.swapaxes(0, 1)),
+            "cv_auc": (order, cv_auc.swapaxes(0, 1)),
+            "train_clips": ("instrument", np.array([len(clips) for clips, _ in chosen])),
+            "folds": ("instrument", np.array([f.max() + 1 for f in folds])),
+        },
+        coords={
+            "projection": list(projections),
+            "instrument": classes,
+            "train": ("case", np.array([case[0] for case in cases])),
+            "test": ("case", np.array([case[1] for case in cases])),
+            "strength": ("case", np.array([case[2] for case in cases])),
+            "condition": ("training", names),
+            "training_strength": ("training", np.where(names == "effected", conditions, -1)),
+            "label": ("clip", instruments[clips]),
+            "song": ("clip", songs[clips]),
+            "position": ("clip", clips),
+            "random_strength": ("clip", random_strength[clips]),
+        },
+        attrs={"seed": seed},
+    )
+
+
+def classifier_weights(
+    clean: np.ndarray,
+    instruments: np.ndarray,
+    songs: np.ndarray,
+    train: np.ndarray,
+    *,
+    classes: Sequence[str] | None = None,
+    costs: Sequence[float] = COSTS,
+    n_splits: int = 3,
+    seed: int = 0,
+    n_jobs: int = 1,
+) -> dict[str, np.ndarray]:
+    """Weights of the instrument classifiers trained on clean clips, those of `classify` without a projection.
+
+    Parameters
+    ----------
+    clean : array_like, shape (clip, feature)
+    instruments, songs : array_like of str, shape (clip,)
+    train : array_like of bool, shape (clip,)
+    classes, costs, n_splits, seed, n_jobs
+        As in `classify`.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (feature,)
+        By instrument; the score grows along the weights.
+
+    Examples
+    --------
+    >>> instruments, songs = np.repeat(["flu", "pia"], 20), np.arange(40) // 2
+    >>> clean = np.random.default_rng(0).normal(size=(40, 3))
+    >>> clean[instruments == "pia", 1] += 5
+    >>> weights = classifier_weights(clean, instruments, songs, np.ones(40, bool))
+    >>> {name: int(np.abs(w).argmax()) for name, w in weights.items()}, bool(weights["pia"][1] > 0)
+    ({'flu': 1, 'pia': 1}, True)
+    """
+    clean, train = np.asarray(clean), np.asarray(train, bool)
+    instruments, songs = np.asarray(instruments).astype(str), np.asarray(songs).astype(str)
+    classes = [str(c) for c in (np.unique(instruments[train]) if classes is None else classes)]
+
+    def weights(name):
+        clips, labels = draw_training_clips(instruments, name, train, seed)
+        folds = grouped_folds(labels, songs[clips], n_splits, name)
+        return fit_logistic(clean[None, clips], labels, folds, costs=costs).coefficients[0, 0]
+
+    return dict(zip(classes, each(weights, classes, n_jobs), strict=True))
+
+
+def _score(embeddings, clips, random_strength, strengths, weights, intercepts):
+    """Decision values (projection, case, instrument, clip) of the test clips, and the cases."""
+    cases = [("clean", "clean", -1)]
+    if strengths:
+        every = range(strengths)
+        cases += [("clean", "effected", s) for s in every]
+        cases += [("clean", "random", -1)]
+        cases += [("effected", "clean", s) for s in every]
+        cases += [("effected", "effected", s) for s in every]
+        cases += [("random", "clean", -1)]
+        cases += [("random", "effected", s) for s in every]
+        cases += [("random", "random", -1)]
+    place = {case: k for k, case in enumerate(cases)}
+    _, p, i, d = weights.shape
+    score = np.empty((p, len(cases), i, len(clips)))
+    # Each test condition is read once, for all classifiers that are tested on it.
+    for test_strength in range(-1, strengths):
+        x = embeddings(test_strength, clips).astype(np.float64)
+        test = "clean" if test_strength < 0 else "effected"
+        for case in cases:
+            train, kind, strength = case
+            if kind != test or (kind == "effected" and strength != test_strength):
+                continue
+            training = {"clean": 0, "effected": strength + 1, "random": strengths + 1}[train]
+            value = weights[training].reshape(-1, d) @ x.T + intercepts[training].reshape(-1, 1)
+            score[:, place[case]] = value.reshape(p, i, -1)
+    for train in ("clean", "random") if strengths else ():
+        first = place[train, "effected", 0]
+        for s in range(strengths):
+            at = random_strength == s
+            score[:, place[train, "random", -1], :, at] = score[:, first + s, :, at]
+    return cases, score

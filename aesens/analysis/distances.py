@@ -1,0 +1,516 @@
+"""How far an effect moves an embedding, and how regularly.
+
+Conventions: `clean` is (clip, feature), `trajectories` is (strength, clip, feature) with the strengths in order, and
+a *step* is the L2 distance between neighbouring strengths of one clip. Distances are computed in float64. A single
+distance does not tell how an embedding reacts (S. Srivastava et al., A study on robustness to perturbations for
+representations of environmental sound, EUSIPCO 2022), hence cosine, L2 and Fréchet side by side.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.linalg import svdvals
+from scipy.stats import rankdata
+
+from aesens.analysis.parallel import each
+from aesens.analysis.statistics import (
+    check_trajectories,
+    permutation_p_value,
+    permute_within_clips,
+    spearman_rows,
+    standardised_ranks,
+)
+
+__all__ = [
+    "clean_scale",
+    "cosine_distance",
+    "discontinuity",
+    "frechet_curve",
+    "frechet_distance",
+    "frechet_floor",
+    "jump_ratio",
+    "kendall_rows",
+    "l2_distance",
+    "monotonicity",
+    "monotonicity_null",
+]
+
+
+def cosine_distance(clean: np.ndarray, trajectories: np.ndarray) -> np.ndarray:
+    """Cosine distance of every effected embedding from its clean clip.
+
+    Parameters
+    ----------
+    clean : array, shape (clip, feature)
+    trajectories : array, shape (strength, clip, feature)
+
+    Returns
+    -------
+    array, shape (strength, clip)
+        One minus the cosine, in [0, 2]; NaN where an embedding is zero. It is computed as half the squared
+        distance of the unit vectors, which keeps its digits when the two nearly coincide.
+
+    Examples
+    --------
+    >>> cosine_distance([[1.0, 0.0]], [[[2.0, 0.0]], [[0.0, 3.0]], [[-1.0, 0.0]]]).ravel().tolist()
+    [0.0, 1.0, 2.0]
+    """
+    trajectories, clean = check_trajectories(trajectories, clean)
+    reference = _unit(clean.astype(np.float64))
+    return np.stack(
+        [0.5 * ((_unit(x.astype(np.float64)) - reference) ** 2).sum(axis=-1) for x in trajectories]
+    )
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def l2_distance(clean: np.ndarray, trajectories: np.ndarray, scale: float | None = None) -> np.ndarray:
+    """L2 distance of every effected embedding from its clean clip, in units of the spread of clean clips.
+
+    Parameters
+    ----------
+    clean : array, shape (clip, feature)
+    trajectories : array, shape (strength, clip, feature)
+    scale : float, optional
+        The unit. By default `clean_scale` of `clean`, the study's choice; 1 gives plain distances.
+
+    Returns
+    -------
+    array, shape (strength, clip)
+
+    Examples
+    --------
+    >>> l2_distance([[0.0, 0.0], [0.0, 2.0]], [[[3.0, 4.0], [0.0, 2.0]]]).tolist()
+    [[2.5, 0.0]]
+    """
+    trajectories, clean = check_trajectories(trajectories, clean)
+    scale = clean_scale(clean) if scale is None else float(scale)
+    if not scale > 0:
+        raise ValueError(f"the scale of distances must be positive, not {scale}: are all clean clips alike?")
+    reference = clean.astype(np.float64)
+    return np.stack([np.linalg.norm(x - reference, axis=-1) for x in trajectories]) / scale
+
+
+def clean_scale(clean: np.ndarray) -> float:
+    """Median L2 distance between two different clean clips.
+
+    Parameters
+    ----------
+    clean : array, shape (clip, feature)
+        At least two clips.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> clean_scale([[0.0], [1.0], [5.0]])
+    4.0
+    """
+    clean = np.asarray(clean, dtype=np.float64)
+    if clean.ndim != 2 or len(clean) < 2:
+        raise ValueError(
+            f"the scale needs at least two clean clips of shape (clip, feature), not {clean.shape}"
+        )
+    centred = clean - clean.mean(axis=0)
+    gram = centred @ centred.T
+    rows, columns = np.triu_indices(len(clean), 1)
+    squared = np.diag(gram)[rows] + np.diag(gram)[columns] - 2 * gram[rows, columns]
+    return float(np.median(np.sqrt(np.maximum(squared, 0.0))))
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    r"""Fréchet distance between two sets of embeddings, each taken as a normal distribution.
+
+    Parameters
+    ----------
+    a : array, shape (n, feature)
+    b : array, shape (m, feature)
+        Two sets of at least two embeddings each.
+
+    Returns
+    -------
+    float
+        The squared distance :math:`|\mu_a-\mu_b|^2 + \mathrm{tr}(C_a + C_b - 2 (C_a C_b)^{1/2})`, in squared units
+        of the embedding, with unbiased covariances.
+
+    Notes
+    -----
+    With centred data :math:`C_a = A^T A`, the trace of the matrix square root is the sum of singular values of
+    :math:`A B^T`: no square root of a rank-deficient matrix is needed. Where clips outnumber features, these are the
+    roots of the eigenvalues of :math:`Y^T Y` with :math:`Y = B V D`, V the principal axes of `a` and D its standard
+    deviations along them. The columns of Y descend as D does, which keeps the digits of the small eigenvalues that
+    squaring would lose otherwise.
+
+    A set is at distance 0 from itself, but two finite sets of one distribution are a positive distance apart, see
+    `frechet_floor`. A covariance of fewer clips than features is rank-deficient, and then the distance depends on the
+    number of clips as well as on the distributions: compare values of sets of one size only.
+
+    References
+    ----------
+    D. Dowson and B. Landau, The Fréchet distance between multivariate normal distributions, J. Multivariate
+    Analysis 12, 1982, equation 4. M. Heusel et al., GANs trained by a two time-scale update rule converge to a local
+    Nash equilibrium, NeurIPS 2017, equation 6.
+
+    Examples
+    --------
+    >>> frechet_distance([[0.0], [2.0]], [[3.0], [5.0]])
+    9.0
+    """
+    return _frechet(_reference(a), b)
+
+
+def frechet_curve(clean: np.ndarray, trajectories: np.ndarray, jobs: int = 1) -> np.ndarray:
+    """Fréchet distance of the effected set from the clean set at every strength.
+
+    Parameters
+    ----------
+    clean : array, shape (clip, feature)
+    trajectories : array, shape (strength, clip, feature)
+    jobs : int
+        Threads, as in `aesens.analysis.parallel.each`.
+
+    Returns
+    -------
+    array, shape (strength,)
+        `frechet_distance` of the clean set and each strength's set.
+
+    Examples
+    --------
+    >>> frechet_curve([[0.0], [2.0]], [[[1.0], [3.0]], [[3.0], [5.0]]]).tolist()
+    [1.0, 9.0]
+    """
+    trajectories, clean = check_trajectories(trajectories, clean)
+    (reference,) = each(_reference, [clean])
+    return np.array(each(lambda x: _frechet(reference, x), trajectories, jobs))
+
+
+def frechet_floor(
+    clean: np.ndarray, songs: np.ndarray, n_splits: int = 10, seed: int = 0, jobs: int = 1
+) -> np.ndarray:
+    """Fréchet distances between random halves of the clean set that share no song.
+
+    Parameters
+    ----------
+    clean : array, shape (clip, feature)
+    songs : array, shape (clip,)
+        Song label of each clip.
+    n_splits : int
+        Number of random halvings.
+    seed : int
+    jobs : int
+        Threads, as in `aesens.analysis.parallel.each`.
+
+    Returns
+    -------
+    array, shape (n_splits,)
+        The distance that chance alone makes between two sets of half the size, of *other* songs. Effected sets are as
+        large as the clean set and hold the same clips, so that their own floor is 0, the distance of the clean set
+        from itself: the halves are a unit, not a zero. With fewer clips than features the covariances are
+        rank-deficient and the unit depends on the number of clips.
+
+    Examples
+    --------
+    >>> clean = np.random.default_rng(0).normal(size=(40, 4))
+    >>> floor = frechet_floor(clean, np.arange(40) // 2, n_splits=3)
+    >>> floor.shape, bool((floor > 0).all())
+    ((3,), True)
+    """
+    clean, songs = np.asarray(clean), np.asarray(songs)
+    labels = np.unique(songs)
+    if len(labels) < 2 or len(songs) != len(clean):
+        raise ValueError("the floor needs one song label per clip and at least two songs")
+    rng = np.random.default_rng(seed)
+    halves = [np.isin(songs, rng.permutation(labels)[: len(labels) // 2]) for _ in range(n_splits)]
+    if min(min(half.sum(), (~half).sum()) for half in halves) < 2:
+        raise ValueError("each half of the clean set needs at least two clips: use more songs")
+    return np.array(each(lambda half: frechet_distance(clean[half], clean[~half]), halves, jobs))
+
+
+def _root(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, and a root R with R^T R the covariance."""
+    x = np.asarray(x, dtype=np.float64)
+    if x.ndim != 2 or len(x) < 2:
+        raise ValueError(
+            f"a set of embeddings must have shape (clip, feature) with two or more clips, not {x.shape}"
+        )
+    mean = x.mean(axis=0)
+    return mean, (x - mean) / np.sqrt(len(x) - 1)
+
+
+def _reference(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean, a root (k, feature) with k at most the clips or the features, and the trace of the covariance."""
+    mean, root = _root(x)
+    trace = float(np.einsum("ij,ij->", root, root))
+    if len(root) > root.shape[1]:
+        axes = np.linalg.eigh(root.T @ root)[1][:, ::-1]
+        # Lengths along the axes, not roots of eigenvalues: those of nothing but rounding are far too long.
+        root = (axes * np.linalg.norm(root @ axes, axis=0)).T
+    return mean, root, trace
+
+
+def _frechet(reference: tuple[np.ndarray, np.ndarray, float], x: np.ndarray) -> float:
+    mean, root = _root(x)
+    if mean.shape != reference[0].shape:
+        raise ValueError(f"the sets have {len(reference[0])} and {len(mean)} features")
+    product = root @ reference[1].T
+    if len(product) > product.shape[1] == len(mean):
+        cross = np.sqrt(np.maximum(np.linalg.eigvalsh(product.T @ product), 0.0)).sum()
+    else:
+        cross = svdvals(product).sum()
+    traces = reference[2] + np.einsum("ij,ij->", root, root)
+    return float(max(((reference[0] - mean) ** 2).sum() + traces - 2 * cross, 0.0))
+
+
+def kendall_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Kendall's tau-b along the last axis.
+
+    Parameters
+    ----------
+    x : array, shape (..., n)
+    y : array, shape (n,) or (..., n)
+
+    Returns
+    -------
+    array, shape (...)
+        Equal to `scipy.stats.kendalltau`; NaN where an input is constant.
+
+    Examples
+    --------
+    >>> kendall_rows([[1, 2, 3], [3, 1, 2]], [1, 2, 3]).round(3).tolist()
+    [1.0, -0.333]
+    """
+    x, y = rankdata(x, axis=-1), rankdata(y, axis=-1)
+    i, j = np.triu_indices(x.shape[-1], 1)
+    a, b = np.sign(x[..., i] - x[..., j]), np.sign(y[..., i] - y[..., j])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (a * b).sum(-1) / np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+
+
+def monotonicity(distance: np.ndarray, order: np.ndarray) -> pd.DataFrame:
+    """How regularly the distance from the clean clip grows with strength, clip by clip.
+
+    Parameters
+    ----------
+    distance : array, shape (strength, clip)
+        Distances from the clean clip.
+    order : array, shape (strength,)
+        What the distance should grow with: the strength, or for gain, whose identity lies inside its grid, the
+        absolute gain. Ties are allowed.
+
+    Returns
+    -------
+    DataFrame, one row per clip
+        ``spearman`` and ``kendall`` (tau-b), each in [-1, 1]; NaN for a clip whose distance is constant.
+
+    Examples
+    --------
+    >>> monotonicity([[0.1, 0.3], [0.2, 0.2], [0.5, 0.1]], [0, 1, 2]).to_numpy().tolist()
+    [[1.0, 1.0], [-1.0, -1.0]]
+    """
+    distance, order = _check_distance(distance, order)
+    return pd.DataFrame(
+        {"spearman": spearman_rows(distance.T, order), "kendall": kendall_rows(distance.T, order)}
+    ).rename_axis("clip")
+
+
+def monotonicity_null(
+    distance: np.ndarray, order: np.ndarray, n_permutations: int = 999, seed: int = 0
+) -> tuple[float, np.ndarray, float]:
+    """Mean Spearman correlation of distance and strength against shuffled strengths.
+
+    Parameters
+    ----------
+    distance : array, shape (strength, clip)
+        NaN where a distance does not exist.
+    order : array, shape (strength,)
+    n_permutations : int
+        Shuffles of the strengths within every clip.
+    seed : int
+
+    Returns
+    -------
+    observed : float
+        Mean over clips of the Spearman correlation. A clip whose distance is constant counts with 0: it does not grow.
+        A clip without a distance at some strength is left out, here and in the null. NaN if there is no other.
+    null : array, shape (n_permutations,)
+        The same mean after each shuffle.
+    p_value : float
+        One-sided, `aesens.analysis.statistics.permutation_p_value`.
+
+    Examples
+    --------
+    >>> distance = np.arange(5.0)[:, None] + np.zeros(4)
+    >>> statistic, null, p_value = monotonicity_null(distance, np.arange(5.0), 99)
+    >>> float(statistic), float(p_value)
+    (1.0, 0.01)
+    """
+    distance, order = _check_distance(distance, order)
+    ranks = np.nan_to_num(standardised_ranks(distance.T[np.isfinite(distance).all(axis=0)]))
+    wanted = standardised_ranks(order)
+    if not len(ranks) or not np.isfinite(wanted).all():
+        return np.nan, np.full(n_permutations, np.nan), np.nan
+    observed = float((ranks @ wanted).mean())
+    rng = np.random.default_rng(seed)
+    null = np.empty(n_permutations)
+    block = max(1, 4_000_000 // ranks.size)
+    for start in range(0, n_permutations, block):
+        size = min(block, n_permutations - start)
+        shuffled = permute_within_clips(wanted, len(ranks), size, rng)
+        null[start : start + size] = np.einsum("psc,cs->p", shuffled, ranks) / len(ranks)
+    return observed, null, permutation_p_value(observed, null)
+
+
+def _check_distance(distance: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    distance, order = np.asarray(distance, dtype=np.float64), np.asarray(order, dtype=np.float64)
+    if distance.ndim != 2 or order.shape != distance.shape[:1] or len(order) < 2:
+        raise ValueError(
+            f"distance (strength, clip) and order (strength,) do not fit: {distance.shape} and {order.shape}"
+        )
+    return distance, order
+
+
+def discontinuity(trajectories: np.ndarray, clean: np.ndarray, identity_inside: bool = False) -> pd.DataFrame:
+    """Largest step of a trajectory and the jump onto it, against its typical step.
+
+    Parameters
+    ----------
+    trajectories : array, shape (strength, clip, feature)
+        At least two strengths, in order.
+    clean : array, shape (clip, feature)
+    identity_inside : bool
+        Whether the effect does nothing somewhere inside the grid, as gain does at 0 dB. The jump from the clean clip
+        to the first strength means nothing then.
+
+    Returns
+    -------
+    DataFrame, one row per clip
+        ``largest_over_median`` (at least 1), ``position`` (the largest step leads from this strength to the next),
+        ``onset_over_median`` (the distance from the clean clip to the weakest strength against the median step;
+        NaN if `identity_inside`), and in units of the embedding ``largest_step``, ``median_step``, ``onset``.
+        Where more than half of the steps are zero, the ratios of a moving clip are infinite; a clip that never
+        moves has NaN and position -1.
+
+    Examples
+    --------
+    >>> table = discontinuity([[[1.0]], [[2.0]], [[3.0]], [[8.0]]], [[-1.0]])
+    >>> table[["largest_over_median", "position", "onset_over_median"]].to_numpy().tolist()
+    [[5.0, 2.0, 2.0]]
+    """
+    trajectories, clean = check_trajectories(trajectories, clean)
+    if len(trajectories) < 2:
+        raise ValueError("discontinuity needs at least two strengths")
+    steps = np.stack(
+        [
+            np.linalg.norm(after.astype(np.float64) - before, axis=-1)
+            for before, after in zip(trajectories[:-1], trajectories[1:], strict=True)
+        ]
+    )
+    largest, median = steps.max(axis=0), np.median(steps, axis=0)
+    onset = np.linalg.norm(trajectories[0].astype(np.float64) - clean, axis=-1)
+    if identity_inside:
+        onset = np.full_like(onset, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        columns = {
+            "largest_over_median": largest / median,
+            "position": np.where(largest > 0, steps.argmax(axis=0), -1),
+            "onset_over_median": onset / median,
+        }
+    return pd.DataFrame(
+        columns | {"largest_step": largest, "median_step": median, "onset": onset}
+    ).rename_axis("clip")
+
+
+def jump_ratio(
+    trajectories: np.ndarray,
+    clean: np.ndarray,
+    identity_inside: bool = False,
+    places: np.ndarray | None = None,
+) -> np.ndarray:
+    r"""Longest step of each clip against what smooth growth would lead one to expect there.
+
+    The onset from the clean clip counts as a step, and what counts as one step is the grid's matter: a jump is one at
+    the resolution of these strengths.
+
+    Parameters
+    ----------
+    trajectories : array, shape (strength, clip, feature)
+        At least two strengths, in order.
+    clean : array, shape (clip, feature)
+    identity_inside : bool
+        As in `discontinuity`: the onset does not count then.
+    places : array, shape (strength,), optional
+        Where the strengths stand in the effect's grid, ascending; evenly by default. A step counts by its length over
+        the distance of its ends. The clean clip is taken to stand as far before the first strength as the second
+        stands behind it.
+
+    Returns
+    -------
+    array, shape (clip,)
+        The largest, over steps, of a step's length in units of the longest of: the clip's median step; the step's
+        neighbours; and for the first and the last step, which have one neighbour only, their geometric extrapolation
+        (Notes). At least 1, the value of a clip that never moves, and at most 1e6, where nothing else moves. NaN where
+        there are fewer than three steps: too few for one to stand out.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two strengths, or the places are not one ascending number a strength.
+
+    Notes
+    -----
+    A path whose steps grow smoothly has a longest step far above the median, the more so the coarser the grid, but no
+    jump. Inside the sweep such a step has a neighbour that is longer still; at the end it has not. So the last of K
+    steps is expected to be as long as its neighbour times the growth that led there,
+    :math:`s_{K-2} \max(1, s_{K-2}/s_{K-3})` on an even grid, and the first step likewise backwards; on an uneven one,
+    growth is exponential in place. Where the one step that follows on no movement at all is the last but one, the last
+    cannot be told from acceleration and does not count. Steps shorter than what rounding the embeddings to their
+    precision can make are taken as none.
+
+    Examples
+    --------
+    Steps of 1, 1, 6, 1; steps that grow by a factor of 4; and even ones before one of 24:
+
+    >>> jump_ratio([[[1.0]], [[2.0]], [[8.0]], [[9.0]]], [[0.0]]).tolist()
+    [6.0]
+    >>> jump_ratio([[[1.0]], [[5.0]], [[21.0]], [[85.0]]], [[0.0]]).tolist()
+    [1.0]
+    >>> jump_ratio([[[1.0]], [[2.0]], [[3.0]], [[27.0]]], [[0.0]]).tolist()
+    [24.0]
+    """
+    trajectories, clean = check_trajectories(trajectories, clean)
+    if len(trajectories) < 2:
+        raise ValueError("a jump needs at least two strengths")
+    places = np.arange(len(trajectories)) if places is None else np.asarray(places, dtype=np.float64)
+    if places.shape != trajectories.shape[:1] or not (np.diff(places) > 0).all():
+        raise ValueError(f"places must be {len(trajectories)} ascending numbers, one a strength")
+    if identity_inside:
+        points = trajectories
+    else:
+        points, places = [clean, *trajectories], np.insert(places, 0, 2 * places[0] - places[1])
+    pairs = zip(points[:-1], points[1:], strict=True)
+    steps = np.stack([np.linalg.norm(after.astype(np.float64) - before, axis=-1) for before, after in pairs])
+    if len(steps) < 3:
+        return np.full(steps.shape[1], np.nan)
+    # Each coordinate is stored to half a unit in the last place: a step is wrong by this much at most.
+    longest = np.max([np.linalg.norm(x.astype(np.float64), axis=-1) for x in points], axis=0)
+    steps[steps <= np.finfo(trajectories.dtype).eps * longest] = 0.0
+    steps /= np.diff(places)[:, None]
+    middles = (places[:-1] + places[1:]) / 2
+    around = [_next_step(steps[2:0:-1], middles[2::-1]), *steps, _next_step(steps[-3:-1], middles[-3:])]
+    expected = np.maximum(np.maximum(around[:-2], around[2:]), np.median(steps, axis=0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.clip(np.nan_to_num(steps / expected, nan=0.0).max(axis=0), 1.0, 1e6)
+
+
+def _next_step(steps: np.ndarray, middles: np.ndarray) -> np.ndarray:
+    """What follows two steps (2, clip) if their growth goes on; `middles` has the places of the two and the next."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # From none to none is no growth, hence fmax.
+        growth = np.fmax(steps[1] / steps[0], 1.0) ** ((middles[2] - middles[1]) / (middles[1] - middles[0]))
+        return np.where(steps[1] > 0, steps[1] * growth, 0.0)

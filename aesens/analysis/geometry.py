@@ -1,0 +1,495 @@
+"""The shape of trajectories: how crooked a path is and how many dimensions it fills.
+
+Conventions: `trajectories` is (strength, clip, feature); *rows* or *displacements* may have any leading axes, the
+last is the feature, and every row counts alike. Variance is about the mean of the rows, energy about the origin
+(no displacement). All sums in float64.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.linalg import eigh
+
+from aesens.analysis.statistics import check_trajectories
+
+# Numbers in the block of displacements that is worked on at once.
+_BLOCK = 4_000_000
+
+__all__ = [
+    "Scatter",
+    "components_for",
+    "displacement_scatter",
+    "energy_along",
+    "held_out_energy",
+    "leading_directions",
+    "participation_ratio",
+    "path_layout",
+    "path_over_chord",
+    "pca_layout",
+    "spectrum_components",
+    "spectrum_dimension",
+    "umap_layout",
+    "variance_spectrum",
+]
+
+
+def path_over_chord(trajectories: np.ndarray) -> np.ndarray:
+    """Length of each clip's path over the distance between its ends.
+
+    Parameters
+    ----------
+    trajectories : array, shape (strength, clip, feature)
+        At least two strengths, in order.
+
+    Returns
+    -------
+    array, shape (clip,)
+        1 for a straight line, larger for a crooked one, infinite for one that returns to its start, NaN for a clip
+        that never moves.
+
+    Examples
+    --------
+    >>> path_over_chord([[[0.0, 0.0]], [[3.0, 0.0]], [[3.0, 4.0]]]).tolist()
+    [1.4]
+    """
+    trajectories, _ = check_trajectories(trajectories)
+    if len(trajectories) < 2:
+        raise ValueError("a path needs at least two strengths")
+    pairs = zip(trajectories[:-1], trajectories[1:], strict=True)
+    path = sum(np.linalg.norm(after.astype(np.float64) - before, axis=-1) for before, after in pairs)
+    chord = np.linalg.norm(trajectories[-1].astype(np.float64) - trajectories[0], axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return path / chord
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x, dtype=np.float64)
+    if x.ndim < 2 or 0 in x.shape:
+        raise ValueError(f"displacements must have shape (..., feature) with at least one row, not {x.shape}")
+    return x.reshape(-1, x.shape[-1])
+
+
+def variance_spectrum(displacements: np.ndarray, centred: bool = True) -> np.ndarray:
+    """Share of the variance (or energy) of displacements in each principal component.
+
+    Parameters
+    ----------
+    displacements : array, shape (..., feature)
+    centred : bool
+        Whether the mean displacement is taken out first (variance) or counts (energy).
+
+    Returns
+    -------
+    array, shape (min(rows, feature),)
+        Shares in descending order, summing to 1; NaN if nothing moves.
+
+    Examples
+    --------
+    >>> variance_spectrum([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]]).tolist()
+    [0.9, 0.1]
+    """
+    rows = _rows(displacements)
+    if centred:
+        rows = rows - rows.mean(axis=0)
+    scatter = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
+    values = np.maximum(np.linalg.eigvalsh(scatter)[::-1], 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return values / values.sum()
+
+
+def participation_ratio(displacements: np.ndarray, centred: bool = True) -> float:
+    r"""Effective number of dimensions that displacements fill.
+
+    Parameters
+    ----------
+    displacements : array, shape (..., feature)
+    centred : bool
+        As in `variance_spectrum`.
+
+    Returns
+    -------
+    float
+        :math:`(\sum\lambda)^2 / \sum\lambda^2` of the covariance's eigenvalues: 1 for a line, k for k equally
+        strong directions.
+
+    References
+    ----------
+    P. Gao et al., A theory of multineuronal dimensionality, dynamics and measurement, bioRxiv 2017, equation 5.
+
+    Examples
+    --------
+    >>> participation_ratio([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    2.0
+    """
+    return spectrum_dimension(variance_spectrum(displacements, centred))
+
+
+def spectrum_dimension(spectrum: np.ndarray) -> float:
+    """Participation ratio of a spectrum of shares, see `participation_ratio`.
+
+    Parameters
+    ----------
+    spectrum : array, shape (k,)
+        Of `variance_spectrum` or `Scatter.spectrum`.
+
+    Returns
+    -------
+    float
+        NaN if nothing moves.
+
+    Examples
+    --------
+    >>> spectrum_dimension(np.array([0.5, 0.5, 0.0]))
+    2.0
+    """
+    return float(1.0 / (np.asarray(spectrum) ** 2).sum())
+
+
+def components_for(displacements: np.ndarray, fraction: float = 0.9, centred: bool = True) -> int:
+    """Number of principal components that hold a fraction of the variance of displacements.
+
+    Parameters
+    ----------
+    displacements : array, shape (..., feature)
+    fraction : float
+        Between 0 and 1.
+    centred : bool
+        As in `variance_spectrum`.
+
+    Returns
+    -------
+    int
+        The smallest sufficient number; 0 if nothing moves.
+
+    Examples
+    --------
+    >>> components_for([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]], 0.95)
+    2
+    """
+    return spectrum_components(variance_spectrum(displacements, centred), fraction)
+
+
+def spectrum_components(spectrum: np.ndarray, fraction: float = 0.9) -> int:
+    """Number of components that hold a fraction of a spectrum of shares, see `components_for`.
+
+    Parameters
+    ----------
+    spectrum : array, shape (k,)
+        Of `variance_spectrum` or `Scatter.spectrum`.
+    fraction : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If the fraction is out of range.
+
+    Examples
+    --------
+    >>> spectrum_components(np.array([0.6, 0.3, 0.1]), 0.8)
+    2
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction must be above 0 and at most 1, not {fraction}")
+    if np.isnan(spectrum).any():
+        return 0
+    # Sums of rounded shares may miss the fraction by a few last bits.
+    return int(np.searchsorted(np.cumsum(spectrum), fraction - 1e-12) + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter:
+    """Second moments of displacements, from which spectra and leading directions follow.
+
+    Attributes
+    ----------
+    count : int
+        Displacements that went in.
+    total : array, shape (feature,)
+        Their sum.
+    products : array, shape (feature, feature)
+        Sum of their outer products, not centred.
+
+    Examples
+    --------
+    >>> scatter = displacement_scatter([[[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]]], np.zeros((4, 2)))
+    >>> scatter.count, scatter.spectrum().round(3).tolist(), np.abs(scatter.leading(1)).tolist()
+    (4, [0.9, 0.1], [[1.0, 0.0]])
+    """
+
+    count: int
+    total: np.ndarray = field(repr=False)
+    products: np.ndarray = field(repr=False)
+
+    def __add__(self, other: Scatter) -> Scatter:
+        return Scatter(self.count + other.count, self.total + other.total, self.products + other.products)
+
+    def spectrum(self, centred: bool = True) -> np.ndarray:
+        """As `variance_spectrum`: shares (feature,) of variance or energy, descending; NaN if nothing moves."""
+        products = self.products
+        if centred:
+            products = products - np.outer(self.total, self.total / self.count)
+        values = np.linalg.eigvalsh(products)[::-1]
+        # What the subtraction leaves of rows that are all alike is rounding.
+        floor = len(values) * np.finfo(np.float64).eps * np.trace(self.products)
+        values = np.where(values > floor, values, 0.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return values / values.sum()
+
+    def leading(self, k: int) -> np.ndarray:
+        """As `leading_directions`: at most k orthonormal rows (k, feature), strongest first."""
+        d = len(self.products)
+        values, vectors = eigh(self.products, subset_by_index=[max(d - k, 0), d - 1])
+        keep = values > d * np.finfo(np.float64).eps * max(values[-1], 0.0)
+        return vectors[:, keep][:, ::-1].T
+
+
+def _displacement_blocks(trajectories: np.ndarray, clean: np.ndarray):
+    """Clips of a block and their displacements (strength, clip, feature), float64."""
+    strengths, clips, features = trajectories.shape
+    size = max(1, _BLOCK // (strengths * features))
+    for start in range(0, clips, size):
+        part = slice(start, start + size)
+        yield part, trajectories[:, part].astype(np.float64) - clean[part]
+
+
+def displacement_scatter(trajectories: np.ndarray, clean: np.ndarray) -> Scatter:
+    """Second moments of all displacements, a few clips at a time.
+
+    Parameters
+    ----------
+    trajectories : array, shape (strength, clip, feature)
+    clean : array, shape (clip, feature)
+
+    Returns
+    -------
+    Scatter
+        In float64; the displacements themselves, which would fill gigabytes at the study's scale, never exist at once.
+
+    Examples
+    --------
+    >>> displacement_scatter(np.ones((3, 2, 1)), np.zeros((2, 1))).products.tolist()
+    [[6.0]]
+    """
+    trajectories, clean = check_trajectories(trajectories, clean)
+    total, products = np.zeros(clean.shape[1]), np.zeros((clean.shape[1],) * 2)
+    for _, moved in _displacement_blocks(trajectories, clean):
+        rows = moved.reshape(-1, moved.shape[-1])
+        total += rows.sum(axis=0)
+        products += rows.T @ rows
+    return Scatter(trajectories.shape[0] * trajectories.shape[1], total, products)
+
+
+def energy_along(
+    trajectories: np.ndarray, clean: np.ndarray, basis: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Displacement energy of each clip along given directions, and altogether.
+
+    Parameters
+    ----------
+    trajectories : array, shape (strength, clip, feature)
+    clean : array, shape (clip, feature)
+    basis : array, shape (k, feature)
+        Orthonormal rows.
+
+    Returns
+    -------
+    along : array, shape (clip, k)
+        Squared displacement along each direction, summed over strengths.
+    energy : array, shape (clip,)
+        Squared length of the displacements, summed over strengths.
+
+    Examples
+    --------
+    >>> along, energy = energy_along([[[3.0, 4.0]]], [[0.0, 0.0]], np.array([[1.0, 0.0]]))
+    >>> along.tolist(), energy.tolist()
+    ([[9.0]], [25.0])
+    """
+    trajectories, clean = check_trajectories(trajectories, clean)
+    along, energy = np.empty((len(clean), len(basis))), np.empty(len(clean))
+    for part, moved in _displacement_blocks(trajectories, clean):
+        along[part] = np.square(moved @ basis.T).sum(axis=0)
+        energy[part] = np.einsum("sif,sif->i", moved, moved)
+    return along, energy
+
+
+def leading_directions(displacements: np.ndarray, k: int | None = None) -> np.ndarray:
+    """Orthonormal basis of the subspace that holds most displacement energy.
+
+    Parameters
+    ----------
+    displacements : array, shape (..., feature)
+    k : int, optional
+        Dimensions; as many as the rank by default, and never more.
+
+    Returns
+    -------
+    array, shape (k, feature)
+        The leading right singular vectors of the rows, not centred, strongest first.
+
+    Examples
+    --------
+    >>> np.abs(leading_directions([[0.0, 2.0, 0.0], [1.0, 0.0, 0.0]], 1)).tolist()
+    [[0.0, 1.0, 0.0]]
+    """
+    rows = _rows(displacements)
+    # The smaller of the two Gram matrices has the same eigenvalues.
+    wide = len(rows) < rows.shape[1]
+    values, vectors = np.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
+    keep = values > len(values) * np.finfo(float).eps * max(values[-1], 0.0)
+    values, vectors = values[keep][::-1], vectors[:, keep][:, ::-1]
+    basis = (rows.T @ (vectors / np.sqrt(values))).T if wide else vectors.T
+    return basis if k is None else basis[:k]
+
+
+def held_out_energy(train: np.ndarray, test: np.ndarray, k: int | np.ndarray) -> float | np.ndarray:
+    """Share of held-out displacement energy inside the best k-dimensional subspace of the training displacements.
+
+    Parameters
+    ----------
+    train, test : arrays, shape (..., feature)
+        Displacements of clips whose songs do not overlap.
+    k : int or array of int
+        Dimensions of the subspace: the k leading right singular vectors of the training rows, not centred, since
+        a projection also removes the mean displacement. Dimensions beyond the rank of `train` add nothing.
+
+    Returns
+    -------
+    float or array, shape of `k`
+        Between 0 and 1; NaN if the held-out clips do not move. A random subspace captures k / feature on average.
+
+    Examples
+    --------
+    >>> held_out_energy([[1.0, 0.0, 0.0], [0.0, 0.5, 0.0]], [[3.0, 0.0, 4.0]], [0, 1, 2, 3]).round(2).tolist()
+    [0.0, 0.36, 0.36, 0.36]
+    """
+    train, test = _rows(train), _rows(test)
+    if train.shape[1] != test.shape[1]:
+        raise ValueError(f"train has {train.shape[1]} features and test has {test.shape[1]}")
+    k = np.asarray(k)
+    if np.any(k < 0):
+        raise ValueError("k must not be negative")
+    captured = ((test @ leading_directions(train).T) ** 2).sum(axis=0)
+    curve = np.concatenate([[0.0], np.cumsum(captured)])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.minimum(curve[np.minimum(k, len(captured))] / (test**2).sum(), 1.0)
+    return float(share) if share.ndim == 0 else share
+
+
+def pca_layout(x: np.ndarray, n: int = 2) -> np.ndarray:
+    """Coordinates of embeddings on their first principal components.
+
+    Parameters
+    ----------
+    x : array, shape (..., feature)
+    n : int
+        Number of components.
+
+    Returns
+    -------
+    array, shape (..., n)
+        Centred coordinates; each component points to where its largest coordinate is positive. Components that the
+        rows cannot fill are zero.
+
+    Examples
+    --------
+    >>> pca_layout([[0.0, 0.0], [2.0, 0.0], [7.0, 0.0]], 1).round(6).ravel().tolist()
+    [-3.0, -1.0, 4.0]
+    """
+    x = np.asarray(x)
+    rows = _rows(x)
+    u, s, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+    points = np.zeros((len(rows), n))
+    points[:, : min(n, len(s))] = (u * s)[:, :n]
+    signs = np.sign(points[np.abs(points).argmax(axis=0), np.arange(n)])
+    return (points * np.where(signs == 0, 1.0, signs)).reshape(*x.shape[:-1], n)
+
+
+def _umap(rows: int, n_neighbors: int, seed: int, init: str):
+    from umap import UMAP  # compiles with numba: seconds that only those who draw it should pay
+
+    return UMAP(n_neighbors=min(n_neighbors, rows - 1), random_state=seed, n_jobs=1, init=init)
+
+
+def path_layout(path: np.ndarray, others: np.ndarray, n_neighbors: int = 3, seed: int = 0) -> np.ndarray:
+    """Two-dimensional UMAP fitted to one path, with other points placed on it afterwards: the study's picture.
+
+    Parameters
+    ----------
+    path : array, shape (strength, feature)
+        The effected embeddings of one clip, at least three.
+    others : array, shape (n, feature)
+        What is placed by UMAP's `transform`, such as the clean clip; n may be 0.
+    n_neighbors : int
+        Size of the neighbourhoods; 3 in the study.
+    seed : int
+        Makes it come out alike every time.
+
+    Returns
+    -------
+    array, shape (n + strength, 2)
+        `others` first.
+
+    Raises
+    ------
+    ValueError
+        If the path has fewer than three points.
+
+    Notes
+    -----
+    The layout starts from the spectral one, UMAP's default, as in the study; with three points there is none, and
+    it starts at random.
+    """
+    path, others = (np.asarray(x, dtype=np.float32) for x in (path, others))
+    if len(path) < 3:
+        raise ValueError(f"UMAP needs a path of at least three embeddings, not {len(path)}")
+    with warnings.catch_warnings():
+        # Neighbourhoods of three often leave several components; UMAP lays them out apart and says so.
+        warnings.simplefilter("ignore")
+        model = _umap(len(path), n_neighbors, seed, "spectral" if len(path) > 3 else "random")
+        layout = model.fit_transform(path)
+        placed = model.transform(others) if len(others) else layout[:0]
+    return np.concatenate([placed, layout]).astype(np.float64)
+
+
+def umap_layout(x: np.ndarray, n_neighbors: int = 3, seed: int = 0) -> np.ndarray:
+    """Two-dimensional UMAP of embeddings, the same on every run.
+
+    Parameters
+    ----------
+    x : array, shape (..., feature)
+        The chosen clips' trajectories, with the clean clips if they are to be seen; at least four rows.
+    n_neighbors : int
+        Size of the neighbourhoods; 3 in the study, which brings out paths.
+    seed : int
+
+    Returns
+    -------
+    array, shape (..., 2)
+
+    Notes
+    -----
+    The layout starts from principal components. UMAP's own spectral start draws from numpy's global generator
+    when the neighbourhoods form several components, as those of three do, so a seed would not repeat it; it also
+    asks for more eigenvectors than a handful of points has.
+
+    References
+    ----------
+    L. McInnes, J. Healy, J. Melville, UMAP: Uniform Manifold Approximation and Projection, arXiv 1802.03426.
+    """
+    x = np.asarray(x)
+    rows = _rows(x)
+    if len(rows) < 4:
+        raise ValueError(f"UMAP needs at least four embeddings, not {len(rows)}")
+    with warnings.catch_warnings():
+        # Neighbourhoods of three often leave several components; UMAP lays them out apart and says so.
+        warnings.simplefilter("ignore")
+        layout = _umap(len(rows), n_neighbors, seed, "pca").fit_transform(rows.astype(np.float32))
+    return layout.reshape(*x.shape[:-1], 2).astype(np.float64)

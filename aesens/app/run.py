@@ -1,0 +1,280 @@
+"""Run a profile: execute the numbered notebooks in order with papermill.
+
+Each notebook gets the run's settings through its tagged parameters cell. The executed copies go to
+``runs/<profile>/``, figures and tables to ``figures/<profile>/``. A notebook that fails stops the run and leaves its
+copy with the traceback; one that stops because the data cannot be split by song is reported and the run goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aesens.cache import atomic_path, runtime_environment
+from aesens.paths import repository
+from aesens.settings import PROFILES
+
+__all__ = ["RunError", "notebooks", "run"]
+
+
+class RunError(RuntimeError):
+    """A notebook failed, or there is none to run."""
+
+
+def notebooks(root: Path, only: str | None = None, appendices: bool = False) -> list[Path]:
+    """Numbered notebooks in order: the story, from 80 on appendices, from 90 on those that are only run when named.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The repository.
+    only : str, optional
+        Comma-separated beginnings of names, e.g. ``"04,05"``.
+    appendices : bool
+        Whether the appendices belong to what is run when none is named.
+
+    Raises
+    ------
+    RunError
+        If `only` names a notebook that is not there.
+
+    Examples
+    --------
+    >>> from aesens.paths import repository
+    >>> [path.stem for path in notebooks(repository(), "01,08")]
+    ['01_data', '08_claims']
+    """
+    found = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    if not only:
+        return [path for path in found if path.name < ("90" if appendices else "80")]
+    chosen = []
+    for start in (item.strip() for item in only.split(",") if item.strip()):
+        named = [path for path in found if path.name.startswith(start)]
+        if not named:
+            raise RunError(f"--only {start}: no such notebook; there are {', '.join(p.stem for p in found)}")
+        chosen += named
+    return sorted(set(chosen))
+
+
+# Of an object without a representation of its own, and of a pandas Styler, which draws it.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+(?=>)")
+_TABLE_ID = re.compile(r"\bT_[0-9a-f]{5}(?=[_\"\s])")
+
+
+@dataclass
+class _Outcome:
+    """What became of one notebook."""
+
+    name: str
+    seconds: float
+    stopped: str = field(default="")
+
+
+def run(
+    parameters: dict, *, only: str | None = None, keep: bool = False, fresh: bool = False, report: bool = True
+) -> list[_Outcome]:
+    """Execute notebooks.
+
+    Parameters
+    ----------
+    parameters : dict
+        ``profile`` and options of the run (`aesens.settings.OPTIONS`); None counts as not given. Relative paths are
+        relative to the clone.
+    only : str, optional
+        See `notebooks`.
+    keep : bool
+        Whether to put the executed copies in the place of the notebooks, outputs included, for a commit.
+    fresh : bool
+        Whether to forget the embeddings and results of these settings first. Those of others, downloads and rendered
+        clips are kept.
+    report : bool
+        Whether to build the report (`aesens.app.report`) from the notebooks executed so far.
+
+    Returns
+    -------
+    list
+        One entry a notebook, with its name, its time in seconds and why it stopped early, if it did.
+
+    Raises
+    ------
+    RunError
+        If a notebook fails; names it and the cell. If the report cannot be built; the results are kept.
+    """
+    root = repository()
+    if root is None:
+        raise RunError(f"no notebooks/ in {Path.cwd()} or above; run from within a clone of the compendium")
+    chosen = notebooks(root, only, PROFILES[parameters["profile"]].appendices)
+    parameters = {key: value for key, value in parameters.items() if value is not None}
+    scheduler = parameters.pop("scheduler", None)
+    profile = parameters["profile"]
+    out = (root / (parameters.get("out") or Path("figures") / profile)).resolve()
+    # As it is seen from where notebooks run, and from where the command was given.
+    parameters["out"], shown = os.path.relpath(out, root), os.path.relpath(out)
+    copies = root / "runs" / out.name
+    copies.mkdir(parents=True, exist_ok=True)
+
+    # The kernel inherits these: nothing is written outside the cache, and bars are text that reaches this terminal.
+    os.environ.update(runtime_environment(), AESENS_PLAIN_PROGRESS="1")
+    _quieten_kernels(Path(os.environ["IPYTHONDIR"]))
+    _prepare(parameters, scheduler, fresh)
+    started = time.monotonic()
+    outcomes = []
+    for number, path in enumerate(chosen, 1):
+        print(f"[{number}/{len(chosen)}] {path.stem}", flush=True)
+        outcomes.append(_execute(path, copies / path.name, parameters, root))
+        last = outcomes[-1]
+        print(f"      {last.stopped or 'done'} ({last.seconds:.0f} s)", flush=True)
+        if keep:
+            _keep(copies / path.name, path)
+    print(f"{len(outcomes)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {shown}")
+    if report:
+        _report(out, copies, shown)
+    return outcomes
+
+
+def _report(out: Path, copies: Path, shown: str) -> None:
+    from aesens.app.report import build_report
+
+    try:
+        build_report(out, sorted(copies.glob("[0-9][0-9]_*.ipynb")))
+    except Exception as error:
+        raise RunError(
+            f"figures, tables and notebooks are complete, but the report was not built: "
+            f"{type(error).__name__}: {error}\nTo try again: aesens report --out {shown}"
+        ) from error
+    print(f"to read: {shown}/report/index.html")
+
+
+def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> None:
+    """Check the settings and fetch weights and data here, where bars are seen and an error is one line.
+
+    With a scheduler all embeddings are made here too: one connection, and the notebooks find them. If no device is
+    given it is that of the workers, which is added to `parameters`: on another one the notebooks would look for other
+    embeddings.
+    """
+    from aesens.embeddings import cluster
+    from aesens.study import Study
+
+    study = Study(**parameters)
+    if len(study.excluded):
+        print(f"clips left out as faulty: {len(study.excluded)}, see the table 01_excluded")
+    with cluster.connect(scheduler) if scheduler else nullcontext() as client:
+        if scheduler and study.device is None:
+            study.device = parameters["device"] = cluster.device_of(client)
+        _look_at_weights(study)
+        # Files of the user's may hold anything, which shows when a network is built; workers build their own.
+        for name in [] if scheduler else study.weights_file:
+            _ = study.model(name).network
+        if fresh:
+            study.forget()
+        if scheduler:
+            study.scheduler = client.scheduler.address
+            study.extract_all()
+
+
+def _look_at_weights(study) -> None:
+    untrained = [name for name in study.models if not study.model(name).weights.pretrained]
+    for name in untrained:
+        if name.startswith("hear-"):
+            print(
+                f"{name}: untrained, since no weights file was given and the module does not say it brings its own"
+            )
+        elif study.weights == "auto":
+            print(
+                f"{name}: untrained control; its official weights are neither cached nor reachable (see README.md)"
+            )
+    if untrained:
+        # What could be fetched is there by now; every notebook would try the others again.
+        os.environ["AESENS_OFFLINE"] = "1"
+
+
+def _quieten_kernels(folder: Path) -> None:
+    """Let kernels say errors only: their notes on transport would stand between the bars."""
+    config = folder / "profile_default" / "ipython_kernel_config.json"
+    if not config.exists():
+        with atomic_path(config) as temporary:
+            temporary.write_text('{"IPKernelApp": {"log_level": 40}}\n')
+
+
+def _execute(path: Path, copy: Path, parameters: dict, root: Path) -> _Outcome:
+    # Slow to import, and only wanted once the environment above is set: jupyter reads it when imported.
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    started = time.monotonic()
+    stopped = ""
+    options = {name: value for name, value in parameters.items() if name != "profile"}
+    try:
+        papermill.execute_notebook(
+            path,
+            copy,
+            parameters={"profile": parameters["profile"], "options": options},
+            cwd=root,
+            kernel_name="python3",
+            progress_bar={"desc": "      cells", "leave": False, "file": sys.stderr},
+            stderr_file=sys.stderr,
+        )
+    except papermill.PapermillExecutionError as error:
+        if error.ename != "NeedsSplit":
+            raise RunError(
+                f"{path.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+                f"The executed copy with the traceback: {os.path.relpath(copy, root)}"
+            ) from None
+        stopped = f"stopped early: {error.evalue}"
+    except DeadKernelError as error:
+        raise RunError(
+            f"{path.name}: its Python process was killed, most likely for want of memory. What is finished is kept: "
+            "try again with fewer --models or --jobs, or on a machine with more memory"
+        ) from error
+    notebook = nbformat.read(copy, as_version=4)
+    _clean(notebook)
+    nbformat.write(notebook, copy)
+    return _Outcome(path.stem, time.monotonic() - started, stopped)
+
+
+def _keep(copy: Path, path: Path) -> None:
+    """Write an executed copy over its notebook, as if that had been run in Jupyter.
+
+    The cell that the executor added is not of the text: jupytext would carry it into the percent script. The kernel's
+    description of its Python differs from machine to machine.
+    """
+    import nbformat
+
+    notebook = nbformat.read(copy, as_version=4)
+    notebook.cells = [
+        cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
+    notebook.metadata.pop("language_info", None)
+    code = (cell for cell in notebook.cells if cell.cell_type == "code")
+    for count, cell in enumerate(code, 1):
+        for part in (cell, *cell.outputs):
+            if part.get("execution_count") is not None:
+                part["execution_count"] = count
+    with atomic_path(path) as temporary:
+        nbformat.write(notebook, temporary)
+
+
+def _clean(notebook) -> None:
+    """Drop what differs from run to run and tells a reader nothing: bars, times, addresses, papermill's notes."""
+    notebook.metadata.pop("papermill", None)
+    for place, cell in enumerate(notebook.cells):
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if cell.metadata.get("tags"):
+            cell.metadata.tags = [tag for tag in cell.metadata.tags if tag != "papermill-error-cell-tag"]
+        if cell.cell_type == "code":
+            cell.outputs = [
+                out for out in cell.outputs if not (out.output_type == "stream" and out.name == "stderr")
+            ]
+            for number, out in enumerate(cell.outputs):
+                data = out.get("data", {})
+                if "text/plain" in data:
+                    data["text/plain"] = _ADDRESS.sub("", data["text/plain"])
+                if "text/html" in data:
+                    data["text/html"] = _TABLE_ID.sub(f"T_{place}_{number}", data["text/html"])

@@ -1,0 +1,1 @@
+"""Clips in the shape of IRMAS, rendered from sampled instruments."""

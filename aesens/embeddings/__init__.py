@@ -1,0 +1,1 @@
+"""Every (model, effect, strength, clip) once, safely on disk."""

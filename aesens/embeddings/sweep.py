@@ -1,0 +1,112 @@
+"""One sweep as the analysis sees it: plain arrays, and what is known of their clips.
+
+Conventions: strengths first, then clips, then features; embeddings in float32, as the models give them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from aesens.effects import Effect
+from aesens.plots import titles as names
+
+__all__ = ["EffectSweep"]
+
+
+@dataclass(frozen=True, eq=False)
+class EffectSweep:
+    """The embeddings of one model under one effect, with what is known of the clips.
+
+    Attributes
+    ----------
+    model : str
+    pretrained : bool
+    effect : Effect
+    parameters : np.ndarray, shape (strength,)
+    clean : np.ndarray, shape (clip, feature), float32
+    trajectories : np.ndarray, shape (strength, clip, feature), float32
+    clips : pandas.DataFrame
+        Indexed by clip, columns ``song``, ``instrument``, ``split``.
+    key : str
+        Hash of the addresses of both stores.
+
+    Examples
+    --------
+    >>> from aesens.effects import effect
+    >>> clips = pd.DataFrame({"song": ["a", "b"], "instrument": ["cel", "pia"], "split": ["train", "test"]})
+    >>> clean = np.zeros((2, 3), np.float32)
+    >>> gains = np.array([-40.0, 5.0])
+    >>> sweep = EffectSweep("yamnet", True, effect("gain"), gains, clean, np.stack([clean - 1, clean + 1]), clips, "")
+    >>> sweep.title
+    'YAMNet, gain'
+    >>> sweep.take(sweep.train).displacements.shape
+    (2, 1, 3)
+    """
+
+    model: str
+    pretrained: bool
+    effect: Effect
+    parameters: np.ndarray = field(repr=False)
+    clean: np.ndarray = field(repr=False)
+    trajectories: np.ndarray = field(repr=False)
+    clips: pd.DataFrame = field(repr=False)
+    key: str = field(repr=False)
+
+    @property
+    def songs(self) -> np.ndarray:
+        """Song of each clip."""
+        return self.clips["song"].to_numpy(dtype=str)
+
+    @property
+    def instruments(self) -> np.ndarray:
+        """Instrument code of each clip."""
+        return self.clips["instrument"].to_numpy(dtype=str)
+
+    @property
+    def train(self) -> np.ndarray:
+        """Mask of the training clips."""
+        return self.clips["split"].to_numpy(dtype=str) == "train"
+
+    @property
+    def test(self) -> np.ndarray:
+        """Mask of the test clips."""
+        return self.clips["split"].to_numpy(dtype=str) == "test"
+
+    @property
+    def displacements(self) -> np.ndarray:
+        """Effected minus clean embeddings, (strength, clip, feature)."""
+        return self.trajectories - self.clean[None]
+
+    @property
+    def title(self) -> str:
+        """Model and effect for people."""
+        return f"{names.model_title(self.model, self.pretrained)}, {self.effect.title.lower()}"
+
+    def take(self, mask: np.ndarray) -> EffectSweep:
+        """The same sweep with fewer clips.
+
+        Parameters
+        ----------
+        mask : array, shape (clip,), bool, or of int
+            The clips to take.
+
+        Returns
+        -------
+        EffectSweep
+        """
+        return replace(
+            self, clean=self.clean[mask], trajectories=self.trajectories[:, mask], clips=self.clips[mask]
+        )
+
+    def _repr_html_(self) -> str:
+        shown = {
+            "Model": names.model_title(self.model, self.pretrained),
+            "Effect": self.effect.title,
+            self.effect.label: ", ".join(f"{p * self.effect.display:.3g}" for p in self.parameters),
+            "Clips": f"{len(self.clips)} ({self.train.sum()} training, {self.test.sum()} test)",
+            "Features": self.clean.shape[1],
+        }
+        return pd.Series(shown).to_frame("").to_html(header=False)

@@ -1,0 +1,266 @@
+"""Choose a clip and an effect, hear it and see its trajectory.
+
+In a live notebook `explore` shows menus; under papermill, on a page or in print the same view stands still.
+"""
+
+from __future__ import annotations
+
+import os
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Image, display
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+
+from aesens.analysis.distances import cosine_distance
+from aesens.analysis.geometry import pca_layout
+from aesens.effects import effect, render
+from aesens.plots import titles as names
+from aesens.plots.player import player
+from aesens.plots.style import WIDTH, number, parameter_axis
+
+__all__ = ["Explorer", "explore", "live"]
+
+# Paths of other clips that are drawn.
+_OTHERS = 200
+
+
+def live() -> bool:
+    """Whether a reader sits at this notebook, so that menus make sense.
+
+    Examples
+    --------
+    >>> live()  # no one sits at a test
+    False
+    """
+    if os.environ.get("AESENS_PLAIN_PROGRESS"):
+        return False
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return get_ipython() is not None
+
+
+class Explorer:
+    """What the menus offer and what a choice shows; knows nothing of widgets.
+
+    Parameters
+    ----------
+    study : aesens.study.Study
+
+    Attributes
+    ----------
+    models, effects, instruments : list of str
+        What can be chosen.
+    """
+
+    def __init__(self, study):
+        self.study = study
+        self.models, self.effects = list(study.models), list(study.effects)
+        self.instruments = list(study.dataset.instruments)
+        self._layouts: dict[tuple[str, str], np.ndarray] = {}
+
+    def model_title(self, model: str) -> str:
+        """Name of a model; untrained weights are named as such."""
+        return names.model_title(model, self.study.model(model).weights.pretrained)
+
+    def start(self) -> tuple[str, str]:
+        """Model and effect that a page shows: the first pretrained model, and an effect with long trajectories."""
+        trained = [name for name in self.models if self.study.model(name).weights.pretrained]
+        return (trained or self.models)[0], "reverb" if "reverb" in self.effects else self.effects[0]
+
+    def clips(self, model: str, instrument: str) -> list[str]:
+        """Clips of an instrument that a model has embedded."""
+        table = self.study.clips(model).table
+        return list(table.index[table["instrument"] == instrument])
+
+    def strengths(self, model: str, effect_name: str) -> list[str]:
+        """Titles of the strengths, the clean clip first."""
+        kind = effect(effect_name)
+        # A number without a unit would not say what it is of.
+        form = "{:.3g} " + kind.unit if kind.unit else kind.parameter + " {:.3g}"
+        values = kind.parameters(self.study.scale(model).strengths)
+        return ["Clean", *(form.format(value * kind.display) for value in values)]
+
+    def figure(self, model: str, effect_name: str, clip: str, strength: int) -> plt.Figure:
+        """The clip's trajectory among those of the others, and its distance from the clean clip.
+
+        Parameters
+        ----------
+        model, effect_name, clip : str
+        strength : int
+            0 for the clean clip, 1 for the first strength.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ValueError
+            If the model has not embedded the clip or there is no such strength.
+        """
+        sweep = self.study.sweep(model, effect_name)
+        if clip not in sweep.clips.index:
+            raise ValueError(f"{model} has no embedding of {clip!r} in this profile")
+        if not 0 <= strength <= len(sweep.parameters):
+            raise ValueError(f"strength {strength} is not between 0 and {len(sweep.parameters)}")
+        mine = sweep.clips.index.get_loc(clip)
+        points = self._layout(sweep)
+        distance = cosine_distance(sweep.clean, sweep.trajectories)[:, mine]
+        figure, (plane, curve) = plt.subplots(1, 2, figsize=(WIDTH, 3.3), width_ratios=(3, 2))
+        # Where the clean setting lies inside the sweep, the sweep does not start from the clean clip.
+        start = int(sweep.effect.identity_inside)
+        # Of thousands of clips some are enough to show where the others go.
+        for other in np.unique(np.linspace(0, points.shape[1] - 1, _OTHERS).astype(int)):
+            plane.plot(*points[start:, other].T, color="#DDDDDD", linewidth=0.6, zorder=1)
+        path = points[:, mine]
+        plane.plot(*path[start:].T, color="#555555", linewidth=1, zorder=2)
+        colours = names.strength_colours(len(sweep.parameters))
+        plane.scatter(*path[1:].T, color=colours, s=26, zorder=3)
+        plane.scatter(
+            *path[0], marker="x", color="#D55E00", linewidth=1.6, s=48, zorder=4, label="Clean clip"
+        )
+        plane.scatter(*path[strength], s=130, facecolors="none", edgecolors="black", zorder=5, label="Heard")
+        plane.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
+        self._key(figure, plane, sweep)
+        handles, labels = plane.get_legend_handles_labels()
+        handles.append(plt.Line2D([], [], color="#CCCCCC", linewidth=1))
+        figure.legend(handles, [*labels, "Other clips"], loc="outside lower center", ncols=3)
+        kind = sweep.effect
+        shown = sweep.parameters * kind.display
+        curve.plot(shown, distance, color="#555555", linewidth=1, zorder=2)
+        curve.scatter(shown, distance, color=colours, s=26, zorder=3, clip_on=False)
+        if strength:
+            curve.axvline(shown[strength - 1], color="black", linewidth=0.8, linestyle=":")
+        curve.set(ylabel="Cosine distance", ylim=(0, None))
+        parameter_axis(curve, kind, sweep.parameters)
+        figure.suptitle(
+            f"{sweep.title}: {names.instrument_title(sweep.clips.loc[clip, 'instrument'])}, {clip}"
+        )
+        return figure
+
+    @staticmethod
+    def _key(figure: plt.Figure, plane: plt.Axes, sweep) -> None:
+        """The colours of strength, below the plane, with the parameters at both ends."""
+        colours = ListedColormap(names.strength_colours(len(sweep.parameters)))
+        scale = ScalarMappable(Normalize(0, 1), colours)
+        bar = figure.colorbar(
+            scale, cax=plane.inset_axes((0.15, -0.17, 0.7, 0.035)), orientation="horizontal"
+        )
+        ends = [number(value * sweep.effect.display, "{:.3g}") for value in sweep.parameters[[0, -1]]]
+        bar.set_ticks([0, 1], labels=ends)
+        # Between the two numbers.
+        bar.set_label(sweep.effect.label, labelpad=-9)
+        bar.ax.tick_params(length=0)
+        bar.outline.set_visible(False)
+
+    def _layout(self, sweep) -> np.ndarray:
+        """Clean and effected clips on two principal components, (1 + strength, clip, 2), computed once."""
+        key = sweep.model, sweep.effect.name
+        if key not in self._layouts:
+            self._layouts[key] = pca_layout(np.concatenate([sweep.clean[None], sweep.trajectories]))
+        return self._layouts[key]
+
+    def sound(self, model: str, effect_name: str, clip: str, strength: int):
+        """A player of the clip at a strength; the clean clip at 0."""
+        decoded = self.study.source.decode(clip)
+        audio = decoded.audio
+        if strength:
+            kind = effect(effect_name)
+            value = kind.parameters(self.study.scale(model).strengths)[strength - 1]
+            audio = render(kind, decoded, value, self.study.protocol)
+        return player(audio, decoded.sample_rate, title=self.strengths(model, effect_name)[strength])
+
+    def show(self, model: str, effect_name: str, clip: str, strength: int) -> None:
+        """Display the figure and the player of a choice."""
+        figure = self.figure(model, effect_name, clip, strength)
+        caption = (
+            f"Trajectory of {clip} in {self.model_title(model)} under {effect(effect_name).title.lower()}."
+        )
+        display(self.study.figure(figure, "05_explorer", caption))
+        display(self.sound(model, effect_name, clip, strength))
+
+
+def explore(study):
+    """Explore a study's clips: menus where a reader sits at the notebook, one view that stands still elsewhere.
+
+    Parameters
+    ----------
+    study : aesens.study.Study
+
+    Returns
+    -------
+    ipywidgets.VBox or None
+        The menus in a live notebook; None where the view was displayed.
+    """
+    explorer = Explorer(study)
+    if not live():
+        model, name = explorer.start()
+        clip = explorer.clips(model, explorer.instruments[0])[0]
+        explorer.show(model, name, clip, len(explorer.strengths(model, name)) - 1)
+        return None
+    return _menus(explorer)
+
+
+def _menus(explorer: Explorer):
+    import ipywidgets as widgets
+
+    def menu(title, entries, label):
+        return widgets.Dropdown(description=title, options=[(label(name), name) for name in entries])
+
+    model = menu("Model", explorer.models, explorer.model_title)
+    kind = menu("Effect", explorer.effects, lambda name: effect(name).title)
+    instrument = menu("Instrument", explorer.instruments, names.instrument_title)
+    clip = widgets.Dropdown(description="Clip")
+    strength = widgets.SelectionSlider(
+        description="Strength", options=[("Clean", 0)], continuous_update=False
+    )
+    view = widgets.Output()
+
+    def refill():
+        entries = explorer.clips(model.value, instrument.value)
+        if list(clip.options) != entries or clip.value is None:
+            clip.options = entries
+            clip.value = entries[0] if entries else None
+        titles = explorer.strengths(model.value, kind.value)
+        at = min(strength.value or 0, len(titles) - 1)
+        strength.options = [(title, place) for place, title in enumerate(titles)]
+        strength.value = at
+
+    filling = False
+
+    def chosen(_=None):
+        # Filling a menu changes its value, which is no choice of the reader's and draws nothing.
+        nonlocal filling
+        if filling:
+            return
+        filling = True
+        try:
+            refill()
+        finally:
+            filling = False
+        if clip.value is None:
+            return
+        view.clear_output(wait=True)
+        with view:
+            figure = explorer.figure(model.value, kind.value, clip.value, strength.value)
+            display(_picture(figure), explorer.sound(model.value, kind.value, clip.value, strength.value))
+
+    for control in (model, kind, instrument, clip, strength):
+        control.observe(chosen, names="value")
+    chosen()
+    controls = widgets.VBox([model, kind, instrument, clip, strength])
+    return widgets.VBox([controls, view])
+
+
+def _picture(figure: plt.Figure) -> Image:
+    """A figure as a picture, closed so that the notebook does not show it again."""
+    import io
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    return Image(buffer.getvalue(), alt="Trajectory of the chosen clip")

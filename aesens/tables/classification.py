@@ -1,0 +1,154 @@
+"""Chapter 7: instrument classification in every condition and with every projection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from aesens.analysis import projections
+from aesens.analysis.auc import auc_change, auc_loss, metric_table
+from aesens.analysis.classify import classify
+from aesens.tables.common import POOLED, _instruments
+from aesens.tables.projections import (
+    fitted_subspaces,
+)
+
+__all__ = ["classification", "clean_classification"]
+
+# What the names of the CCA SVD begin with: one method, of several thresholds.
+_THRESHOLDED = "svd-"
+
+
+def classification(
+    sweep, *, resamples: int, seed: int, fitted: Mapping | None = None, jobs: int = 1
+) -> pd.DataFrame:
+    """Instrument classification in every training and test condition and with every projection.
+
+    Parameters
+    ----------
+    sweep : EffectSweep
+    resamples : int
+        Bootstrap resamples over test songs.
+    seed : int
+    fitted : mapping, optional
+        Of `fitted_subspaces` with the same seed.
+    jobs : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        Three kinds of rows. ``kind == "curve"``: ``condition`` (training and test, e.g. ``clean-effected``),
+        ``projection``, ``strength`` (-1 where there is none), ``parameter``, the metrics as means over instruments, and
+        ``clean_auc``, the ROC-AUC without projection of clean clips on both sides. ``kind == "change"``: ``change`` of
+        the ROC-AUC against no projection, mean over instruments and strengths, with ``low``, ``high`` (95 %, over test
+        songs) and ``p``; twice the change is that of the rank-biserial correlation of scores and labels. The row with
+        ``projection == "all"`` is the mean over the methods, controls left out and the thresholds of the CCA SVD
+        averaged first, so that each method counts once. It also says how many of the ``methods`` have an interval
+        above 0 (``helps``) or below 0 (``harms``), and what the effect costs without a projection: ``loss``, the
+        ROC-AUC of clean clips on both sides minus that of the condition, with ``loss_low`` and ``loss_high`` over the
+        same songs. ``kind == "instrument"``: for the conditions ``clean-clean``, ``clean-effected`` and
+        ``effected-clean``, projection, ``strength``, ``parameter`` and ``instrument``, the metrics of that
+        instrument's classifier, and ``folds`` (of the cross-validation: fewer than three where an instrument has
+        fewer training songs).
+
+    Examples
+    --------
+    >>> from aesens.analysis.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> table = classification(sweep, resamples=20, seed=0)
+    >>> sorted(set(table["kind"]))
+    ['change', 'curve', 'instrument']
+    >>> table.set_index("projection").query("kind == 'change'").loc["all", "methods"].unique().tolist()
+    [6.0]
+    """
+    classes = [code for code, _, _ in _instruments(sweep)]
+    subspaces = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
+    result = classify(
+        sweep.clean,
+        sweep.trajectories,
+        sweep.instruments,
+        sweep.songs,
+        sweep.train,
+        sweep.test,
+        subspaces,
+        classes=classes,
+        seed=seed,
+        n_jobs=jobs,
+    )
+    cells = metric_table(result).drop(columns=["cost"])
+    cells.insert(0, "condition", cells.pop("train") + "-" + cells.pop("test"))
+    place = ["condition", "projection", "strength"]
+    curves = cells.drop(columns="instrument").groupby(place, sort=False).mean()
+    clean = curves.loc[("clean-clean", "none", -1), "roc_auc"]
+    curves = curves.reset_index().assign(kind="curve", clean_auc=clean)
+
+    drawn = {"n_resamples": resamples, "seed": seed, "n_jobs": jobs}
+    by_strength = [
+        table.assign(parameter=np.append(sweep.parameters, np.nan)[table["strength"]])
+        for table in (curves, _by_instrument(cells, result))
+    ]
+    return pd.concat([by_strength[0], _changes(result, subspaces, drawn), by_strength[1]], ignore_index=True)
+
+
+def _changes(result, names, drawn) -> pd.DataFrame:
+    """Change of ROC-AUC by each projection, with what the effect costs and how many methods help in the pooled row."""
+    own = [name for name in names if name not in ("none", *projections.CONTROLS)]
+    single = [name for name in own if not name.startswith(_THRESHOLDED)]
+    family = [name for name in own if name.startswith(_THRESHOLDED)]
+    methods = single + [_THRESHOLDED] * bool(family)
+    pooled = {_THRESHOLDED: family} if family else {}
+    pooled[POOLED] = [*single, *pooled.values()]
+    changes = auc_change(result, pooled=pooled, **drawn).drop(columns=["auc_low", "auc_high", "p_holm"])
+    changes = changes.rename(columns={"auc": "roc_auc", "change_low": "low", "change_high": "high"})
+
+    counted = changes[changes["projection"].isin(methods)]
+    counts = counted.assign(methods=1, helps=counted["low"] > 0, harms=counted["high"] < 0)
+    pair = ["train", "test"]
+    counts = counts.groupby(pair)[["methods", "helps", "harms"]].sum().reset_index()
+    of_all = auc_loss(result, **drawn).merge(counts, on=pair).assign(projection=POOLED)
+    # The mean of the thresholds is a step on the way to the pooled row, not a projection.
+    changes = changes[~changes["projection"].isin(["none", _THRESHOLDED])]
+    changes = changes.merge(of_all, on=[*pair, "projection"], how="left").assign(kind="change")
+    changes.insert(0, "condition", changes.pop("train") + "-" + changes.pop("test"))
+    return changes
+
+
+def _by_instrument(cells, result) -> pd.DataFrame:
+    """Scores of each instrument's classifier at each strength, for the conditions of the study's figure."""
+    kept = cells[cells["condition"].isin(["clean-clean", "clean-effected", "effected-clean"])]
+    folds = result["folds"].to_series().rename("folds").reset_index()
+    return kept.merge(folds, on="instrument").assign(kind="instrument")
+
+
+def clean_classification(
+    clean: np.ndarray, clips: pd.DataFrame, *, resamples: int, seed: int, jobs: int = 1
+) -> dict:
+    """Instrument classification on clean clips, without a projection.
+
+    Parameters
+    ----------
+    clean : np.ndarray, shape (clip, feature)
+    clips : pandas.DataFrame
+        Columns ``song``, ``instrument``, ``split``.
+    resamples, seed, jobs : int
+
+    Returns
+    -------
+    dict
+        ``roc_auc`` (mean over instruments) with ``low`` and ``high`` (95 %, over test songs).
+
+    Examples
+    --------
+    >>> from aesens.analysis.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> scores = clean_classification(sweep.clean, sweep.clips, resamples=20, seed=0)
+    >>> bool(scores["low"] <= scores["roc_auc"] <= scores["high"])
+    True
+    """
+    train, test = (clips["split"].to_numpy(dtype=str) == side for side in ("train", "test"))
+    instruments, songs = (clips[name].to_numpy(dtype=str) for name in ("instrument", "song"))
+    result = classify(clean, None, instruments, songs, train, test, seed=seed, n_jobs=jobs)
+    row = auc_change(result, n_resamples=resamples, seed=seed, n_jobs=jobs).iloc[0]
+    return {"roc_auc": row["auc"], "low": row["auc_low"], "high": row["auc_high"]}

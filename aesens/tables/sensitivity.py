@@ -1,0 +1,146 @@
+"""Chapter 4: how far embeddings move, and whether in order of strength."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from aesens.analysis import distances as sensitivity
+from aesens.analysis.parallel import each
+from aesens.analysis.statistics import (
+    bootstrap_songs,
+)
+
+__all__ = ["distances", "response"]
+
+
+def distances(
+    sweep, *, resamples: int, seed: int, measures: Sequence[str] = ("cosine", "l2", "frechet"), jobs: int = 1
+) -> pd.DataFrame:
+    """Distance of the effected from the clean clips at each strength.
+
+    Parameters
+    ----------
+    sweep : EffectSweep
+    resamples : int
+        Bootstrap resamples over songs.
+    seed, jobs : int
+    measures : sequence of str
+        Which of them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``strength``, ``parameter``, ``measure`` (``cosine``, ``l2`` in units of the median distance of two
+        clean clips, ``frechet`` in units of the median distance of two song-disjoint halves of the clean set),
+        ``value``, ``low``, ``high`` (95 %, over songs; the Fréchet distance, one number a set, has none).
+
+    Notes
+    -----
+    The Fréchet distance of the clean set from itself is 0; 1 is that of two halves of other songs. Where clips are
+    fewer than features, covariances are rank-deficient and both depend on the number of clips: models and effects
+    compare on the same clips, runs of different size do not.
+
+    Examples
+    --------
+    >>> from aesens.analysis.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> table = distances(sweep, resamples=20, seed=0)
+    >>> sorted(set(table["measure"])), len(table)
+    (['cosine', 'frechet', 'l2'], 12)
+    """
+    by_clip = {"cosine": sensitivity.cosine_distance, "l2": sensitivity.l2_distance}
+    base = {"strength": np.arange(len(sweep.parameters)), "parameter": sweep.parameters}
+    parts = []
+    for name, distance in by_clip.items():
+        if name in measures:
+            values = distance(sweep.clean, sweep.trajectories)
+            interval = bootstrap_songs(values.T, sweep.songs, resamples, seed=seed)
+            parts.append(pd.DataFrame({**base, "measure": name, **interval._asdict()}))
+    if "frechet" in measures:
+        floor = np.median(sensitivity.frechet_floor(sweep.clean, sweep.songs, seed=seed, jobs=jobs))
+        curve = sensitivity.frechet_curve(sweep.clean, sweep.trajectories, jobs) / floor
+        parts.append(pd.DataFrame({**base, "measure": "frechet", "estimate": curve}))
+    return pd.concat(parts, ignore_index=True).rename(columns={"estimate": "value"})
+
+
+def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
+    """Whether the distance grows with strength, and whether it grows in jumps.
+
+    Parameters
+    ----------
+    sweep : EffectSweep
+    permutations, resamples, seed, jobs : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row: ``moved``, the mean L2 distance from the clean clips at the strength where it is largest, in units of
+        the median distance of two clean clips, with its interval; mean Spearman and Kendall correlations of the cosine
+        distance with the departure from the identity, the former with its interval, the 95 % quantile of its
+        permutation null, its distance from the null's mean (``above_null``) and p-value; medians over clips of the
+        longest step and the onset jump in units of the median step; ``jump``, with its interval.
+
+    Notes
+    -----
+    A clip that never moves counts with a correlation of 0, since its distance does not grow; a clip whose embedding is
+    zero somewhere has no cosine distance there and is left out of correlations and null alike. ``jump`` is the median
+    over clips of `aesens.analysis.distances.jump_ratio`, in which smooth acceleration is no jump.
+
+    Examples
+    --------
+    >>> from aesens.analysis.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> row = response(sweep, permutations=20, resamples=20, seed=0).iloc[0]
+    >>> bool(row["spearman"] > row["spearman_null"]), bool(row["moved_low"] > 1)
+    (True, True)
+    """
+    distance = sensitivity.cosine_distance(sweep.clean, sweep.trajectories)
+    order = sweep.effect.departure(sweep.parameters)
+    paths = sweep.trajectories, sweep.clean, sweep.effect.identity_inside
+    places = np.array([np.abs(sweep.effect.grid - value).argmin() for value in sweep.parameters])
+
+    def movement():
+        lengths = sensitivity.l2_distance(sweep.clean, sweep.trajectories)
+        return bootstrap_songs(lengths[lengths.mean(axis=1).argmax()], sweep.songs, resamples, seed=seed)
+
+    def growth():
+        exists = np.isfinite(distance).all(axis=0)
+        clips = sensitivity.monotonicity(distance, order).fillna(0.0)[exists].reindex(range(len(exists)))
+        return clips, bootstrap_songs(clips["spearman"].to_numpy(), sweep.songs, resamples, seed=seed)
+
+    def jumps():
+        jump = sensitivity.jump_ratio(*paths, places)
+        interval = bootstrap_songs(
+            lambda clip: np.median(jump[clip]), sweep.songs, resamples, seed=seed, by="indices"
+        )
+        return sensitivity.discontinuity(*paths), interval
+
+    def chance():
+        return sensitivity.monotonicity_null(distance, order, permutations, seed)
+
+    parts = each(lambda part: part(), (chance, jumps, growth, movement), jobs)
+    (_, null, p_value), (steps, interval), (clips, spearman), moved = parts
+    return pd.DataFrame(
+        [
+            {
+                "moved": moved.estimate,
+                "moved_low": moved.low,
+                "moved_high": moved.high,
+                "spearman": spearman.estimate,
+                "spearman_low": spearman.low,
+                "spearman_high": spearman.high,
+                "spearman_null": np.quantile(null, 0.95),
+                "above_null": spearman.estimate - null.mean(),
+                "p": p_value,
+                "kendall": clips["kendall"].mean(),
+                "largest_step": steps["largest_over_median"].median(),
+                "onset_jump": steps["onset_over_median"].median(),
+                "jump": interval.estimate,
+                "jump_low": interval.low,
+                "jump_high": interval.high,
+            }
+        ]
+    )

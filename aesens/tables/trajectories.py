@@ -1,0 +1,327 @@
+"""Chapter 5: the shape of trajectories, and directions of single clips."""
+
+from __future__ import annotations
+
+from functools import reduce
+from itertools import chain
+from operator import add
+
+import numpy as np
+import pandas as pd
+
+from aesens.analysis import geometry as trajectories
+from aesens.analysis.cca import singular_spectrum
+from aesens.analysis.parallel import each
+from aesens.analysis.samplewise import random_walks, samplewise_directions, samplewise_report, transfer
+from aesens.analysis.statistics import (
+    bootstrap_songs,
+    derived_seed,
+)
+from aesens.data import sort_instruments, spread_over_instruments
+from aesens.tables.common import POOLED
+
+__all__ = ["clip_umap", "geometry", "layout", "samplewise", "spectra"]
+
+
+def layout(sweep, *, method: str, clips: int, seed: int) -> pd.DataFrame:
+    """Trajectories of a few clips on a plane.
+
+    Parameters
+    ----------
+    sweep : EffectSweep
+    method : {"umap", "pca"}
+    clips : int
+        How many, spread over the instruments.
+    seed : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``clip``, ``instrument``, ``strength`` (-1 for the clean clip), ``x``, ``y``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method.
+
+    Examples
+    --------
+    >>> from aesens.analysis.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> table = layout(sweep, method="pca", clips=3, seed=0)
+    >>> len(table), sorted(set(table["strength"]))
+    (15, [-1, 0, 1, 2, 3])
+    """
+    layouts = {"umap": lambda x: trajectories.umap_layout(x, seed=seed), "pca": trajectories.pca_layout}
+    if method not in layouts:
+        raise ValueError(f"method={method!r} is not one of {sorted(layouts)}")
+    chosen = spread_over_instruments(sweep.clips, clips)
+    points = layouts[method](np.concatenate([sweep.clean[None, chosen], sweep.trajectories[:, chosen]]))
+    strengths = np.arange(-1, len(sweep.parameters))
+    return pd.DataFrame(
+        {
+            "clip": np.tile(sweep.clips.index[chosen], len(strengths)),
+            "instrument": np.tile(sweep.instruments[chosen], len(strengths)),
+            "strength": np.repeat(strengths, len(chosen)),
+            "x": points[..., 0].ravel(),
+            "y": points[..., 1].ravel(),
+        }
+    )
+
+
+def clip_umap(sweep, *, seed: int, instrument: str | None = None) -> pd.DataFrame:
+    """UMAP of one clip's trajectory as the study draws it, and of a straight path beside it.
+
+    The layout is fitted to the clip's effected embeddings; its clean one is placed on it afterwards.
+
+    Parameters
+    ----------
+    sweep : EffectSweep
+    seed : int
+    instrument : str, optional
+        Whose first clip is drawn, one of the training clips if there are any; by default the first instrument's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``kind``, ``clip``, ``instrument``, ``strength`` (-1 for the clean clip), ``x``, ``y``, and
+        ``longest_step``, the longest step between neighbouring strengths in medians of all steps, of the layout and,
+        as ``longest_step_in_space``, of the embeddings. Kinds: ``clip``; ``straight``, as many points in as many
+        dimensions on a straight line, a step apart, with noise of a hundredth of a step, which has no clean clip.
+
+    Raises
+    ------
+    ValueError
+        If there is no clip of the instrument.
+    """
+    code = sort_instruments(sweep.instruments)[0] if instrument is None else instrument
+    mine = np.flatnonzero(sweep.instruments == code)
+    if not len(mine):
+        raise ValueError(
+            f"instrument={code!r} has no clip; there are {', '.join(sort_instruments(sweep.instruments))}"
+        )
+    clip = mine[np.argmax(sweep.train[mine])]
+    path = sweep.trajectories[:, clip].astype(np.float64)
+    rng = np.random.default_rng(derived_seed(seed, "clip_umap", sweep.model, sweep.effect.name))
+    along, *noise = rng.standard_normal((1 + len(path), path.shape[1]))
+    straight = np.arange(len(path))[:, None] * along / np.linalg.norm(along)
+    straight += 0.01 * np.array(noise) / np.sqrt(path.shape[1])
+    drawn = {"clip": (path, sweep.clean[[clip]]), "straight": (straight, straight[:0])}
+    parts = []
+    for kind, (points, clean) in drawn.items():
+        placed = trajectories.path_layout(points, clean, seed=seed)
+        table = pd.DataFrame(
+            {
+                "kind": kind,
+                "clip": sweep.clips.index[clip],
+                "instrument": code,
+                "strength": np.arange(-len(clean), len(points)),
+                "x": placed[:, 0],
+                "y": placed[:, 1],
+            }
+        )
+        steps = [np.linalg.norm(np.diff(x, axis=0), axis=1) for x in (placed[len(clean) :], points)]
+        longest = [step.max() / np.median(step) if np.median(step) > 0 else np.nan for step in steps]
+        parts.append(table.assign(longest_step=longest[0], longest_step_in_space=longest[1]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataFrame:
+    """Shape of the trajectories and dimension of the displacements.
+
+    Parameters
+    ----------
+    sweep : EffectSweep
+    resamples, seed : int
+    subspace : int
+        Dimension of the subspace whose share of the held-out energy gets an interval.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row: median path over chord, participation ratio, components for 90 % of the displacement variance, and,
+        where there is a split, the share of the test songs' displacement energy in the best 1, 3, ... dimensions of
+        the training songs, the one for `subspace` with its interval over songs; ``dimensions_90_held_out``, the number
+        of the training songs' best dimensions that hold 90 % of that energy, and beside it ``dimensions_90_clean``,
+        the same for the differences between clean clips (deviations from their mean).
+
+    Notes
+    -----
+    Training clips span no more dimensions than their rank, so that the numbers of dimensions are at most that; they
+    are infinite where even the whole span holds less than 90 %, and NaN where nothing moves.
+
+    Examples
+    --------
+    >>> from aesens.analysis.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> bool(geometry(sweep, resamples=20, seed=0)["participation_ratio"].iloc[0] < 2)
+    True
+    """
+    train, test = sweep.train, sweep.test
+    sides = [side for side in (train, test, ~(train | test)) if side.any()]
+    parts = [
+        trajectories.displacement_scatter(sweep.trajectories[:, side], sweep.clean[side]) for side in sides
+    ]
+    spectrum = reduce(add, parts).spectrum()
+    row = {
+        "path_over_chord": pd.Series(trajectories.path_over_chord(sweep.trajectories)).median(),
+        "participation_ratio": trajectories.spectrum_dimension(spectrum),
+        "components_90": trajectories.spectrum_components(spectrum, 0.9),
+    }
+    if train.any() and test.any():
+        axes = parts[0].leading(sweep.clean.shape[1])
+        captured, energy = trajectories.energy_along(
+            sweep.trajectories[:, test], sweep.clean[test], axes[:20]
+        )
+        held = captured[:, :subspace].sum(axis=1)
+        # Where nothing moves, the share is undefined.
+        with np.errstate(invalid="ignore"):
+            for k in (1, 3, 10, 20):
+                row[f"energy_{k}"] = captured[:, :k].sum() / energy.sum()
+            share = bootstrap_songs(
+                lambda weights: (weights @ held) / (weights @ energy), sweep.songs[test], resamples, seed=seed
+            )
+        row |= {"energy": share.estimate, "energy_low": share.low, "energy_high": share.high}
+        clean, held_out = (sweep.clean[side] - sweep.clean[side].mean(axis=0) for side in (train, test))
+        along = held_out @ trajectories.leading_directions(clean).T
+        # Of the second moments, which are at hand: the displacements along all axes would take as long as all the rest.
+        moved = np.einsum("kd,kd->k", axes @ parts[1].products, axes)
+        row["dimensions_90_held_out"] = _dimensions_for(moved, energy.sum(), 0.9)
+        differing = np.square(along).sum(axis=0), np.square(held_out).sum()
+        row["dimensions_90_clean"] = _dimensions_for(*differing, 0.9)
+    return pd.DataFrame([row])
+
+
+def _dimensions_for(captured: np.ndarray, energy: float, fraction: float) -> float:
+    """How many of the axes hold a fraction of the energy; infinite if all together do not, NaN if there is none."""
+    if not energy > 0:
+        return np.nan
+    enough = np.cumsum(captured) >= fraction * energy
+    return float(enough.argmax() + 1) if enough.any() else np.inf
+
+
+def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.DataFrame:
+    """Fit of the sample-wise directions: in-sample, on strengths left out, on other songs, and of what has none.
+
+    Parameters
+    ----------
+    sweep : EffectSweep
+        Its training clips are used, as in the study; all clips where there is no split.
+    permutations, seed, jobs : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``clip``, ``kind`` and ``value``. Kinds, a row a clip: ``in-sample`` (squared Spearman correlation),
+        ``held-out`` (R^2 on strengths left out), ``held-out rho`` (their Spearman correlation, which is bounded),
+        ``null`` (``held-out`` of one shuffle of the strengths), ``transfer`` (mean Spearman correlation, with its sign,
+        over training clips of other songs on the clip's direction); ``in-sample`` and ``held-out`` of white noise of
+        the same shape, as ``noise in-sample`` and so on; these and the transfer of random walks with the clips' own
+        step lengths, as ``walk in-sample`` and so on. Two kinds with one row (``clip == "all"``): ``p`` and ``p rho``,
+        the share of shuffles whose median over clips reaches that of ``held-out`` and of ``held-out rho``, the
+        observed order counted among them.
+
+    Notes
+    -----
+    The in-sample numbers of few strengths are 1 for anything, those on strengths left out for anything smooth, with a
+    small p: shuffled strengths are not smooth. Only the transfer tells a direction from a walk; it is that of a
+    direction which clips share, and 0 where each has one of its own.
+
+    Examples
+    --------
+    >>> from aesens.analysis.synthetic import synthetic_sweep
+    >>> table = samplewise(synthetic_sweep("line", features=200, strengths=8), permutations=19, seed=0)
+    >>> median = table.groupby("kind")["value"].median()
+    >>> [bool(median[kind] > 0.9) for kind in ("in-sample", "noise in-sample", "walk held-out", "transfer")]
+    [True, True, True, True]
+    >>> bool(abs(median["walk transfer"]) < 0.1), float(median["p"])
+    (True, 0.05)
+    """
+
+    sweep = sweep.take(_fitted_on(sweep))
+
+    def seed_of(name):
+        return derived_seed(seed, "samplewise", sweep.model, sweep.effect.name, name)
+
+    def values_of(prefix):
+        """Values by kind, an array (clip,) or a number."""
+        x = sweep.trajectories
+        # Made in here: only what is worked on is in memory.
+        if prefix == "noise ":
+            x, rng = np.empty(x.shape, np.float32), np.random.default_rng(seed_of("noise"))
+            for strength in x:
+                strength[:] = rng.standard_normal(strength.shape)
+        elif prefix == "walk ":
+            x = random_walks(x, seed_of("walk"))
+        report = samplewise_report(
+            x,
+            n_permutations=0 if prefix else permutations,
+            seed=seed_of("shuffles"),
+            parameter=sweep.parameters,
+        )
+        values = {"in-sample": report.clips["in_sample"], "held-out": report.clips["held_out_r2"]}
+        if not prefix:
+            # One shuffle a clip: its spread is then that of single clips, as the data's is.
+            values |= {"held-out rho": report.clips["held_out_rho"], "null": report.null[0]}
+            values |= {"p": report.summary["p_value"], "p rho": report.summary["p_rho"]}
+        if prefix != "noise ":
+            values["transfer"] = transfer(x, sweep.songs, seed=seed_of("others"))
+        return {prefix + kind: value for kind, value in values.items()}
+
+    found = each(values_of, ("", "noise ", "walk "), jobs)
+    parts = [
+        pd.DataFrame({"clip": sweep.clips.index, "kind": kind, "value": np.asarray(value)})
+        if np.ndim(value)
+        else pd.DataFrame({"clip": [POOLED], "kind": kind, "value": value})
+        for kind, value in chain.from_iterable(values.items() for values in found)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _fitted_on(sweep) -> np.ndarray:
+    """Mask of the clips that directions are fitted to one at a time: training clips, or all without a split."""
+    return sweep.train if sweep.train.any() else np.ones(len(sweep.clips), bool)
+
+
+def spectra(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
+    """Normalised singular values of each instrument's sample-wise directions, clean embeddings and random unit vectors.
+
+    Parameters
+    ----------
+    sweep : EffectSweep
+        Its training clips are used; all clips where there is no split.
+    seed, jobs : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``instrument``, ``kind`` (``directions``; ``clean``, of the embeddings centred on their mean;
+        ``random``, as many unit vectors), ``rank`` (from 1), ``value``. The values of ``directions`` are those that
+        `aesens.analysis.projections.SampleWiseSubspace` compares with its threshold.
+
+    Examples
+    --------
+    >>> from aesens.analysis.synthetic import synthetic_sweep
+    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
+    >>> table = spectra(sweep, seed=0)
+    >>> set(table.loc[table["rank"] == 1, "value"].round(6)), table["instrument"].nunique()
+    ({1.0}, 3)
+    """
+    chosen = _fitted_on(sweep)
+
+    def of_one(code):
+        mine = chosen & (sweep.instruments == code)
+        found = samplewise_directions(sweep.trajectories[:, mine])
+        own = derived_seed(seed, "spectra", sweep.model, sweep.effect.name, code)
+        noise = np.random.default_rng(own).standard_normal(found.shape)
+        noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+        stacks = {"directions": found, "clean": sweep.clean[mine], "random": noise}
+        parts = []
+        for kind, rows in stacks.items():
+            values = singular_spectrum(rows, kind == "clean")
+            ranks = np.arange(1, len(values) + 1)
+            parts.append(pd.DataFrame({"instrument": code, "kind": kind, "rank": ranks, "value": values}))
+        return pd.concat(parts)
+
+    codes = [str(code) for code in sort_instruments(sweep.instruments[chosen])]
+    return pd.concat(each(of_one, codes, jobs), ignore_index=True)
