@@ -382,7 +382,14 @@ class Study:
         """A clean and an effected plan for each model and protocol, of the few clips that are drawn."""
         kind, plans = effect(effect_name), []
         for name in dict.fromkeys([*extra, *self.models]):
-            model, clips, scale = self.model(name), self.pictured(name), self.scale(name)
+            try:
+                model = self.model(name)
+            except WeightsError:
+                if name in self.models:
+                    raise
+                # The study insists on weights; a model that is only shown beside its own is named untrained then.
+                model = self.model(name, "untrained")
+            clips, scale = self.pictured(name), self.scale(name)
             values = kind.parameters(scale.pictured or scale.strengths)
             plans += [[Sweep.clean(model, clips, p), Sweep(model, kind, values, clips, p)] for p in PROTOCOLS]
         return plans

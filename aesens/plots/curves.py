@@ -123,7 +123,7 @@ def protocol_curves(table: pd.DataFrame) -> plt.Figure:
     """
     (name,), models = present(table, "effect"), list(dict.fromkeys(table["model"]))
     kind = effect(name)
-    figure, axes = wrapped(len(models), height=1.75, spare=0.6, across=3, width=WIDTH)
+    figure, axes = wrapped(len(models), height=1.75, spare=0.6, across=3, width=WIDTH, shared=False)
     for ax, model in zip(axes.flat, models, strict=False):
         panel = table[table["model"] == model]
         for protocol, (label, colour, style) in _PROTOCOLS.items():
@@ -143,8 +143,8 @@ def protocol_curves(table: pd.DataFrame) -> plt.Figure:
         pretrained = bool(panel["pretrained"].iloc[0])
         ax.set_title("OpenL3's front end" if model == "front end" else names.model_title(model, pretrained))
         parameter_axis(ax, kind, panel["parameter"].to_numpy())
-        ax.tick_params(labelbottom=True)
-    axes[0, 0].set_ylim(0, 1.08 * table[["value", "high"]].max(axis=None))
+        # Each on its own scale, but none so fine that next to nothing looks like something.
+        ax.set_ylim(0, 1.08 * max(1, panel[["value", "high"]].max(axis=None)))
     for ax in axes[:, 0]:
         ax.set_ylabel("L2 distance\n(clean clips = 1)")
     figure.legend(*legend_entries(axes.flat[:1]), loc="outside upper center", ncols=2)

@@ -99,7 +99,7 @@ def clip_umap(table: pd.DataFrame) -> plt.Figure:
     ----------
     table : pandas.DataFrame
         Columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.clip_umap`. The straight paths
-        drawn are those of the first model.
+        drawn are those of the first model of most strengths.
 
     Examples
     --------
@@ -110,8 +110,9 @@ def clip_umap(table: pd.DataFrame) -> plt.Figure:
     3
     >>> plt.close(figure)
     """
-    straight = (table["kind"] == "straight") & (table["model"] == table["model"].iloc[0])
-    rows = [table[table["kind"] == "clip"], table[straight].assign(model="Straight path", pretrained=True)]
+    finest = table.loc[table["strength"].idxmax(), "model"]
+    straight = table[(table["kind"] == "straight") & (table["model"] == finest)]
+    rows = [table[table["kind"] == "clip"], straight.assign(model="Straight path", pretrained=True)]
     return trajectory_grid(pd.concat(rows), ("UMAP 1", "UMAP 2"), lines=False)
 
 
