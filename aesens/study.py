@@ -44,9 +44,9 @@ from aesens.data import (
 from aesens.data.irmas import published_overlap
 from aesens.data.split import read_list
 from aesens.effects import PROTOCOLS, effect
-from aesens.embeddings.extract import Sweep, extract
+from aesens.embeddings.extract import Plan, extract
 from aesens.embeddings.store import Store, address_hash
-from aesens.embeddings.sweep import EffectSweep
+from aesens.embeddings.sweep import Sweep
 from aesens.models import Embedder, load_model
 from aesens.models.base import NoUntrainedWeights
 from aesens.models.weights import UntrainedWarning, WeightsError
@@ -57,7 +57,7 @@ from aesens.settings import OPTIONS, Profile, Scale, Settings
 from aesens.sources import source_of
 from aesens.tables import claims
 
-__all__ = ["EffectSweep", "NeedsSplit", "Study"]
+__all__ = ["NeedsSplit", "Study"]
 
 
 #: The effect whose protocols chapter 4 sets side by side, and the models that it adds to the study's for that.
@@ -97,7 +97,7 @@ class Study:
     def __init__(self, profile: str | Profile = "demo", **options):
         self.settings = Settings(profile, **options)
         self._models: dict[tuple[str, str], tuple[object, Embedder]] = {}
-        self._kept: EffectSweep | None = None
+        self._kept: Sweep | None = None
 
     def __getattr__(self, name: str):
         # A profile and its options are read so often that they are the study's own.
@@ -350,17 +350,17 @@ class Study:
 
     def _plan(
         self, model: str, effects: Iterable[str], pictured: bool = False, protocol: str | None = None
-    ) -> list[Sweep]:
+    ) -> list[Plan]:
         embedder, scale = self.model(model), self.scale(model)
         # Pictures draw some of the clips that are embedded anyway, unless they are to show them more finely.
         finer = pictured and scale.pictured is not None
         clips = self.pictured(model) if finer else self.clips(model)
         strengths = scale.pictured if finer else scale.strengths
         kinds, protocol = [effect(name) for name in effects], protocol or self.protocol
-        sweeps = [Sweep(embedder, kind, kind.parameters(strengths), clips, protocol) for kind in kinds]
-        return [Sweep.clean(embedder, clips, protocol), *sweeps]
+        sweeps = [Plan(embedder, kind, kind.parameters(strengths), clips, protocol) for kind in kinds]
+        return [Plan.clean(embedder, clips, protocol), *sweeps]
 
-    def _extract(self, sweeps: list[Sweep]) -> list[Store]:
+    def _extract(self, sweeps: list[Plan]) -> list[Store]:
         return extract(sweeps, jobs=self.jobs, scheduler=self.scheduler)
 
     def _policies(self, name: str) -> list[str]:
@@ -373,32 +373,32 @@ class Study:
             return [self.weights]
         return [self.weights, "untrained"]
 
-    def _plans(self) -> list[Sweep]:
+    def _plans(self) -> list[Plan]:
         plans = [sweep for model in self.models for sweep in self._plan(model, self.effects)]
         finer = [model for model in self.models if self.scale(model).pictured is not None]
         return plans + [sweep for model in finer for sweep in self._plan(model, self.effects, pictured=True)]
 
-    def _protocol_plans(self, effect_name: str, extra: Iterable[str] = ()) -> list[list[Sweep]]:
+    def _protocol_plans(self, effect_name: str, extra: Iterable[str] = ()) -> list[list[Plan]]:
         """A clean and an effected plan for each model and protocol, of the few clips that are drawn."""
         kind, plans = effect(effect_name), []
         for name in dict.fromkeys([*extra, *self.models]):
             model, clips, scale = self.model(name), self.pictured(name), self.scale(name)
             values = kind.parameters(scale.pictured or scale.strengths)
-            plans += [[Sweep.clean(model, clips, p), Sweep(model, kind, values, clips, p)] for p in PROTOCOLS]
+            plans += [[Plan.clean(model, clips, p), Plan(model, kind, values, clips, p)] for p in PROTOCOLS]
         return plans
 
-    def _controls(self) -> list[Sweep]:
+    def _controls(self) -> list[Plan]:
         """Clean clips of the untrained twins of pretrained models."""
         twins = [(name, policy) for name in self.models for policy in self._policies(name)[1:]]
         return [
-            Sweep.clean(self.model(name, policy), self.clips(name), self.protocol) for name, policy in twins
+            Plan.clean(self.model(name, policy), self.clips(name), self.protocol) for name, policy in twins
         ]
 
     def extract_all(self) -> None:
         """Embed all that the notebooks ask for and the stores lack: sweeps, controls' clean clips, both protocols."""
         self._extract(self._all_plans())
 
-    def _all_plans(self) -> list[Sweep]:
+    def _all_plans(self) -> list[Plan]:
         both = chain.from_iterable(self._protocol_plans(*PROTOCOLS_SHOWN))
         return [*self._plans(), *self._controls(), *both]
 
@@ -466,12 +466,12 @@ class Study:
         clips : pandas.DataFrame
         """
         dataset = self.clips(model)
-        (store,) = self._extract([Sweep.clean(self.model(model, weights), dataset, self.protocol)])
+        (store,) = self._extract([Plan.clean(self.model(model, weights), dataset, self.protocol)])
         return store.read().values[0], dataset.table
 
     def sweep(
         self, model: str, effect_name: str, *, pictured: bool = False, protocol: str | None = None
-    ) -> EffectSweep:
+    ) -> Sweep:
         """The embeddings of a model under an effect, extracted first if they are not there.
 
         Parameters
@@ -484,7 +484,7 @@ class Study:
 
         Returns
         -------
-        EffectSweep
+        Sweep
         """
         plan = self._plan(model, [effect_name], pictured, protocol)
         # By what determines it: a cell that registers an effect anew must not be given the old one's sweep.
@@ -495,10 +495,10 @@ class Study:
             self._kept = self._read_sweep(plan)
         return self._kept
 
-    def _read_sweep(self, plan: list[Sweep]) -> EffectSweep:
+    def _read_sweep(self, plan: list[Plan]) -> Sweep:
         """What a clean and an effected plan say, extracted first if it is not there."""
         clean, effected = self._extract(plan)
-        return EffectSweep(
+        return Sweep(
             model=plan[1].model.name,
             pretrained=plan[1].model.weights.pretrained,
             effect=plan[1].effect,
@@ -509,12 +509,12 @@ class Study:
             key=_plan_key(plan),
         )
 
-    def sweeps(self) -> Iterator[EffectSweep]:
+    def sweeps(self) -> Iterator[Sweep]:
         """All sweeps, models in order and their effects in order, each read when it is its turn.
 
         Yields
         ------
-        EffectSweep
+        Sweep
             The study itself keeps only the last one.
         """
         # All at once, so that models share the effects' computation and one bar shows the whole.
@@ -587,7 +587,7 @@ class Study:
         # With the sweep's own hash in its name, by which `forget` finds the results of a sweep.
         return place / f"{model}-{effect_name}-{key}-{address_hash(address)}.csv"
 
-    def _compute(self, measure: Callable, sweep: EffectSweep, options: dict) -> Path:
+    def _compute(self, measure: Callable, sweep: Sweep, options: dict) -> Path:
         """Compute a result and keep it in the place of the very sweep that it was computed from."""
         path = self._result_path(measure, sweep.model, sweep.effect.name, sweep.key, options)
         wanted = inspect.signature(measure).parameters
@@ -598,12 +598,12 @@ class Study:
             measure(sweep, **options, **extra).to_csv(temporary, index=False)
         return path
 
-    def fitted(self, sweep: EffectSweep, seed: int | None = None) -> dict[str, dict[str, np.ndarray]]:
+    def fitted(self, sweep: Sweep, seed: int | None = None) -> dict[str, dict[str, np.ndarray]]:
         """Every projection of every instrument, kept in the cache: several chapters need them, and they take long.
 
         Parameters
         ----------
-        sweep : EffectSweep
+        sweep : Sweep
             Of this study.
         seed : int, optional
             Of the random controls; the study's by default.
@@ -914,7 +914,7 @@ def _read_fitted(path: Path) -> dict[str, dict[str, np.ndarray]] | None:
     return fitted
 
 
-def _plan_key(plan: list[Sweep]) -> str:
+def _plan_key(plan: list[Plan]) -> str:
     """Hash of the addresses of the stores of a pair."""
     return address_hash({"sweeps": [sweep.address() for sweep in plan]})
 

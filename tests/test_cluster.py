@@ -183,7 +183,7 @@ def test_a_worker_keeps_a_network_for_as_long_as_its_recipe_is_the_same(clips, o
     from aesens.embeddings import extract as embed
 
     def chunk(model):
-        tasks = embed._tasks([embed.Sweep.clean(model, data)], [embed.Sweep.clean(model, data).store()])
+        tasks = embed._tasks([embed.Plan.clean(model, data)], [embed.Plan.clean(model, data).store()])
         # As it arrives in a worker.
         return pickle.loads(pickle.dumps(tasks[0].chunks[0]))
 
@@ -243,17 +243,17 @@ def test_an_error_in_a_worker_names_the_clip(workers, clips, whole):
 def test_a_real_model_in_a_worker(workers, clips, own_cache):
     import numpy as np
 
-    from aesens.embeddings.extract import Sweep
+    from aesens.embeddings.extract import Plan
 
     sweeps = slow_sweeps(clips)
     model = load_model("yamnet", weights="untrained", device="cpu")
     (store,) = extract(
-        [Sweep.clean(model, sweeps[0].clips)], progress=False, scheduler=workers.scheduler_address
+        [Plan.clean(model, sweeps[0].clips)], progress=False, scheduler=workers.scheduler_address
     )
     spread = store.read().values
     for entry in (store.path / "embedding").glob("[0-9]*"):
         entry.unlink()
-    (store,) = extract([Sweep.clean(model, sweeps[0].clips)], progress=False)
+    (store,) = extract([Plan.clean(model, sweeps[0].clips)], progress=False)
     assert np.array_equal(store.read().values, spread)
 
 
@@ -368,7 +368,7 @@ def test_a_study_makes_all_its_embeddings_on_the_cluster(workers, own_cache, tmp
 
 
 def test_an_effect_from_a_file_reaches_the_workers(workers, clips, own_cache, tmp_path):
-    from aesens.embeddings.extract import Sweep
+    from aesens.embeddings.extract import Plan
     from aesens.sources import import_file
 
     path = tmp_path / "half.py"
@@ -379,7 +379,7 @@ def test_an_effect_from_a_file_reaches_the_workers(workers, clips, own_cache, tm
     )
     effect = import_file(path, "with").HALF
     clean = slow_sweeps(clips)[0]
-    sweep = Sweep(clean.model, effect, effect.parameters(2), clean.clips)
+    sweep = Plan(clean.model, effect, effect.parameters(2), clean.clips)
     (store,) = extract([sweep], progress=False, scheduler=workers.scheduler_address)
     assert not store.missing().any() and not (store.read()[0] == store.read()[1]).all()
 

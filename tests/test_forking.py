@@ -23,7 +23,7 @@ from aesens import data, effects, models, plots, tables
 from aesens.analysis import projections
 from aesens.app.cli import main
 from aesens.app.new import new_notebook
-from aesens.embeddings.extract import Sweep, extract
+from aesens.embeddings.extract import Plan, extract
 from aesens.plots import explorer as explore
 from aesens.plots import titles as names
 from aesens.plots.explorer import Explorer
@@ -107,7 +107,7 @@ def test_what_a_cell_ends_with_is_shown_as_a_table(registries, own_cache, tmp_pa
     sweep = study.sweep("toy", "gain")
     for thing in (study, sweep, sweep.effect, study.dataset):
         assert "<table" in thing._repr_html_(), type(thing)
-    (store, *_) = extract([Sweep.clean(study.model("toy"), study.clips("toy"))], jobs=1, progress=False)
+    (store, *_) = extract([Plan.clean(study.model("toy"), study.clips("toy"))], jobs=1, progress=False)
     assert "strength" in store._repr_html_() and "clip" in store._repr_html_()
     assert {"model", "weights", "licence"} <= set(study.model_table())
 

@@ -13,7 +13,7 @@ from support import ToyModel, all_train
 
 from aesens.data import Decoded, load_dataset
 from aesens.effects import EFFECTS, render, through_file
-from aesens.embeddings.extract import Sweep, extract
+from aesens.embeddings.extract import Plan, extract
 from aesens.models.base import mono_at_rate
 from aesens.plots.player import protocol_differences
 from aesens.study import Study
@@ -161,7 +161,7 @@ def test_extraction_gives_networks_what_the_protocol_says(tmp_path, monkeypatch)
         write_music(tmp_path / "clips" / "own" / f"{name}.wav", 2, peak, seed=ord(name))
     data = all_train(load_dataset(tmp_path / "clips", seconds=1.5))
     model, kind = ToyModel(), EFFECTS["gain"]
-    sweeps = [Sweep(model, kind, kind.parameters(3), data, protocol) for protocol in ("study", "float")]
+    sweeps = [Plan(model, kind, kind.parameters(3), data, protocol) for protocol in ("study", "float")]
     stores = extract(sweeps, progress=False)
     for sweep, store in zip(sweeps, stores, strict=True):
         found = store.read().values
@@ -171,7 +171,7 @@ def test_extraction_gives_networks_what_the_protocol_says(tmp_path, monkeypatch)
                 np.testing.assert_allclose(found[s, c], model.embed(wave[None])[0], rtol=1e-5, atol=1e-6)
     assert stores[0].path != stores[1].path
     assert not np.allclose(stores[0].read().values, stores[1].read().values, atol=1e-3)
-    clean = [Sweep.clean(model, data, protocol).store().path for protocol in ("study", "float")]
+    clean = [Plan.clean(model, data, protocol).store().path for protocol in ("study", "float")]
     assert clean[0] == clean[1], "the clean clip is the file as it is, under both protocols"
 
 
@@ -186,10 +186,10 @@ class Joined(ToyModel):
 def test_a_model_that_reads_the_protocols_differently_has_clean_clips_of_each(clip_folder):
     data = all_train(load_dataset(clip_folder, seconds=0.5))
     model = Joined()
-    paths = {Sweep.clean(model, data, protocol).store().path for protocol in ("study", "float")}
+    paths = {Plan.clean(model, data, protocol).store().path for protocol in ("study", "float")}
     assert len(paths) == 2
     with torch.inference_mode():
-        shared, own = extract([Sweep.clean(ToyModel(), data), Sweep.clean(model, data)], progress=False)
+        shared, own = extract([Plan.clean(ToyModel(), data), Plan.clean(model, data)], progress=False)
     assert np.isfinite(own.read().values).all() and np.isfinite(shared.read().values).all()
 
 

@@ -37,7 +37,7 @@ from aesens.models import Embedder, ModelError
 from aesens.progress import tqdm
 from aesens.sources import source_of
 
-__all__ = ["CLEAN", "Sweep", "extract"]
+__all__ = ["CLEAN", "Plan", "extract"]
 
 #: Effect name of the clean clips.
 CLEAN = "clean"
@@ -60,7 +60,7 @@ def _versions() -> dict:
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class Plan:
     """What one model is to make of one set of clips under one effect.
 
     Parameters
@@ -83,7 +83,7 @@ class Sweep:
     protocol: str = "study"
 
     @classmethod
-    def clean(cls, model: Embedder, clips: Dataset, protocol: str = "study") -> Sweep:
+    def clean(cls, model: Embedder, clips: Dataset, protocol: str = "study") -> Plan:
         """The sweep of the clean clips."""
         return cls(model, None, np.array([np.nan]), clips, protocol)
 
@@ -122,13 +122,13 @@ class Sweep:
 
 
 def extract(
-    sweeps: Sequence[Sweep], *, jobs: int = 2, progress: bool = True, scheduler: str | None = None
+    sweeps: Sequence[Plan], *, jobs: int = 2, progress: bool = True, scheduler: str | None = None
 ) -> list[Store]:
     """Embed whatever the stores of these sweeps lack.
 
     Parameters
     ----------
-    sweeps : sequence of Sweep
+    sweeps : sequence of Plan
         Those that share their clips and an effect share its computation.
     jobs : int
         Threads, of which each takes one block of clips under one effect and parameter. With a scheduler the workers'
@@ -237,7 +237,7 @@ class Shard:
         return f"{first.effect_name}, clips {first.clips.clips[0]} to {first.clips.clips[-1]}"
 
 
-def _tasks(sweeps: Sequence[Sweep], stores: Sequence[Store]) -> list[_Task]:
+def _tasks(sweeps: Sequence[Plan], stores: Sequence[Store]) -> list[_Task]:
     """What is missing, in the order of blocks."""
     chunks, places = defaultdict(list), {}
     recipes = {key: _recipe(model) for key, model in {id(s.model): s.model for s in sweeps}.items()}

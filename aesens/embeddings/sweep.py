@@ -13,11 +13,11 @@ import pandas as pd
 from aesens.effects import Effect
 from aesens.plots import titles as names
 
-__all__ = ["EffectSweep"]
+__all__ = ["Sweep"]
 
 
 @dataclass(frozen=True, eq=False)
-class EffectSweep:
+class Sweep:
     """The embeddings of one model under one effect, with what is known of the clips.
 
     Attributes
@@ -39,7 +39,7 @@ class EffectSweep:
     >>> clips = pd.DataFrame({"song": ["a", "b"], "instrument": ["cel", "pia"], "split": ["train", "test"]})
     >>> clean = np.zeros((2, 3), np.float32)
     >>> gains = np.array([-40.0, 5.0])
-    >>> sweep = EffectSweep("yamnet", True, effect("gain"), gains, clean, np.stack([clean - 1, clean + 1]), clips, "")
+    >>> sweep = Sweep("yamnet", True, effect("gain"), gains, clean, np.stack([clean - 1, clean + 1]), clips, "")
     >>> sweep.title
     'YAMNet, gain'
     >>> sweep.take(sweep.train).displacements.shape
@@ -85,7 +85,7 @@ class EffectSweep:
         """Model and effect for people."""
         return f"{names.model_title(self.model, self.pretrained)}, {self.effect.title.lower()}"
 
-    def take(self, mask: np.ndarray) -> EffectSweep:
+    def take(self, mask: np.ndarray) -> Sweep:
         """The same sweep with fewer clips.
 
         Parameters
@@ -95,7 +95,7 @@ class EffectSweep:
 
         Returns
         -------
-        EffectSweep
+        Sweep
         """
         return replace(
             self, clean=self.clean[mask], trajectories=self.trajectories[:, mask], clips=self.clips[mask]

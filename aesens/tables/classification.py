@@ -28,7 +28,7 @@ def classification(
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     resamples : int
         Bootstrap resamples over test songs.
     seed : int

@@ -41,7 +41,7 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     seed : int
         Of the random controls, which are drawn anew for each model, effect and instrument.
     jobs : int
@@ -87,7 +87,7 @@ def normalised_pca(sweep, *, jobs: int = 1) -> pd.DataFrame:
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     jobs : int
 
     Returns
@@ -126,7 +126,7 @@ def direction_vectors(sweep, *, fitted: Mapping | None = None) -> dict[str, np.n
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     fitted : mapping, optional
         Of `fitted_subspaces`.
 
@@ -157,7 +157,7 @@ def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1)
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     seed : int
     fitted : mapping, optional
         Of `fitted_subspaces` with the same seed.
@@ -221,7 +221,7 @@ def method_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     seed : int
     fitted : mapping, optional
         Of `fitted_subspaces` with the same seed.
@@ -282,7 +282,7 @@ def classifier_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs:
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     seed : int
     fitted : mapping, optional
         Of `fitted_subspaces` with the same seed.
@@ -328,7 +328,7 @@ def agreement(sweeps, *, seed: int, vectors=direction_vectors, jobs: int = 1) ->
 
     Parameters
     ----------
-    sweeps : iterable of EffectSweep
+    sweeps : iterable of Sweep
         One an effect, all of the same clips.
     seed : int
     vectors : callable

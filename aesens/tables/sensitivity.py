@@ -23,7 +23,7 @@ def distances(
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     resamples : int
         Bootstrap resamples over songs.
     seed, jobs : int
@@ -71,7 +71,7 @@ def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     permutations, resamples, seed, jobs : int
 
     Returns
