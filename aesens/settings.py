@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aesens.analysis.parallel import cores
+from aesens.cache import from_root
 from aesens.effects import PROTOCOLS, effect
 from aesens.models import BACKENDS, choose_device
 from aesens.models.base import POOLINGS
 from aesens.models.precision import PRECISIONS
 from aesens.models.weights import POLICIES
-from aesens.paths import from_root
 from aesens.sources import execute_additions
 
 __all__ = ["OPTIONS", "PROFILES", "Option", "Profile", "Scale", "Settings", "absolute"]

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from uuid import uuid4
 
-from aesens.paths import from_root
+from aesens.cache import from_root
 
 __all__ = ["execute_additions", "import_file", "imported_files", "source_of"]
 

@@ -31,7 +31,7 @@ import aesens
 from aesens import tables
 from aesens.analysis import projections
 from aesens.analysis.geometry import pca_layout
-from aesens.cache import atomic_path, cache_dir
+from aesens.cache import atomic_path, cache_dir, tqdm
 from aesens.data import (
     Dataset,
     SplitError,
@@ -52,7 +52,6 @@ from aesens.models.base import NoUntrainedWeights
 from aesens.models.weights import UntrainedWarning, WeightsError
 from aesens.plots import outputs
 from aesens.plots import titles as names
-from aesens.progress import tqdm
 from aesens.settings import OPTIONS, Profile, Scale, Settings
 from aesens.sources import source_of
 from aesens.tables import claims

@@ -19,7 +19,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from aesens.progress import tqdm
+from aesens.cache import tqdm
 from aesens.sources import imported_files
 
 __all__ = ["ClusterError", "connect", "device_of", "spread"]

@@ -30,11 +30,11 @@ import torch
 
 from aesens import __version__
 from aesens.analysis.parallel import cores
+from aesens.cache import tqdm
 from aesens.data import Dataset, Decoded
 from aesens.effects import Effect, render
 from aesens.embeddings.store import BLOCK, Store, StoreError
 from aesens.models import Embedder, ModelError
-from aesens.progress import tqdm
 from aesens.sources import source_of
 
 __all__ = ["CLEAN", "Plan", "extract"]

@@ -32,8 +32,8 @@ import pandas as pd
 from IPython.display import Markdown
 
 from aesens import plots
+from aesens.cache import from_root
 from aesens.effects import effect
-from aesens.paths import from_root
 from aesens.plots.frames import shown
 from aesens.plots.titles import model_title
 from aesens.study import Study
