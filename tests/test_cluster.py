@@ -355,16 +355,17 @@ def test_the_job_starts_its_workers_and_ends_with_the_run(tmp_path):
 
 
 def test_a_study_makes_all_its_embeddings_on_the_cluster(workers, own_cache, tmp_path, monkeypatch):
-    from aesens import models, study
+    from aesens import models, study, tables
+    from aesens.embeddings import study as embeddings
 
     monkeypatch.setitem(models.MODELS, "toy", ToyModel)
     data = write_clips(tmp_path / "clips", songs=8, seconds=3.0, rate=22050)
     made = study.Study(PROFILE, data=data, scheduler=workers.scheduler_address)
-    made.extract_all()
+    made.extract(made.all_plans())
     # Whatever is asked for later is there.
-    monkeypatch.setattr(study, "extract", lambda sweeps, **_: [s.store() for s in sweeps])
+    monkeypatch.setattr(embeddings, "extract", lambda plans, **_: [plan.store() for plan in plans])
     assert made.sweep("toy", "gain").trajectories.shape == (4, 16, 8)
-    assert len(made.clean_classification()) == 1
+    assert len(tables.clean_classification(made)) == 1
 
 
 def test_an_effect_from_a_file_reaches_the_workers(workers, clips, own_cache, tmp_path):

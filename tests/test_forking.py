@@ -109,7 +109,7 @@ def test_what_a_cell_ends_with_is_shown_as_a_table(registries, own_cache, tmp_pa
         assert "<table" in thing._repr_html_(), type(thing)
     (store, *_) = extract([Plan.clean(study.model("toy"), study.clips("toy"))], jobs=1, progress=False)
     assert "strength" in store._repr_html_() and "clip" in store._repr_html_()
-    assert {"model", "weights", "licence"} <= set(study.model_table())
+    assert {"model", "weights", "licence"} <= set(tables.model_table(study))
 
 
 def addition(name, call) -> str:

@@ -11,6 +11,7 @@ from pedalboard.io import AudioFile
 from scipy import signal
 from support import ToyModel, all_train
 
+from aesens import tables
 from aesens.data import Decoded, load_dataset
 from aesens.effects import EFFECTS, render, through_file
 from aesens.embeddings.extract import Plan, extract
@@ -197,7 +198,7 @@ def test_the_protocol_is_a_setting_with_provenance(tmp_path):
     study = Study("tiny", models="yamnet", protocol="float", out=tmp_path)
     assert study.provenance()["protocol"] == "float" and "floating point" in study.summary()["Protocol"]
     assert Study("paper").protocol == "study"
-    study.table(study.model_table(), "models", "Models.")
+    study.table(tables.model_table(study), "models", "Models.")
     assert json.loads(next(tmp_path.glob("**/models*.json")).read_text())["protocol"] == "float"
     with pytest.raises(ValueError, match="protocol='wav' is not one of study, float"):
         Study("tiny", protocol="wav")

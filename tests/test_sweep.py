@@ -62,7 +62,8 @@ def test_projections_are_fitted_once_for_all_measures(study, monkeypatch):
 
 
 def test_agreement_has_a_row_a_model(study):
-    (row,) = study.agreement().to_dict("records")
+    table = tables.agreements(study.sweeps(), fitted=study.fitted, seed=study.seed)
+    (row,) = table.to_dict("records")
     assert row["model"] == "toy" and not row["pretrained"]
     for kind in ("between_instruments", "between_effects", "with_own_classifier", "with_other_classifiers"):
         assert 0 <= row[kind] <= 1

@@ -173,7 +173,7 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> None:
             study.forget()
         if scheduler:
             study.scheduler = client.scheduler.address
-            study.extract_all()
+            study.extract(study.all_plans())
 
 
 def _look_at_weights(study) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -84,8 +84,16 @@ class Plan:
 
     @classmethod
     def clean(cls, model: Embedder, clips: Dataset, protocol: str = "study") -> Plan:
-        """The sweep of the clean clips."""
+        """The plan of the clean clips."""
         return cls(model, None, np.array([np.nan]), clips, protocol)
+
+    @classmethod
+    def of(
+        cls, model: Embedder, effects: Iterable[Effect], strengths: int | None, clips: Dataset, protocol: str
+    ) -> list[Plan]:
+        """A plan of the clean clips, and one of each effect at so many strengths."""
+        effected = [cls(model, kind, kind.parameters(strengths), clips, protocol) for kind in effects]
+        return [cls.clean(model, clips, protocol), *effected]
 
     @property
     def effect_name(self) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from aesens.effects import Effect
-from aesens.plots import titles as names
 
 __all__ = ["Sweep"]
 
@@ -40,8 +39,6 @@ class Sweep:
     >>> clean = np.zeros((2, 3), np.float32)
     >>> gains = np.array([-40.0, 5.0])
     >>> sweep = Sweep("yamnet", True, effect("gain"), gains, clean, np.stack([clean - 1, clean + 1]), clips, "")
-    >>> sweep.title
-    'YAMNet, gain'
     >>> sweep.take(sweep.train).displacements.shape
     (2, 1, 3)
     """
@@ -80,30 +77,15 @@ class Sweep:
         """Effected minus clean embeddings, (strength, clip, feature)."""
         return self.trajectories - self.clean[None]
 
-    @property
-    def title(self) -> str:
-        """Model and effect for people."""
-        return f"{names.model_title(self.model, self.pretrained)}, {self.effect.title.lower()}"
-
     def take(self, mask: np.ndarray) -> Sweep:
-        """The same sweep with fewer clips.
-
-        Parameters
-        ----------
-        mask : array, shape (clip,), bool, or of int
-            The clips to take.
-
-        Returns
-        -------
-        Sweep
-        """
+        """The same sweep with fewer clips, by a mask or by their places."""
         return replace(
             self, clean=self.clean[mask], trajectories=self.trajectories[:, mask], clips=self.clips[mask]
         )
 
     def _repr_html_(self) -> str:
         shown = {
-            "Model": names.model_title(self.model, self.pretrained),
+            "Model": self.model if self.pretrained else f"{self.model} (untrained)",
             "Effect": self.effect.title,
             self.effect.label: ", ".join(f"{p * self.effect.display:.3g}" for p in self.parameters),
             "Clips": f"{len(self.clips)} ({self.train.sum()} training, {self.test.sum()} test)",

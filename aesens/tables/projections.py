@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
+from itertools import chain, groupby
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from aesens.tables.common import _instruments
 
 __all__ = [
     "agreement",
+    "agreements",
     "classifier_cosines",
     "direction_vectors",
     "fitted_subspaces",
@@ -374,3 +375,30 @@ def agreement(sweeps, *, seed: int, vectors=direction_vectors, jobs: int = 1) ->
         "with_other_classifiers": mean(classifiers[~own]),
         "random": random_cosine(features),
     }
+
+
+def agreements(sweeps, *, fitted, seed: int, jobs: int = 1) -> pd.DataFrame:
+    """The agreement of several models, one row each.
+
+    Parameters
+    ----------
+    sweeps : iterable of Sweep
+        Those of a model one after the other, as `aesens.study.Study.sweeps` gives them.
+    fitted : callable
+        ``fitted(sweep)`` gives what `fitted_subspaces` does.
+    seed, jobs : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``model``, ``pretrained`` and those of `agreement`.
+    """
+
+    def vectors(sweep):
+        return direction_vectors(sweep, fitted=fitted(sweep))
+
+    groups = groupby(sweeps, key=lambda sweep: (sweep.model, sweep.pretrained))
+    return pd.DataFrame(
+        {"model": model, "pretrained": pretrained, **agreement(own, seed=seed, vectors=vectors, jobs=jobs)}
+        for (model, pretrained), own in groups
+    )
