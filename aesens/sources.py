@@ -78,18 +78,7 @@ def package_versions() -> dict[str, str]:
 
 
 def import_file(path: str | os.PathLike, prefix: str) -> ModuleType:
-    """Import a Python file that lies in no package.
-
-    Parameters
-    ----------
-    path : path-like
-        Relative to the clone where it is relative.
-    prefix : str
-        Begins the module's name, which ends in the file's.
-
-    Returns
-    -------
-    module
+    """Import a Python file that lies in no package, relative to the clone, as a module ``{prefix}_{name}``.
 
     Raises
     ------
@@ -128,17 +117,9 @@ def execute_additions() -> None:
 
 
 def source_of(thing) -> str:
-    """Source of a function or class of the user's, followed by a hash of all that the module's rule counts.
+    """Source of a function, class or other callable, followed by a hash of all that the module's rule counts.
 
-    Parameters
-    ----------
-    thing : callable
-        A function, class, ``functools.partial`` of one, or an object that can be called.
-
-    Returns
-    -------
-    str
-        Two things with the same text do the same.
+    Two things with the same text do the same.
 
     Examples
     --------
@@ -326,8 +307,6 @@ def _defines(module: ModuleType | None, name: str, kind: type) -> bool:
 
 def _version(thing: FunctionType | ModuleType | type) -> str:
     name = (thing.__name__ if isinstance(thing, ModuleType) else thing.__module__).partition(".")[0]
-    found = getattr(sys.modules.get(name), "__version__", None)
-    if found is None:
-        with suppress(PackageNotFoundError):
-            found = version(name)
-    return str(found or platform.python_version())
+    with suppress(PackageNotFoundError):
+        return version(name)
+    return str(getattr(sys.modules.get(name), "__version__", platform.python_version()))

@@ -67,25 +67,14 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
             return getattr(self.settings, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    def variant(
-        self,
-        *,
-        models: Iterable[str] | None = None,
-        effects: Iterable[str] | None = None,
-        protocol: str | None = None,
-    ) -> Study:
+    def variant(self, *, models: list[str] | None = None, effects=None, protocol: str | None = None) -> Study:
         """The same study of other models (there may be none) or effects, or under another protocol.
 
         It has the models that were built and, where it has no other effects, the data that were read so far.
         """
         other = copy(self)
         other._kept, other.settings = None, copy(self.settings)
-        chosen = {
-            "models": models and list(models),
-            "effects": effects and list(effects),
-            "protocol": protocol,
-        }
-        for name, value in chosen.items():
+        for name, value in {"models": models, "effects": effects, "protocol": protocol}.items():
             # Checked as for a run; there, no model at all means the profile's.
             if value:
                 setattr(other.settings, name, OPTIONS[name].check(value, other.settings))

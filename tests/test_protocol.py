@@ -15,9 +15,11 @@ from aesens import tables
 from aesens.data import Decoded, load_dataset
 from aesens.effects import EFFECTS, render, through_file
 from aesens.embeddings.extract import Plan, extract
+from aesens.models import MODELS, WeightsInfo
 from aesens.models.base import mono_at_rate
 from aesens.plots.player import protocol_differences
-from aesens.study import Study
+from aesens.settings import Profile, Scale
+from aesens.study import PROTOCOLS_SHOWN, Study
 
 RATE = 44100
 GRIDS = {
@@ -207,3 +209,37 @@ def test_the_protocol_is_a_setting_with_provenance(tmp_path):
 def test_a_clip_without_whole_numbers_is_the_same_for_effects():
     audio = np.full((1, 10), 0.25, np.float32)
     assert np.array_equal(render(None, Decoded(audio, RATE), np.nan, "float"), audio)
+
+
+def test_openl3_is_shown_whatever_the_study_insists_on(clip_folder, own_cache, tmp_path, monkeypatch):
+    """Its official weights are out of reach; the study's own model, which insists on its weights, has them."""
+    monkeypatch.setenv("AESENS_OFFLINE", "1")
+
+    class Trained(ToyModel):
+        def __init__(self):
+            super().__init__()
+            self.weights = WeightsInfo(True, "a test", "test")
+
+        @classmethod
+        def load(cls, weights="auto", seed=0, device=None, **options):
+            return cls()
+
+    monkeypatch.setitem(MODELS, "toy", Trained)
+    profile = Profile(
+        "toy",
+        "",
+        models=("toy",),
+        scale=Scale(strengths=2),
+        picture_clips=2,
+        resamples=20,
+        model_options={"openl3": {"hop": 1.0, "center": False}},
+    )
+    study = Study(profile, data=clip_folder, weights="pretrained", out=tmp_path / "out", jobs=1)
+    table = tables.protocols(study.both_protocols(*PROTOCOLS_SHOWN), resamples=20, seed=study.seed)
+    trained = table.groupby("model")["pretrained"].unique().map(list).to_dict()
+    assert trained == {"openl3": [False], "toy": [True]}
+    assert set(table["protocol"]) == {"study", "float"} and set(table["parameter"]) == {-40.0, 5.0}
+    openl3 = table[(table["model"] == "openl3") & (table["parameter"] == -40.0)].set_index("protocol")[
+        "value"
+    ]
+    assert openl3["study"] > 3 * openl3["float"]

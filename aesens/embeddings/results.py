@@ -53,17 +53,9 @@ def _package() -> str:
 
 
 def place(measure: Callable, model: str, effect: str, key: str, options: dict, added: dict[str, str]) -> Path:
-    """Where a result is or would be.
+    """Where a result is or would be: of a measure with options, of a sweep with the key of `plan_key`.
 
-    Parameters
-    ----------
-    measure : callable
-    model, effect, key : str
-        Of the sweep; the key is that of `plan_key`.
-    options : dict
-        Given to the measure; must be writable as JSON.
-    added : dict of str
-        Sources of the user's projections by name.
+    `added` holds the sources of the user's projections, on which tables of all projections depend.
     """
     address = {"sweep": key, "options": options, "source": _package(), "measure": source_of(measure)}
     if added:
@@ -119,14 +111,7 @@ def read_fits(path: Path) -> dict[str, dict[str, np.ndarray]] | None:
 
 
 def forget(plans: Iterable[Plan], pairs: Iterable[tuple[Plan, Plan]]) -> None:
-    """Remove embeddings and results.
-
-    Parameters
-    ----------
-    plans : iterable of Plan
-        Whose stores go.
-    pairs : iterable of tuple of Plan
-        Clean and effected plans of the sweeps whose results go.
+    """Remove the stores of plans, and the results of sweeps, each given by its clean and its effected plan.
 
     Raises
     ------

@@ -11,6 +11,7 @@ from aesens.effects import PROTOCOLS, effect
 from aesens.embeddings import results
 from aesens.embeddings.extract import Plan, extract
 from aesens.embeddings.sweep import Sweep
+from aesens.models.weights import WeightsError
 
 __all__ = ["PROTOCOLS_SHOWN", "StudyEmbeddings"]
 
@@ -40,7 +41,14 @@ class StudyEmbeddings:
         pairs, kind = [], effect(effect_name)
         for name in dict.fromkeys([*extra, *self.models]):
             strengths = self.scale(name).pictured or self.scale(name).strengths
-            few, model = self.pictured(name), self.model(name)
+            few = self.pictured(name)
+            try:
+                model = self.model(name)
+            except WeightsError:
+                if name in self.models:
+                    raise
+                # The study insists on weights; a model that is only shown beside its own is named untrained then.
+                model = self.model(name, "untrained")
             pairs += [Plan.of(model, [kind], strengths, few, protocol) for protocol in PROTOCOLS]
         return pairs
 
@@ -53,12 +61,7 @@ class StudyEmbeddings:
         return plans + [plan for pair in self._both_protocols(*PROTOCOLS_SHOWN) for plan in pair]
 
     def extract(self, plans: list[Plan] | None = None) -> pd.DataFrame:
-        """Embed what the stores lack.
-
-        Parameters
-        ----------
-        plans : list of Plan, optional
-            By default those of the study's sweeps; `all_plans` has what other tables need besides.
+        """Embed what the stores lack: of the study's sweeps, or of other plans, such as `all_plans`.
 
         Returns
         -------
@@ -97,11 +100,7 @@ class StudyEmbeddings:
     def sweep(self, model: str, effect_name: str, *, pictured: bool = False) -> Sweep:
         """The embeddings of a model under an effect, extracted first if they are not there.
 
-        Parameters
-        ----------
-        model, effect_name : str
-        pictured : bool
-            Only the clips that are drawn, at the strengths of `Scale.pictured`, where the profile has such.
+        With `pictured` only the clips that are drawn, at the strengths of `Scale.pictured`, where the profile has such.
         """
         plans = self._plan(model, [effect_name], pictured)
         # By what determines it: a cell that registers an effect anew must not be given the old one's sweep.

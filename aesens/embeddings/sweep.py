@@ -31,16 +31,6 @@ class Sweep:
         Indexed by clip, columns ``song``, ``instrument``, ``split``.
     key : str
         Hash of the addresses of both stores.
-
-    Examples
-    --------
-    >>> from aesens.effects import effect
-    >>> clips = pd.DataFrame({"song": ["a", "b"], "instrument": ["cel", "pia"], "split": ["train", "test"]})
-    >>> clean = np.zeros((2, 3), np.float32)
-    >>> gains = np.array([-40.0, 5.0])
-    >>> sweep = Sweep("yamnet", True, effect("gain"), gains, clean, np.stack([clean - 1, clean + 1]), clips, "")
-    >>> sweep.take(sweep.train).displacements.shape
-    (2, 1, 3)
     """
 
     model: str
