@@ -1,16 +1,11 @@
 """aesens: how sensitive are pre-trained audio embeddings to audio effects?
 
-The package behind the notebooks. Data flow one way::
+The package behind the notebooks. Its folders, of which each knows only those to its right::
 
-    data -> effects -> models -> embed -> store
-                                   |
-        sensitivity  trajectories  directions  projections  classify   (pure functions on arrays)
-                                   |
-              measure (tidy tables) -> claims, plots -> study -> run, report, cli
+    app -> study -> tables, plots -> analysis
+           study -> embeddings -> models, effects, data
 
 Start at `aesens.study.Study`, which joins the parts.
-
-`help` of a module lists its public names; the report has a page of all of them.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""Where aesens keeps what it can make again: one folder, movable by one environment variable.
+"""Where things lie: the folder of what aesens can make again, the clone, and the one progress bar.
 
 Everything aesens writes outside a run's output folder lies below ``cache_dir()``: downloaded weights, rendered
 clips, embedding stores, cached results and the runtime files of Jupyter and matplotlib. The folder is
@@ -17,27 +17,18 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["atomic_path", "cache_dir", "runtime_environment"]
+# A widget in a live notebook, text in a terminal. A widget would leave a hole in a saved notebook, so what executes
+# notebooks asks for text, which it passes through to its own terminal.
+if os.environ.get("AESENS_PLAIN_PROGRESS"):
+    from tqdm import tqdm
+else:
+    from tqdm.auto import tqdm
+
+__all__ = ["atomic_path", "cache_dir", "from_root", "repository", "runtime_environment", "tqdm"]
 
 
 def cache_dir(*parts: str) -> Path:
-    """Return a folder of the cache, made if it is missing.
-
-    Parameters
-    ----------
-    *parts : str
-        Names of nested folders, e.g. ``"weights"``.
-
-    Returns
-    -------
-    pathlib.Path
-        Absolute path of the existing folder.
-
-    Examples
-    --------
-    >>> cache_dir("weights").name
-    'weights'
-    """
+    """Return a folder of the cache, made if it is missing, e.g. of ``"weights"``."""
     folder = _root().joinpath(*parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -63,15 +54,6 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     pathlib.Path
         A fresh path in the same folder, to be created as a file or a folder. It is moved to `path` when the
         block ends and removed when the block raises.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> with atomic_path(folder / "note.txt") as temporary:
-    ...     _ = temporary.write_text("done")
-    >>> [p.name for p in folder.iterdir()]
-    ['note.txt']
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,20 +71,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def runtime_environment() -> dict[str, str]:
-    """Environment variables that keep third-party caches below ``cache_dir()``.
+    """Environment variables that keep the caches of other packages below ``cache_dir()``.
 
     Jupyter, IPython, matplotlib, numba and the Hugging Face client each write to the home directory unless told
     otherwise. The executor of notebooks sets these; a variable the user has set is left as it is.
-
-    Returns
-    -------
-    dict of str
-        Variable names and folders.
-
-    Examples
-    --------
-    >>> "MPLCONFIGDIR" in runtime_environment()
-    True
     """
     places = {
         "IPYTHONDIR": "ipython",
@@ -116,3 +88,20 @@ def runtime_environment() -> dict[str, str]:
     # Only named here: each tool makes its own folder when it has something to put there.
     root = _root() / "runtime"
     return {name: os.environ.get(name) or str(root / place) for name, place in places.items()}
+
+
+def repository() -> Path | None:
+    """The folder that holds ``notebooks/``: the working directory or one above it; None outside a clone."""
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents):
+        if (folder / "notebooks" / "percent").is_dir():
+            return folder
+    return None
+
+
+def from_root(path: str | Path) -> Path:
+    """A path of the user's, relative to the clone where it is relative and there is one.
+
+    A notebook opened in JupyterLab runs in ``notebooks/``, papermill runs it from the top: both must mean the same.
+    """
+    return (repository() or Path.cwd()) / path

@@ -2,10 +2,9 @@
 
 Conventions: audio is float32 ``(channels, samples)`` at the clip's native rate; an effect never changes the shape,
 works in memory and starts every clip from a reset state, so that no reverberation tail leaks from one clip into the
-next. A *parameter* is the physical value (dB,
-Hz, room size, bits); the *strength* is the rank of that value in the effect's grid, from nearly clean to strongest.
-Gain, whose two ends are both strong, is ordered by its parameter, and only its distance from 0 dB says how far it
-departs from the clean clip.
+next. A *parameter* is the physical value (dB, Hz, room size, bits); the *strength* is the rank of that value in the
+effect's grid, from nearly clean to strongest. Gain, whose two ends are both strong, is ordered by its parameter, and
+only its distance from 0 dB says how far it departs from the clean clip.
 
 A *protocol* says how an effected clip reaches a network (`render`). The study wrote each one with pedalboard and read
 it back, so that its networks heard 16-bit files, clipped at full scale: that is ``study``. ``float`` leaves the file
@@ -110,21 +109,7 @@ class Effect:
         return self.identity is not None and self.grid.min() < self.identity < self.grid.max()
 
     def parameters(self, n: int | None = None) -> np.ndarray:
-        """Parameter values in order of strength.
-
-        Parameters
-        ----------
-        n : int, optional
-            How many, spread evenly over the grid with both ends kept; the whole grid if None or larger.
-
-        Returns
-        -------
-        np.ndarray, shape (strength,), float64
-
-        Raises
-        ------
-        ValueError
-            If `n` is smaller than 2: one strength makes no sweep.
+        """Parameter values (strength,) in order of strength: `n` spread over the grid with both ends kept, or all.
 
         Examples
         --------
@@ -138,17 +123,9 @@ class Effect:
         return self.grid[np.round(np.linspace(0, len(self.grid) - 1, n)).astype(int)]
 
     def departure(self, parameters: np.ndarray) -> np.ndarray:
-        """Rank-like measure of how far each value is from leaving the clip as it is.
+        """How far each of some parameters (strength,), in order of strength, is from leaving the clip as it is.
 
-        Parameters
-        ----------
-        parameters : np.ndarray, shape (strength,)
-            Values in order of strength.
-
-        Returns
-        -------
-        np.ndarray, shape (strength,)
-            The distance from the identity where that lies inside the grid, else the strength itself.
+        The distance from the identity where that lies inside the grid, else the strength itself.
         """
         if self.identity_inside:
             return np.abs(np.asarray(parameters, dtype=float) - self.identity)
@@ -168,31 +145,12 @@ class Effect:
             )
 
     def __call__(self, audio: np.ndarray, sample_rate: int, value: float) -> np.ndarray:
-        """Apply the effect.
-
-        Parameters
-        ----------
-        audio : np.ndarray, shape (channels, samples), float32
-        sample_rate : int
-            In Hz.
-        value : float
-            The parameter.
-
-        Returns
-        -------
-        np.ndarray, shape (channels, samples), float32
-            A new array.
+        """Apply the effect with one parameter to audio (channels, samples), which gives a new array of its shape.
 
         Raises
         ------
         ValueError
             If `audio` is not (channels, samples) of finite values, or the value is out of range.
-
-        Examples
-        --------
-        >>> audio = np.ones((1, 4), dtype=np.float32)
-        >>> EFFECTS["gain"](audio, 44100, -20.0).round(3)
-        array([[0.1, 0.1, 0.1, 0.1]], dtype=float32)
         """
         self.check(value, sample_rate)
         audio = np.asarray(audio, dtype=np.float32)
@@ -242,19 +200,9 @@ _CHEBYSHEV = {"edge": 1.1, "passband_loss_db": 3.0, "stopband_db": 80.0}
 
 @lru_cache(maxsize=256)
 def chebyshev_lowpass(cutoff: float, sample_rate: float) -> np.ndarray:
-    """Design the study's low-pass filter.
+    """The study's low-pass filter, as second-order sections (section, 6) for `scipy.signal.sosfilt`.
 
-    Parameters
-    ----------
-    cutoff : float
-        f in Hz: at most 3 dB are lost up to f / 1.1, at least 80 dB from 1.1 f on.
-    sample_rate : float
-        In Hz.
-
-    Returns
-    -------
-    np.ndarray, shape (section, 6), float64
-        Second-order sections for `scipy.signal.sosfilt`.
+    For a cutoff f in Hz at most 3 dB are lost up to f / 1.1, at least 80 dB from 1.1 f on.
     """
     edge, loss, stop = _CHEBYSHEV.values()
     order, natural = signal.cheb2ord(cutoff / edge, cutoff * edge, loss, stop, fs=sample_rate)
@@ -335,7 +283,7 @@ def register(entry: Effect) -> Effect:
     Returns
     -------
     Effect
-        The effect with the source of its process among the settings: a changed process is another effect.
+        With the source of its process among the settings, see `aesens.sources`: a changed process is another effect.
 
     Raises
     ------
@@ -360,13 +308,7 @@ def register(entry: Effect) -> Effect:
 
 
 def effect(name: str) -> Effect:
-    """Return the effect registered under `name`; `ValueError` names the known ones otherwise.
-
-    Examples
-    --------
-    >>> effect("lowpass").label
-    'Cutoff (kHz)'
-    """
+    """Return the effect registered under `name`; `ValueError` names the known ones otherwise."""
     if name not in EFFECTS:
         raise ValueError(f"no effect named {name!r}; there are {', '.join(EFFECTS)}")
     return EFFECTS[name]
@@ -375,17 +317,8 @@ def effect(name: str) -> Effect:
 def through_file(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """What is left of audio that is written to a 16-bit wav file by pedalboard and read back by soundfile.
 
-    Parameters
-    ----------
-    audio : np.ndarray, shape (channels, samples), float32
-    sample_rate : int
-        In Hz.
-
-    Returns
-    -------
-    np.ndarray, shape (channels, samples), float32
-        Multiples of 2^-15 within [-1, 1): the writer scales by 32 768 in effect, rounds down and clips; the reader
-        divides by 32 768.
+    These are multiples of 2^-15 within [-1, 1): the writer scales by 32 768 in effect, rounds down and clips; the
+    reader divides by 32 768.
 
     Examples
     --------
@@ -401,7 +334,7 @@ def through_file(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def render(kind: Effect | None, clip: Decoded, value: float, protocol: str) -> np.ndarray:
-    """An effected clip as the networks are given it.
+    """An effected clip (channels, samples) as the networks are given it.
 
     Parameters
     ----------
@@ -412,17 +345,8 @@ def render(kind: Effect | None, clip: Decoded, value: float, protocol: str) -> n
     value : float
         The parameter; not looked at for the bare file.
     protocol : {"study", "float"}
-        Whether the effect works on what pedalboard reads and its result goes `through_file`, as in the study, or on
-        the clean clip, its result as it is.
-
-    Returns
-    -------
-    np.ndarray, shape (channels, samples), float32
-
-    Raises
-    ------
-    ValueError
-        If there is no such protocol, or the effect refuses the clip or the value.
+        Whether the effect works on what pedalboard reads and its result goes `through_file`, or it works on the clean
+        clip and its result stays as it is.
 
     Examples
     --------

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aesens import data, models
 from aesens.analysis.parallel import cores
+from aesens.cache import from_root
 from aesens.effects import PROTOCOLS, effect
-from aesens.models import BACKENDS, choose_device
 from aesens.models.base import POOLINGS
 from aesens.models.precision import PRECISIONS
 from aesens.models.weights import POLICIES
-from aesens.paths import from_root
 from aesens.sources import execute_additions
 
 __all__ = ["OPTIONS", "PROFILES", "Option", "Profile", "Scale", "Settings", "absolute"]
@@ -42,11 +42,6 @@ class Scale:
     pictured : int or None
         Strengths an effect of the few clips whose trajectories are drawn, where those are to be finer than
         `strengths`; None for the same.
-
-    Examples
-    --------
-    >>> Scale(strengths=3).songs is None
-    True
     """
 
     strengths: int | None = None
@@ -61,23 +56,14 @@ class Profile:
 
     Attributes
     ----------
-    name : str
     purpose : str
         One line for ``--help``.
-    data : str
-        Dataset name or folder.
-    data_options : dict
-        For the dataset's loader.
-    models, effects : tuple of str
-    weights : {"auto", "pretrained", "untrained"}
-    protocol : {"study", "float"}
-        How effected audio reaches the networks, see `aesens.effects.PROTOCOLS`.
+    data, data_options : str, dict
+        Name of a data set, or a folder; options of its loader.
     model_options : dict of dict
-        Options by model name, e.g. ``{"openl3": {"hop": 1.0}}``.
-    scale : Scale
-        For every model that `scales` does not name.
-    scales : dict of Scale
-        By model name.
+        By model, e.g. ``{"openl3": {"hop": 1.0}}``.
+    scale, scales : Scale, dict of Scale
+        Of every model; of those that differ, by name.
     permutations : int
         Draws of each permutation null. The smallest p-value is 1 / (permutations + 1), which Holm's correction over
         the eleven instruments multiplies by 11: fewer than 220 draws can never show p < 0.05 for one of them.
@@ -92,10 +78,7 @@ class Profile:
     seed : int
         Of the split, the untrained weights and every random draw.
 
-    Examples
-    --------
-    >>> Profile("mine", "a question of my own", models=("yamnet",), scale=Scale(strengths=5)).seed
-    20220419
+    The others are run options, see `OPTIONS`.
     """
 
     name: str
@@ -176,13 +159,7 @@ class Option:
 
 
 class Settings:
-    """A profile with the run's own options, checked.
-
-    Parameters
-    ----------
-    profile : str or Profile
-    **options
-        Of `OPTIONS`; None counts as not given. An attribute each.
+    """A profile with the run's own options, checked: an attribute for each of `OPTIONS`. None counts as not given.
 
     Raises
     ------
@@ -200,15 +177,11 @@ class Settings:
         execute_additions()
         if unknown := [name for name in options if name not in OPTIONS]:
             raise ValueError(f"there is no run option {unknown[0]!r}; there are {', '.join(OPTIONS)}")
-        self.profile = profile if isinstance(profile, Profile) else _profile(profile)
+        if isinstance(profile, str) and profile not in PROFILES:
+            raise ValueError(f"no profile named {profile!r}; there are {', '.join(PROFILES)}")
+        self.profile = PROFILES[profile] if isinstance(profile, str) else profile
         for name, option in OPTIONS.items():
             setattr(self, name, option.check(options.get(name), self))
-
-
-def _profile(name: str) -> Profile:
-    if name not in PROFILES:
-        raise ValueError(f"no profile named {name!r}; there are {', '.join(PROFILES)}")
-    return PROFILES[name]
 
 
 def absolute(text: str) -> str:
@@ -227,12 +200,10 @@ def _model_names(text: str) -> str:
 
 def _weights_paths(text: str) -> str:
     """Paths of weights, each alone or after its model and a sign of equality, which paths may hold too."""
-    from aesens.models import MODELS
-
     found = []
     for part in map(str.strip, text.split(",")):
         model, mark, path = part.partition("=")
-        named = mark and not os.path.exists(part) and (model in MODELS or model.startswith("hear"))
+        named = mark and not os.path.exists(part) and (model in models.MODELS or model.startswith("hear"))
         found.append(f"{_model_names(model)}={absolute(path)}" if named else absolute(part))
     return ",".join(found)
 
@@ -256,12 +227,10 @@ def _choice(name: str, choices: Iterable[str], default: str | None = None) -> Ca
 
 
 def _models(value, settings) -> list[str]:
-    from aesens.models import MODELS, canonical_name
-
-    names = _listed([canonical_name(name) for name in _listed(value) or settings.profile.models])
+    names = _listed([models.canonical_name(name) for name in _listed(value) or settings.profile.models])
     for name in names:
-        if name not in MODELS:
-            raise ValueError(f"no model named {name!r}; there are {', '.join(MODELS)}")
+        if name not in models.MODELS:
+            raise ValueError(f"no model named {name!r}; there are {', '.join(models.MODELS)}")
     return names
 
 
@@ -273,11 +242,9 @@ def _effects(value, settings) -> list[str]:
 
 
 def _data(value, settings) -> str:
-    from aesens.data import DATASETS
-
     value = str(value or settings.profile.data)
     # The name of a data set means the data set, whatever folders there are; see `aesens.data.load_dataset`.
-    if value not in DATASETS and (folder := from_root(value)).is_dir():
+    if value not in data.DATASETS and (folder := from_root(value)).is_dir():
         return str(folder)
     return value
 
@@ -305,28 +272,26 @@ def _precision(value, settings) -> str:
 
 def _weights_file(given, settings) -> dict[str, Path]:
     """Weights files by model, from ``"path"`` where there is one model, or from ``"model=path"``."""
-    from aesens.models import canonical_name
-
-    models, named = settings.models, {}
+    chosen, named = settings.models, {}
     for part in os.fspath(given or "").split(","):
         # Official names hold signs of equality too, so only what begins with a model is taken as one.
         model, _, path = part.strip().partition("=")
-        if path and canonical_name(model) in models:
-            named[canonical_name(model)] = from_root(path)
+        if path and models.canonical_name(model) in chosen:
+            named[models.canonical_name(model)] = from_root(path)
     if named or not given:
         return named
-    if len(models) != 1:
+    if len(chosen) != 1:
         raise ValueError(
-            f"the weights file {given} could be that of any of {', '.join(models)}: choose one with --models, or say "
-            f"--weights-file {models[0]}={given}"
+            f"the weights file {given} could be that of any of {', '.join(chosen)}: choose one with --models, or say "
+            f"--weights-file {chosen[0]}={given}"
         )
-    return {models[0]: from_root(given)}
+    return {chosen[0]: from_root(given)}
 
 
 def _device(value, settings) -> str | None:
     # What the command line tells the kernels: the embeddings are made elsewhere, and read here.
     elsewhere = settings.scheduler or os.environ.get("AESENS_SCHEDULER")
-    choose_device(value, here=not elsewhere)
+    models.choose_device(value, here=not elsewhere)
     return value
 
 
@@ -366,8 +331,8 @@ OPTIONS: dict[str, Option] = {
     ),
     "backend": Option(
         "reference: OpenL3, PANNs and CLAP computed by the packages openl3, panns_inference and laion_clap",
-        _choice("backend", BACKENDS, "aesens"),
-        {"choices": BACKENDS},
+        _choice("backend", models.BACKENDS, "aesens"),
+        {"choices": models.BACKENDS},
     ),
     "pooling": Option(
         "of a clip's frames; default: mean, as in the study",

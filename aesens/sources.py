@@ -1,17 +1,29 @@
-"""Code that a user adds: files of it, and its source, so that results of other code are never taken for this code's.
+"""Code that a user adds: files of it, and what it is made of, so that results of other code are not taken for its own.
 
 A file named in the environment variable ``AESENS_WITH`` (several: separated as in ``PATH``) is executed once a
 process, before a study looks into the registries; ``./run_all.sh --with FILE`` sets it. It registers effects, models,
 projections or data sets, which every chapter then takes like those of the package.
+
+By this rule `source_of` tells code of the user's from other code; what is installed is told by its version:
+
+- its source, the whole file that defines it, and every file of the user's own that this one imports, at its top or
+  inside a function, however deep;
+- what it was made with, by the same rule: values of defaults and closures, arguments of a ``functools.partial``,
+  attributes and base classes of a class, attributes of an object;
+- in a notebook, where a cell is no file, what the code names in other cells: functions, classes, values, own modules;
+- its attribute ``version``, which says what cannot be seen there, such as the content of a file that is read:
+  ``process.version = 2``, or ``version = 2`` in a class.
+
+What cannot be written down, such as a lock in a closure, matches nothing in any other process: it is computed again.
 """
 
 from __future__ import annotations
 
+import ast
 import dis
 import hashlib
 import importlib.util
 import inspect
-import io
 import os
 import pickle
 import platform
@@ -19,47 +31,59 @@ import site
 import sys
 import sysconfig
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
+from importlib.machinery import PathFinder
+from importlib.metadata import PackageNotFoundError, version
+from operator import attrgetter
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from uuid import uuid4
 
-from aesens.paths import from_root
+import numpy as np
 
-__all__ = ["execute_additions", "import_file", "imported_files", "source_of"]
+from aesens.cache import from_root
 
-#: Environment variable that names files of additions.
+__all__ = ["execute_additions", "import_file", "imported_files", "package_versions", "source_of"]
+
 _VARIABLE = "AESENS_WITH"
 
 _FILES: dict[Path, ModuleType] = {}
 
+_PACKAGES = (
+    "aesens",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "torch",
+    "transformers",
+    "pedalboard",
+    "soxr",
+    "symusic",
+    "umap-learn",
+    "xarray",
+    "zarr",
+)
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
 
 def import_file(path: str | os.PathLike, prefix: str) -> ModuleType:
-    """Import a Python file that lies in no package.
-
-    Parameters
-    ----------
-    path : path-like
-        Relative to the clone where it is relative.
-    prefix : str
-        Begins the module's name, which ends in the file's.
-
-    Returns
-    -------
-    module
+    """Import a Python file that lies in no package, relative to the clone, as a module ``{prefix}_{name}``.
 
     Raises
     ------
     ValueError
         If there is no such file, it is no Python file or it ends with an error.
-
-    Examples
-    --------
-    >>> import_file("nowhere.py", "own")
-    Traceback (most recent call last):
-        ...
-    ValueError: there is no file nowhere.py
     """
     place = from_root(path)
     if not place.is_file():
@@ -81,48 +105,21 @@ def import_file(path: str | os.PathLike, prefix: str) -> ModuleType:
 
 
 def imported_files() -> list[ModuleType]:
-    """Modules made by `import_file`, which another machine cannot import by name.
-
-    Examples
-    --------
-    >>> all(module.__file__ for module in imported_files())
-    True
-    """
+    """Modules made by `import_file`, which another machine cannot import by name."""
     return list(_FILES.values())
 
 
 def execute_additions() -> None:
-    """Execute the files named in ``AESENS_WITH`` that this process has not executed yet.
-
-    Raises
-    ------
-    ValueError
-        See `import_file`.
-
-    Examples
-    --------
-    >>> execute_additions()
-    """
+    """Execute the files named in ``AESENS_WITH`` that this process has not executed yet; see `import_file`."""
     for place in filter(None, os.environ.get(_VARIABLE, "").split(os.pathsep)):
         if from_root(place).resolve() not in _FILES:
             import_file(place, "with")
 
 
 def source_of(thing) -> str:
-    """Source of a function or class of the user's, followed by a hash of all that it uses.
+    """Source of a function, class or other callable, followed by a hash of all that the module's rule counts.
 
-    Parameters
-    ----------
-    thing : callable
-        A function, class, ``functools.partial`` of one, or an object that can be called.
-
-    Returns
-    -------
-    str
-        Two things with the same text do the same. The hash covers the code, the values of defaults, closures and
-        partial arguments, and, recursively, what the code names: functions, classes and values of notebooks, files of
-        the user's own, and installed packages by their version. What cannot be written down, such as a lock in a
-        closure, gives a hash that no other process repeats.
+    Two things with the same text do the same.
 
     Examples
     --------
@@ -134,98 +131,87 @@ def source_of(thing) -> str:
     >>> source_of(partial(shifted, by=1)) == source_of(partial(shifted, by=2))
     False
     """
-    written = _Writer()
+    digest = hashlib.sha256()
+    for part in _parts(thing, {}):
+        # With its length, so that the end of one part cannot begin the next.
+        digest.update(f"{len(part)}:{part}".encode())
+    while isinstance(thing, partial):
+        thing = thing.func
+    shown = _text(thing) or getattr(thing, "__qualname__", type(thing).__qualname__)
+    return f"{shown}\n# with what it uses: {digest.hexdigest()[:16]}"
+
+
+def _parts(thing, seen: dict) -> Iterator[str]:
+    """Texts that say what a value is."""
+    if thing is None or isinstance(thing, (bool, int, float, complex, str, bytes, np.generic)):
+        yield repr(thing)
+    elif isinstance(thing, np.ndarray) and not thing.dtype.hasobject:
+        yield f"{thing.dtype} {thing.shape} {hashlib.sha256(thing.tobytes()).hexdigest()}"
+    elif isinstance(thing, (list, tuple, dict, set, frozenset)):
+        items = list(thing.items() if isinstance(thing, dict) else thing)
+        if isinstance(thing, (set, frozenset)):
+            items.sort(key=repr)  # their order differs from process to process
+        yield f"{type(thing).__name__} {len(items)}"
+        for item in items:
+            yield from _parts(item, seen)
+    elif id(thing) in seen:
+        yield f"seen {seen[id(thing)][0]}"
+    else:
+        # With the thing, whose number must not be given to another one meanwhile.
+        seen[id(thing)] = len(seen), thing
+        yield from _parts(_made_of(thing), seen)
+
+
+# What holds functions: partial, methods, properties, class and static methods, caches and compiled functions.
+_WRAPPED = ("func", "args", "keywords", "__func__", "__self__", "fget", "fset", "__wrapped__")
+
+
+def _made_of(thing) -> tuple:
+    """What code or an object is made of."""
+    if isinstance(thing, (FunctionType, type, ModuleType)) and _installed(thing):
+        # A function that a package made carries what it was made with.
+        name = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", thing.__name__)
+        return *name, _version(thing), _closed_over(thing)
+    if isinstance(thing, ModuleType):
+        return thing.__name__, _files(thing.__file__)
+    if isinstance(thing, FunctionType):
+        code, space = thing.__code__, thing.__globals__
+        made = thing.__defaults__, thing.__kwdefaults__, _closed_over(thing), getattr(thing, "version", None)
+        if os.path.isfile(code.co_filename):
+            return _text(thing), _files(code.co_filename), made
+        return _text(thing) or code, made, {name: space[name] for name in _names(code) if name in space}
+    if isinstance(thing, type):
+        # Each method comes with its own source and file.
+        kept = {name: m for name, m in vars(thing).items() if isinstance(m, FunctionType) or name[:2] != "__"}
+        return (
+            thing.__qualname__,
+            thing.__bases__,
+            {name: kept[name] for name in sorted(kept) if name[:4] != "_abc"},
+        )
+    if isinstance(thing, CodeType):
+        return thing.co_code, thing.co_names, thing.co_argcount, thing.co_consts
+    wrapped = {name: getattr(thing, name) for name in _WRAPPED if hasattr(thing, name)}
+    if wrapped and not inspect.isbuiltin(thing):
+        return "wrapper", wrapped
+    if hasattr(thing, "__dict__") and not _installed(type(thing)):
+        return "object", type(thing), vars(thing)
     try:
-        written.dump(thing)
-        digest = hashlib.sha256(written.file.getvalue()).hexdigest()[:16]
-    except Exception:  # objects refuse to be written in ways of their own
-        # Of the object, which is kept, so that its number is not given to another one.
-        digest = _UNKNOWN.setdefault(id(thing), (thing, uuid4().hex[:16]))[1]
-    return f"{_text(thing)}\n# with what it uses: {digest}"
+        return (pickle.dumps(thing, protocol=4),)
+    except Exception:  # objects refuse to be pickled in ways of their own
+        return (_UNKNOWN.setdefault(id(thing), (thing, uuid4().hex))[1],)
 
 
-# Python 3.11 cannot parse in two threads at a time: "SystemError: AST constructor recursion depth mismatch".
-_PARSING = threading.Lock()
-
-#: Objects that cannot be written down, and what stands for their content in this process.
+#: Objects that cannot be written down, kept so that their numbers are not given to others, and what stands for them.
 _UNKNOWN: dict[int, tuple[object, str]] = {}
 
 
-def _text(thing) -> str:
-    """What a reader is shown: the source where it can be had, else the name."""
-    while isinstance(thing, partial):
-        thing = thing.func
-    with suppress(OSError, TypeError), _PARSING:
-        return inspect.getsource(thing)
-    # A class of a notebook has no file, its methods have.
-    if inspect.isclass(thing) and (methods := [m for m in vars(thing).values() if inspect.isfunction(m)]):
-        return "".join(map(_text, methods))
-    return getattr(thing, "__qualname__", type(thing).__qualname__)
-
-
-class _Writer(pickle.Pickler):
-    """Pickles values, and code by its content, where pickle itself writes no more than its name."""
-
-    def __init__(self):
-        self.file = io.BytesIO()
-        super().__init__(self.file, protocol=4)
-        # Without references to what was written already: equal values give equal bytes, the same object or not.
-        self.fast = True
-        self._seen: dict[int, int] = {}
-
-    def persistent_id(self, thing):
-        # What is returned is pickled in the place of the thing, and passes through here part by part.
-        if isinstance(thing, (set, frozenset)):
-            # Their order differs from process to process.
-            return "set", sorted(repr(item) for item in thing)
-        if isinstance(thing, CodeType):
-            return "code", thing.co_code, thing.co_names, thing.co_argcount, thing.co_flags, thing.co_consts
-        if not isinstance(thing, (FunctionType, ModuleType, type)):
-            return _opened(thing)
-        if _installed(thing):
-            name = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', thing.__name__)}"
-            # A function that a package made carries what it was made with.
-            return "installed", name, _version(thing), _closed_over(thing)
-        if id(thing) in self._seen:
-            return "seen", self._seen[id(thing)]
-        self._seen[id(thing)] = len(self._seen)
-        if isinstance(thing, FunctionType):
-            return "function", *_parts_of_function(thing)
-        if isinstance(thing, type):
-            return "class", thing.__qualname__, thing.__bases__, _members(thing)
-        return "module", _file_hash(getattr(thing, "__file__", None)), _own_code(thing)
-
-
-def _opened(thing):
-    """Parts of what wraps a function; None for any other value, which pickle knows how to write."""
-    if isinstance(thing, partial):
-        return "partial", thing.func, thing.args, thing.keywords
-    if isinstance(thing, MethodType):
-        return "method", thing.__func__, thing.__self__
-    if isinstance(thing, property):
-        return "property", thing.fget, thing.fset
-    if isinstance(thing, cached_property):
-        return "property", thing.func
-    # Class and static methods, functools.lru_cache, numba's functions.
-    wrapped = getattr(thing, "__wrapped__", None)
-    return ("wrapped", wrapped) if isinstance(wrapped, FunctionType) else None
-
-
-def _closed_over(thing) -> dict:
-    """Values of a closure by name; none for what is no function."""
-    cells = {}
-    if isinstance(thing, FunctionType):
-        for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
-            with suppress(ValueError):  # not assigned yet
-                cells[name] = cell.cell_contents
-    return cells
-
-
-def _parts_of_function(function: FunctionType) -> tuple:
-    code, space = function.__code__, function.__globals__
-    named = {name: space[name] for name in _names(code) if name in space}
-    values = function.__defaults__, function.__kwdefaults__, _closed_over(function), named
-    return code, *values, _file_hash(code.co_filename)
+def _closed_over(thing) -> list:
+    """Values of a function's closure."""
+    found = []
+    for cell in getattr(thing, "__closure__", None) or ():
+        with suppress(ValueError):  # not assigned yet
+            found.append(cell.cell_contents)
+    return found
 
 
 def _names(code: CodeType) -> list[str]:
@@ -235,23 +221,63 @@ def _names(code: CodeType) -> list[str]:
     return sorted(own.union(*map(_names, inner)))
 
 
-def _members(kind: type) -> dict:
-    """Methods and values of a class, without what Python itself adds."""
-    return {
-        name: member
-        for name, member in sorted(vars(kind).items())
-        if name != "_abc_impl" and (not name.startswith("__") or isinstance(member, FunctionType))
-    }
+# Python 3.11 cannot parse in two threads at a time: "SystemError: AST constructor recursion depth mismatch".
+_PARSING = threading.Lock()
 
 
-def _own_code(module: ModuleType) -> list:
-    """Modules, functions and classes of the user's that a module of the user's has imported or made."""
-    found = [value for _, value in sorted(vars(module).items())]
-    return [v for v in found if isinstance(v, (FunctionType, ModuleType, type)) and not _installed(v)]
+def _text(thing) -> str:
+    """The source, where it can be had."""
+    with suppress(OSError, TypeError), _PARSING:
+        return inspect.getsource(thing)
+    # A class of a notebook has no file, its methods have.
+    methods = [m for m in vars(thing).values() if inspect.isfunction(m)] if inspect.isclass(thing) else []
+    return "".join(map(_text, methods))
+
+
+def _files(path: str) -> list[str]:
+    """Hashes of a file of the user's and of all files of theirs that it imports."""
+    found, waiting = {}, [os.path.realpath(path)]
+    while waiting:
+        place = waiting.pop()
+        if place not in found and os.path.isfile(place) and not place.startswith(_folders()):
+            content = Path(place).read_bytes()
+            found[place] = hashlib.sha256(content).hexdigest()
+            for level, name in _imports(content):
+                waiting += map(os.path.realpath, _modules(Path(place), level, name))
+    return sorted(found.values())
+
+
+@lru_cache(maxsize=256)
+def _imports(content: bytes) -> set[tuple[int, str]]:
+    """Names that a file imports anywhere, each with the number of dots before it."""
+    found = set()
+    with suppress(SyntaxError), _PARSING:
+        for node in ast.walk(ast.parse(content)):
+            if isinstance(node, ast.Import):
+                found |= {(0, alias.name) for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                above = f"{node.module}." if node.module else ""
+                found |= {(node.level, above + alias.name) for alias in node.names}
+    return found
+
+
+def _modules(place: Path, level: int, name: str) -> Iterator[str]:
+    """Files that importing a name in a file runs; the last part of the name may be no module."""
+    folders = [str(place.parent), *sys.path]
+    if level:
+        folders = [str(place.parents[level - 1])]
+        yield os.path.join(*folders, "__init__.py")
+    for part in name.split("."):
+        spec = PathFinder.find_spec(part, folders)
+        if spec is None:
+            return
+        folders = list(spec.submodule_search_locations or ())
+        if spec.origin:
+            yield spec.origin
 
 
 @lru_cache(maxsize=1)
-def _packages() -> tuple[str, ...]:
+def _folders() -> tuple[str, ...]:
     """Folders of what is installed, this package among it."""
     places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     places |= {site.getusersitepackages(), os.path.dirname(__file__)}
@@ -260,32 +286,27 @@ def _packages() -> tuple[str, ...]:
 
 def _installed(thing: FunctionType | ModuleType | type) -> bool:
     """Whether code comes from a package, which its version describes, and not from the user."""
-    if isinstance(thing, FunctionType) and os.path.isabs(thing.__code__.co_filename):
-        return os.path.realpath(thing.__code__.co_filename).startswith(_packages())
-    module = thing if isinstance(thing, ModuleType) else sys.modules.get(thing.__module__ or "")
+    if isinstance(thing, FunctionType):
+        return os.path.realpath(thing.__code__.co_filename).startswith(_folders())
+    module = thing if isinstance(thing, ModuleType) else sys.modules.get(thing.__module__)
+    if isinstance(thing, type) and not _defines(module, thing.__qualname__, thing):
+        return False
     if module is None or module.__name__ == "__main__":
         return False
     # Built-in modules have no file, those that packages make as they go one that is none.
     file = getattr(module, "__file__", None) or ""
-    if os.path.isabs(file) and not os.path.realpath(file).startswith(_packages()):
-        return False
-    if isinstance(thing, ModuleType):
-        return True
-    # Made elsewhere, in a doctest or by exec, it only says that it is of that module.
-    found = module
-    for name in thing.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is thing
+    return not os.path.isabs(file) or os.path.realpath(file).startswith(_folders())
 
 
-def _version(thing) -> str:
-    name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
-    package = sys.modules.get(name.partition(".")[0])
-    return str(getattr(package, "__version__", platform.python_version()))
+def _defines(module: ModuleType | None, name: str, kind: type) -> bool:
+    """Whether a class is that of its module: made in a doctest or by `exec`, it only says so."""
+    with suppress(AttributeError):
+        return attrgetter(name)(module) is kind
+    return False
 
 
-def _file_hash(path: str | None) -> str:
-    """Hash of a file of the user's: what cannot be followed through names is noticed there."""
-    if path is None or not os.path.isfile(path):
-        return ""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+def _version(thing: FunctionType | ModuleType | type) -> str:
+    name = (thing.__name__ if isinstance(thing, ModuleType) else thing.__module__).partition(".")[0]
+    with suppress(PackageNotFoundError):
+        return version(name)
+    return str(getattr(sys.modules.get(name), "__version__", platform.python_version()))

@@ -35,7 +35,7 @@ from aesens.analysis.parallel import cores
 from aesens.app.plan import PUBLISHED
 from aesens.data import Dataset, load_dataset
 from aesens.effects import EFFECTS
-from aesens.embeddings.extract import Sweep, extract
+from aesens.embeddings.extract import Plan, extract
 from aesens.models import Embedder, load_model
 from aesens.models.winograd import direct_convolutions
 
@@ -89,12 +89,12 @@ def add_spread(table: Table, benchmark: str, metric: str, values: pd.Series) -> 
     table.add(benchmark, f"{metric}: largest of {len(values)} turns", values.max(), "")
 
 
-def sweeps_of(model: Embedder, clips: Dataset, effects: tuple[str, ...], strengths: int) -> list[Sweep]:
+def sweeps_of(model: Embedder, clips: Dataset, effects: tuple[str, ...], strengths: int) -> list[Plan]:
     """One sweep an effect."""
-    return [Sweep(model, EFFECTS[name], EFFECTS[name].parameters(strengths), clips) for name in effects]
+    return [Plan(model, EFFECTS[name], EFFECTS[name].parameters(strengths), clips) for name in effects]
 
 
-def fresh_extract(sweeps: list[Sweep], **options) -> tuple[list, float]:
+def fresh_extract(sweeps: list[Plan], **options) -> tuple[list, float]:
     """Stores and wall time of an extraction into an empty cache; networks are built before."""
     for sweep in sweeps:
         _ = sweep.model.network
@@ -333,7 +333,7 @@ def peak_memory(count: int) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def dask_turns(work: list[Sweep], quick: bool) -> pd.DataFrame | None:
+def dask_turns(work: list[Plan], quick: bool) -> pd.DataFrame | None:
     """Wall times of two workers whose networks are built and of two threads, in turns; None without the package."""
     try:
         import dask
@@ -352,7 +352,7 @@ def dask_turns(work: list[Sweep], quick: bool) -> pd.DataFrame | None:
     ):
         spread = {"scheduler": cluster.scheduler_address}
         # Several blocks, so that each worker gets one and builds its network.
-        fresh_extract([Sweep.clean(work[0].model, work[0].clips)], **spread)
+        fresh_extract([Plan.clean(work[0].model, work[0].clips)], **spread)
         for _ in range(1 if quick else 5):
             _, workers = fresh_extract(work, **spread)
             _, threads = fresh_extract(work, jobs=2)
@@ -366,7 +366,7 @@ def memory_of(count: int) -> None:
     model = load_model("musicnn", weights="untrained", device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         clips = write_clips(Path(folder, "clips"), count)
-        fresh_extract([Sweep.clean(model, clips), *sweeps_of(model, clips, ("gain",), 2)], jobs=CORES)
+        fresh_extract([Plan.clean(model, clips), *sweeps_of(model, clips, ("gain",), 2)], jobs=CORES)
     status = Path("/proc/self/status")
     if status.exists():
         # Not from getrusage, which on Linux starts with the memory of the process that started this one.
@@ -435,9 +435,9 @@ def cpu_error(table: Table, quick: bool) -> None:
         clips = write_clips(Path(folder, "clips"), count)
         for model in MODELS:
             network = load_model(model, weights="untrained", device="cpu")
-            plain, slow = fresh_extract([Sweep.clean(network, clips)], jobs=CORES)
+            plain, slow = fresh_extract([Plan.clean(network, clips)], jobs=CORES)
             network.precision = "bf16"
-            coarse, fast = fresh_extract([Sweep.clean(network, clips)], jobs=CORES)
+            coarse, fast = fresh_extract([Plan.clean(network, clips)], jobs=CORES)
             median, largest = errors(coarse[0], plain[0])
             table.add(name, f"{model}, bf16: median relative error", median, "")
             table.add(name, f"{model}, bf16: largest relative error", largest, "")

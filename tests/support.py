@@ -15,7 +15,7 @@ import torch
 
 from aesens.data import Dataset, load_dataset
 from aesens.effects import EFFECTS
-from aesens.embeddings.extract import Sweep
+from aesens.embeddings.extract import Plan
 from aesens.models import Embedder, WeightsInfo
 from aesens.settings import Profile, Scale
 
@@ -72,13 +72,13 @@ def all_train(data: Dataset) -> Dataset:
 
 def slow_sweeps(
     folder: Path, seconds: float = 0.0, strengths: int = 5, clip_seconds: float = 0.1
-) -> list[Sweep]:
+) -> list[Plan]:
     """Sweeps of a slow model over the clips of a folder: clean and three effects."""
     data = all_train(load_dataset(folder, seconds=clip_seconds))
     model = SlowModel()
     model.seconds = seconds
     kinds = [EFFECTS[name] for name in ("gain", "reverb", "bitcrush")]
-    return [Sweep.clean(model, data), *(Sweep(model, k, k.parameters(strengths), data) for k in kinds)]
+    return [Plan.clean(model, data), *(Plan(model, k, k.parameters(strengths), data) for k in kinds)]
 
 
 def store_bytes(root: Path) -> dict[str, bytes]:

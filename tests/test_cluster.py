@@ -183,7 +183,7 @@ def test_a_worker_keeps_a_network_for_as_long_as_its_recipe_is_the_same(clips, o
     from aesens.embeddings import extract as embed
 
     def chunk(model):
-        tasks = embed._tasks([embed.Sweep.clean(model, data)], [embed.Sweep.clean(model, data).store()])
+        tasks = embed._tasks([embed.Plan.clean(model, data)], [embed.Plan.clean(model, data).store()])
         # As it arrives in a worker.
         return pickle.loads(pickle.dumps(tasks[0].chunks[0]))
 
@@ -243,17 +243,17 @@ def test_an_error_in_a_worker_names_the_clip(workers, clips, whole):
 def test_a_real_model_in_a_worker(workers, clips, own_cache):
     import numpy as np
 
-    from aesens.embeddings.extract import Sweep
+    from aesens.embeddings.extract import Plan
 
     sweeps = slow_sweeps(clips)
     model = load_model("yamnet", weights="untrained", device="cpu")
     (store,) = extract(
-        [Sweep.clean(model, sweeps[0].clips)], progress=False, scheduler=workers.scheduler_address
+        [Plan.clean(model, sweeps[0].clips)], progress=False, scheduler=workers.scheduler_address
     )
     spread = store.read().values
     for entry in (store.path / "embedding").glob("[0-9]*"):
         entry.unlink()
-    (store,) = extract([Sweep.clean(model, sweeps[0].clips)], progress=False)
+    (store,) = extract([Plan.clean(model, sweeps[0].clips)], progress=False)
     assert np.array_equal(store.read().values, spread)
 
 
@@ -355,20 +355,21 @@ def test_the_job_starts_its_workers_and_ends_with_the_run(tmp_path):
 
 
 def test_a_study_makes_all_its_embeddings_on_the_cluster(workers, own_cache, tmp_path, monkeypatch):
-    from aesens import models, study
+    from aesens import models, study, tables
+    from aesens.embeddings import study as embeddings
 
     monkeypatch.setitem(models.MODELS, "toy", ToyModel)
     data = write_clips(tmp_path / "clips", songs=8, seconds=3.0, rate=22050)
     made = study.Study(PROFILE, data=data, scheduler=workers.scheduler_address)
-    made.extract_all()
+    made.extract(made.all_plans())
     # Whatever is asked for later is there.
-    monkeypatch.setattr(study, "extract", lambda sweeps, **_: [s.store() for s in sweeps])
+    monkeypatch.setattr(embeddings, "extract", lambda plans, **_: [plan.store() for plan in plans])
     assert made.sweep("toy", "gain").trajectories.shape == (4, 16, 8)
-    assert len(made.clean_classification()) == 1
+    assert len(tables.clean_classification(made)) == 1
 
 
 def test_an_effect_from_a_file_reaches_the_workers(workers, clips, own_cache, tmp_path):
-    from aesens.embeddings.extract import Sweep
+    from aesens.embeddings.extract import Plan
     from aesens.sources import import_file
 
     path = tmp_path / "half.py"
@@ -379,7 +380,7 @@ def test_an_effect_from_a_file_reaches_the_workers(workers, clips, own_cache, tm
     )
     effect = import_file(path, "with").HALF
     clean = slow_sweeps(clips)[0]
-    sweep = Sweep(clean.model, effect, effect.parameters(2), clean.clips)
+    sweep = Plan(clean.model, effect, effect.parameters(2), clean.clips)
     (store,) = extract([sweep], progress=False, scheduler=workers.scheduler_address)
     assert not store.missing().any() and not (store.read()[0] == store.read()[1]).all()
 

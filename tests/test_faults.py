@@ -168,7 +168,7 @@ def test_an_error_of_a_network_names_model_effect_and_clip(clips, own_cache):
         (Fragile(), r"toy failed under gain 0\.5 at aaa/aaa3: .*not finite"),
         (Broken(), r"toy failed under gain 0\.5 at aaa/aaa0 to aaa/aaa6: RuntimeError: no kernel image"),
     ]:
-        sweep = embed.Sweep(model, data.effect, np.array([0.5]), data.clips)
+        sweep = embed.Plan(model, data.effect, np.array([0.5]), data.clips)
         with pytest.raises(ModelError, match=message):
             extract([sweep], progress=False, jobs=1)
 

@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 import pedalboard
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from support import ROOT, ToyModel, aesens, write_clips
 
 from aesens import data, effects, models, plots, tables
 from aesens.analysis import projections
 from aesens.app.cli import main
 from aesens.app.new import new_notebook
-from aesens.embeddings.extract import Sweep, extract
+from aesens.embeddings.extract import Plan, extract
 from aesens.plots import explorer as explore
 from aesens.plots import titles as names
 from aesens.plots.explorer import Explorer
@@ -107,9 +108,9 @@ def test_what_a_cell_ends_with_is_shown_as_a_table(registries, own_cache, tmp_pa
     sweep = study.sweep("toy", "gain")
     for thing in (study, sweep, sweep.effect, study.dataset):
         assert "<table" in thing._repr_html_(), type(thing)
-    (store, *_) = extract([Sweep.clean(study.model("toy"), study.clips("toy"))], jobs=1, progress=False)
+    (store, *_) = extract([Plan.clean(study.model("toy"), study.clips("toy"))], jobs=1, progress=False)
     assert "strength" in store._repr_html_() and "clip" in store._repr_html_()
-    assert {"model", "weights", "licence"} <= set(study.model_table())
+    assert {"model", "weights", "licence"} <= set(tables.model_table(study))
 
 
 def addition(name, call) -> str:
@@ -341,6 +342,61 @@ def test_source_of_a_file_of_the_users_changes_with_the_file(tmp_path, monkeypat
     for name in ("own_helper", "own_measure"):
         del sys.modules[name]
     assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        "def measure(x):\n    from own_package.part import scale\n    return scale(x)\n",
+        "import own_package\ndef measure(x):\n    return own_package.part.scale(x)\n",
+        "from own_package import part as other\nclass measure:\n    def fit(self, x):\n        return other.scale(x)\n",
+    ],
+)
+def test_source_of_a_file_follows_what_it_imports(tmp_path, monkeypatch, measure):
+    (tmp_path / "own_package").mkdir()
+    (tmp_path / "own_package" / "__init__.py").write_text("from . import part\n")
+    (tmp_path / "own_package" / "part.py").write_text("from .deep import scale\n")
+    deep = tmp_path / "own_package" / "deep.py"
+    (tmp_path / "own_code.py").write_text(measure)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for factor in (1, 2, 2):
+        deep.write_text(f"def scale(x):\n    return x * {factor}\n")
+        for name in [name for name in sys.modules if name.startswith("own_")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        found.append(source_of(importlib.import_module("own_code").measure))
+    for name in [name for name in sys.modules if name.startswith("own_")]:
+        del sys.modules[name]
+    assert found[0] != found[1] == found[2]
+
+
+def test_a_version_says_what_cannot_be_seen():
+    def process(x):
+        return x
+
+    class Model:
+        version = 1
+
+    before = source_of(process), source_of(Model), source_of(partial(process))
+    process.version, Model.version = 2, 2
+    after = source_of(process), source_of(Model), source_of(partial(process))
+    assert not set(before) & set(after)
+
+
+def test_source_of_what_a_notebook_defines():
+    """As kernels do it: each cell is a file of its own, which is on no disk."""
+    cells = "GAIN = {}", "def helper(x):\n    return {} * x", "def thing(x):\n    return GAIN * helper(x)"
+
+    def run(gain, factor):
+        shell = InteractiveShell()
+        for cell in cells:
+            shell.run_cell(cell.format(factor if "helper(x):" in cell and "thing" not in cell else gain))
+        return source_of(shell.user_ns["thing"])
+
+    one, same, gain, factor = run(1, 2), run(1, 2), run(3, 2), run(1, 3)
+    assert one == same and len({one, gain, factor}) == 3
+    assert one.startswith("def thing(x):")
 
 
 def test_source_of_what_cannot_be_written_down_matches_nothing():

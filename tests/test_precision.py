@@ -7,7 +7,7 @@ from support import ToyModel, all_train, write_clips
 
 from aesens.data import load_dataset
 from aesens.effects import EFFECTS
-from aesens.embeddings.extract import Sweep
+from aesens.embeddings.extract import Plan
 from aesens.models import ModelError, load_model
 from aesens.models.precision import computing
 from aesens.study import Study
@@ -117,5 +117,5 @@ def test_another_precision_is_another_store(own_cache, tmp_path):
     kind = EFFECTS["gain"]
     exact, coarse = ToyModel(), ToyModel()
     coarse.precision = "bf16"
-    paths = {Sweep(model, kind, kind.parameters(3), data).store().path for model in (exact, coarse)}
+    paths = {Plan(model, kind, kind.parameters(3), data).store().path for model in (exact, coarse)}
     assert len(paths) == 2

@@ -11,9 +11,10 @@ from pedalboard.io import AudioFile
 from scipy import signal
 from support import ToyModel, all_train
 
+from aesens import tables
 from aesens.data import Decoded, load_dataset
 from aesens.effects import EFFECTS, render, through_file
-from aesens.embeddings.extract import Sweep, extract
+from aesens.embeddings.extract import Plan, extract
 from aesens.models import MODELS, WeightsInfo
 from aesens.models.base import mono_at_rate
 from aesens.plots.player import protocol_differences
@@ -163,7 +164,7 @@ def test_extraction_gives_networks_what_the_protocol_says(tmp_path, monkeypatch)
         write_music(tmp_path / "clips" / "own" / f"{name}.wav", 2, peak, seed=ord(name))
     data = all_train(load_dataset(tmp_path / "clips", seconds=1.5))
     model, kind = ToyModel(), EFFECTS["gain"]
-    sweeps = [Sweep(model, kind, kind.parameters(3), data, protocol) for protocol in ("study", "float")]
+    sweeps = [Plan(model, kind, kind.parameters(3), data, protocol) for protocol in ("study", "float")]
     stores = extract(sweeps, progress=False)
     for sweep, store in zip(sweeps, stores, strict=True):
         found = store.read().values
@@ -173,7 +174,7 @@ def test_extraction_gives_networks_what_the_protocol_says(tmp_path, monkeypatch)
                 np.testing.assert_allclose(found[s, c], model.embed(wave[None])[0], rtol=1e-5, atol=1e-6)
     assert stores[0].path != stores[1].path
     assert not np.allclose(stores[0].read().values, stores[1].read().values, atol=1e-3)
-    clean = [Sweep.clean(model, data, protocol).store().path for protocol in ("study", "float")]
+    clean = [Plan.clean(model, data, protocol).store().path for protocol in ("study", "float")]
     assert clean[0] == clean[1], "the clean clip is the file as it is, under both protocols"
 
 
@@ -188,10 +189,10 @@ class Joined(ToyModel):
 def test_a_model_that_reads_the_protocols_differently_has_clean_clips_of_each(clip_folder):
     data = all_train(load_dataset(clip_folder, seconds=0.5))
     model = Joined()
-    paths = {Sweep.clean(model, data, protocol).store().path for protocol in ("study", "float")}
+    paths = {Plan.clean(model, data, protocol).store().path for protocol in ("study", "float")}
     assert len(paths) == 2
     with torch.inference_mode():
-        shared, own = extract([Sweep.clean(ToyModel(), data), Sweep.clean(model, data)], progress=False)
+        shared, own = extract([Plan.clean(ToyModel(), data), Plan.clean(model, data)], progress=False)
     assert np.isfinite(own.read().values).all() and np.isfinite(shared.read().values).all()
 
 
@@ -199,7 +200,7 @@ def test_the_protocol_is_a_setting_with_provenance(tmp_path):
     study = Study("tiny", models="yamnet", protocol="float", out=tmp_path)
     assert study.provenance()["protocol"] == "float" and "floating point" in study.summary()["Protocol"]
     assert Study("paper").protocol == "study"
-    study.table(study.model_table(), "models", "Models.")
+    study.table(tables.model_table(study), "models", "Models.")
     assert json.loads(next(tmp_path.glob("**/models*.json")).read_text())["protocol"] == "float"
     with pytest.raises(ValueError, match="protocol='wav' is not one of study, float"):
         Study("tiny", protocol="wav")
@@ -234,7 +235,7 @@ def test_openl3_is_shown_whatever_the_study_insists_on(clip_folder, own_cache, t
         model_options={"openl3": {"hop": 1.0, "center": False}},
     )
     study = Study(profile, data=clip_folder, weights="pretrained", out=tmp_path / "out", jobs=1)
-    table = study.protocols(*PROTOCOLS_SHOWN)
+    table = tables.protocols(study.both_protocols(*PROTOCOLS_SHOWN), resamples=20, seed=study.seed)
     trained = table.groupby("model")["pretrained"].unique().map(list).to_dict()
     assert trained == {"openl3": [False], "toy": [True]}
     assert set(table["protocol"]) == {"study", "float"} and set(table["parameter"]) == {-40.0, 5.0}

@@ -16,7 +16,7 @@ from support import ROOT, ToyModel, all_train, write_clips
 from aesens.data import Dataset, load_dataset
 from aesens.effects import EFFECTS, render
 from aesens.embeddings import extract as embed
-from aesens.embeddings.extract import Sweep, extract
+from aesens.embeddings.extract import Plan, extract
 from aesens.embeddings.store import BLOCK, Store, StoreError, address_hash, canonical
 from aesens.models import load_model
 from aesens.models.base import mono_at_rate
@@ -73,7 +73,7 @@ def test_store_refuses_what_is_not_a_chunk(tmp_path):
 
 def test_extraction_is_the_plain_computation(dataset, toy_model):
     kind = EFFECTS["lowpass"]
-    sweep = Sweep(toy_model, kind, kind.parameters(3), dataset)
+    sweep = Plan(toy_model, kind, kind.parameters(3), dataset)
     (store,) = extract([sweep], progress=False)
     read = store.read()
     for s, value in enumerate(kind.parameters(3)):
@@ -87,7 +87,7 @@ def test_extraction_is_the_plain_computation(dataset, toy_model):
 
 def test_second_extraction_computes_nothing(dataset, toy_model):
     kind = EFFECTS["gain"]
-    plan = [Sweep.clean(toy_model, dataset), Sweep(toy_model, kind, kind.parameters(3), dataset)]
+    plan = [Plan.clean(toy_model, dataset), Plan(toy_model, kind, kind.parameters(3), dataset)]
     extract(plan, progress=False)
     calls = toy_model.calls
     extract(plan, progress=False)
@@ -96,7 +96,7 @@ def test_second_extraction_computes_nothing(dataset, toy_model):
 
 def test_interrupted_extraction_goes_on_and_ends_the_same(dataset, toy_model, monkeypatch, tmp_path):
     kind = EFFECTS["reverb"]
-    sweep = Sweep(toy_model, kind, kind.parameters(5), dataset)
+    sweep = Plan(toy_model, kind, kind.parameters(5), dataset)
     monkeypatch.setenv("AESENS_CACHE", str(tmp_path / "whole"))
     (whole,) = extract([sweep], progress=False)
 
@@ -123,7 +123,7 @@ def test_models_of_other_rates_share_the_effect(dataset, toy_model, monkeypatch)
     kind = EFFECTS["bitcrush"]
     applied = []
     monkeypatch.setattr(embed, "_waves", lambda *a, f=embed._waves: applied.append(a[0]) or f(*a))
-    extract([Sweep(model, kind, kind.parameters(3), dataset) for model in (toy_model, other)], progress=False)
+    extract([Plan(model, kind, kind.parameters(3), dataset) for model in (toy_model, other)], progress=False)
     assert len(applied) == 3 * len(dataset)
 
 
@@ -136,15 +136,15 @@ def test_a_clip_is_decoded_once_for_all_models_effects_and_strengths(
     decoded, load = [], Dataset.decode
     monkeypatch.setattr(Dataset, "decode", lambda self, clip: decoded.append(clip) or load(self, clip))
     kinds = [EFFECTS[name] for name in ("gain", "reverb", "bitcrush")]
-    plan = [Sweep(model, kind, kind.parameters(3), data) for model in (toy_model, other) for kind in kinds]
-    extract([*plan, Sweep.clean(toy_model, data)], progress=False, jobs=2)
+    plan = [Plan(model, kind, kind.parameters(3), data) for model in (toy_model, other) for kind in kinds]
+    extract([*plan, Plan.clean(toy_model, data)], progress=False, jobs=2)
     assert sorted(decoded) == data.clips
 
 
 def test_a_block_that_is_being_decoded_holds_up_nobody_else(own_cache, tmp_path, toy_model, monkeypatch):
     folder = write_clips(tmp_path / "many", songs=35, seconds=0.1)
     data = all_train(load_dataset(folder, seconds=0.1))
-    tasks = embed._tasks([Sweep.clean(toy_model, data)], [Sweep.clean(toy_model, data).store()])
+    tasks = embed._tasks([Plan.clean(toy_model, data)], [Plan.clean(toy_model, data).store()])
     decoded, entered, go = embed._Blocks(), threading.Event(), threading.Event()
     load = Dataset.decode
 
@@ -171,7 +171,7 @@ def test_a_block_that_is_being_decoded_holds_up_nobody_else(own_cache, tmp_path,
 @pytest.mark.parametrize("change", ["grid", "weights", "clips", "effect", "options", "protocol"])
 def test_a_changed_setting_reads_another_store(dataset, toy_model, change):
     kind = EFFECTS["gain"]
-    before = Sweep(toy_model, kind, kind.parameters(3), dataset)
+    before = Plan(toy_model, kind, kind.parameters(3), dataset)
     model, parameters, clips, protocol = toy_model, kind.parameters(3), dataset, "study"
     if change == "grid":
         parameters = parameters + 0.5
@@ -186,7 +186,7 @@ def test_a_changed_setting_reads_another_store(dataset, toy_model, change):
     else:
         model = type(toy_model)()
         model.pooling = "max"
-    assert Sweep(model, kind, parameters, clips, protocol).store().path != before.store().path
+    assert Plan(model, kind, parameters, clips, protocol).store().path != before.store().path
 
 
 def test_a_changed_class_reads_another_store(dataset):
@@ -197,17 +197,17 @@ def test_a_changed_class_reads_another_store(dataset):
 
         return Own()
 
-    one, same, other = (Sweep.clean(model(factor), dataset).store().path for factor in (1, 1, 2))
+    one, same, other = (Plan.clean(model(factor), dataset).store().path for factor in (1, 1, 2))
     assert one == same != other
     # The package's own are told by its versions: their stores do not depend on a comment in a file.
     shipped = load_model("musicnn", weights="untrained", device="cpu")
-    assert "class" not in Sweep.clean(shipped, dataset).address()
+    assert "class" not in Plan.clean(shipped, dataset).address()
 
 
 def test_changed_audio_reads_another_store(own_cache, clip_folder, toy_model):
     def path():
         data = all_train(load_dataset(clip_folder, seconds=0.5))
-        return Sweep.clean(toy_model, data).store().path
+        return Plan.clean(toy_model, data).store().path
 
     before = path()
     file = next(clip_folder.rglob("*.wav"))
@@ -220,7 +220,7 @@ def test_an_effect_that_cannot_be_applied_names_the_clip(own_cache, tmp_path, to
     data = all_train(load_dataset(folder, seconds=0.5))
     kind = EFFECTS["lowpass"]
     with pytest.raises(ValueError, match=r"clip aaa.*16000 Hz"):
-        extract([Sweep(toy_model, kind, kind.parameters(2), data)], progress=False)
+        extract([Plan(toy_model, kind, kind.parameters(2), data)], progress=False)
 
 
 _MEMORY = """

@@ -48,7 +48,7 @@ from threadpoolctl import threadpool_limits
 
 from aesens.analysis.logistic import COSTS, fit_logistic
 from aesens.analysis.parallel import each
-from aesens.progress import tqdm
+from aesens.cache import tqdm
 
 __all__ = ["classifier_weights", "classify", "draw_random_strengths", "draw_training_clips", "grouped_folds"]
 

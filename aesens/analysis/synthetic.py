@@ -1,6 +1,6 @@
 """Embeddings of known geometry: what every estimator and every claim is checked against.
 
-Conventions: `synthetic_sweep` returns an `aesens.embeddings.sweep.EffectSweep`, so whatever measures a real sweep
+Conventions: `synthetic_sweep` returns an `aesens.embeddings.sweep.Sweep`, so whatever measures a real sweep
 measures a synthetic one. Lengths are in standard deviations of one feature over the clean clips of one instrument. A
 clean embedding is the centre of its instrument plus what its song and the clip itself add, in equal parts; an effected
 one adds the displacement of its kind and noise that is independent for every clip and strength. Strength t runs evenly
@@ -35,7 +35,7 @@ import pandas as pd
 
 from aesens import tables
 from aesens.effects import Effect
-from aesens.embeddings.sweep import EffectSweep
+from aesens.embeddings.sweep import Sweep
 from aesens.tables import claims
 
 __all__ = ["BORDER", "KINDS", "TRUTH", "VARIANTS", "judge", "synthetic_sweep"]
@@ -131,7 +131,7 @@ def synthetic_sweep(
     dimension: int = 3,
     share: float = 1.0,
     model: str = "synthetic",
-) -> EffectSweep:
+) -> Sweep:
     """Embeddings of one invented model under one invented effect whose geometry is known.
 
     Parameters
@@ -162,7 +162,7 @@ def synthetic_sweep(
 
     Returns
     -------
-    EffectSweep
+    Sweep
         Clean embeddings, shape (clip, feature), and trajectories, shape (strength, clip, feature), float32; marked as
         pretrained, so that claims are decided.
 
@@ -223,7 +223,7 @@ def synthetic_sweep(
         index=pd.Index([f"clip-{i:05d}" for i in range(clips)], name="clip"),
     )
     parameters = np.arange(1.0, strengths + 1)
-    return EffectSweep(
+    return Sweep(
         model=model,
         pretrained=True,
         effect=Effect(kind, lambda audio, rate, value: audio, parameters, kind.capitalize(), "Strength"),
@@ -287,7 +287,7 @@ def _displacement(kind, t, clips, features, subspace, plane, growth, rng):
 
 
 def judge(
-    sweep: EffectSweep,
+    sweep: Sweep,
     which: Sequence[str] = ("C1", "C2", "C3", "C4", "C5", "C6"),
     *,
     permutations: int = 50,
@@ -298,7 +298,7 @@ def judge(
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     which : sequence of str
         Claims; only what they and their gates need is computed.
     permutations, resamples, seed : int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from aesens.paths import repository
+from aesens.cache import repository
 
 __all__ = ["new_notebook"]
 
@@ -38,7 +38,7 @@ def new_notebook(name: str, root: Path | None = None) -> Path:
     Examples
     --------
     >>> import shutil, tempfile
-    >>> from aesens.paths import repository
+    >>> from aesens.cache import repository
     >>> with tempfile.TemporaryDirectory() as place:
     ...     percent = Path(place) / "notebooks" / "percent"
     ...     percent.mkdir(parents=True)

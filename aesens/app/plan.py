@@ -29,7 +29,7 @@ from aesens.data import irmas
 from aesens.data.irmas import PUBLISHED
 from aesens.data.split import read_list
 from aesens.effects import Effect, effect
-from aesens.embeddings.extract import CLEAN, Sweep
+from aesens.embeddings.extract import CLEAN, Plan
 from aesens.embeddings.store import BLOCK, Store
 from aesens.models import Embedder
 from aesens.models.weights import WeightsError
@@ -111,7 +111,7 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
                 done = np.zeros((len(parameters), blocks), dtype=bool)
                 if at_hand and ready and not fresh:
                     path = Store.path_of(
-                        Sweep(model, kind, parameters, study.clips(name), study.protocol).address()
+                        Plan(model, kind, parameters, study.clips(name), study.protocol).address()
                     )
                     if path.exists():
                         done = ~Store(path).missing()

@@ -12,7 +12,7 @@ from aesens.app.compare import compare_runs
 from aesens.app.new import new_notebook
 from aesens.app.report import build_report
 from aesens.app.run import RunError, notebooks, run
-from aesens.paths import from_root, repository
+from aesens.cache import from_root, repository
 
 __all__ = ["check", "compare", "new", "report"]
 

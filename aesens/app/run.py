@@ -15,8 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aesens.cache import atomic_path, runtime_environment
-from aesens.paths import repository
+from aesens.cache import atomic_path, repository, runtime_environment
 from aesens.settings import PROFILES
 
 __all__ = ["RunError", "notebooks", "run"]
@@ -45,7 +44,7 @@ def notebooks(root: Path, only: str | None = None, appendices: bool = False) -> 
 
     Examples
     --------
-    >>> from aesens.paths import repository
+    >>> from aesens.cache import repository
     >>> [path.stem for path in notebooks(repository(), "01,08")]
     ['01_data', '08_claims']
     """
@@ -174,7 +173,7 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> None:
             study.forget()
         if scheduler:
             study.scheduler = client.scheduler.address
-            study.extract_all()
+            study.extract(study.all_plans())
 
 
 def _look_at_weights(study) -> None:

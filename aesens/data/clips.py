@@ -35,8 +35,7 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 
-from aesens.cache import atomic_path, cache_dir
-from aesens.progress import tqdm
+from aesens.cache import atomic_path, cache_dir, tqdm
 
 __all__ = [
     "COLUMNS",

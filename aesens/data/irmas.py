@@ -28,9 +28,8 @@ from typing import NamedTuple
 import pandas as pd
 from filelock import FileLock
 
-from aesens.cache import atomic_path, cache_dir
+from aesens.cache import atomic_path, cache_dir, tqdm
 from aesens.data.clips import INSTRUMENTS, Dataset, left_out_table, make_table
-from aesens.progress import tqdm
 
 __all__ = [
     "GENRES",

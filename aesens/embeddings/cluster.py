@@ -19,7 +19,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from aesens.progress import tqdm
+from aesens.cache import tqdm
 from aesens.sources import imported_files
 
 __all__ = ["ClusterError", "connect", "device_of", "spread"]
@@ -36,16 +36,7 @@ class ClusterError(RuntimeError):
 
 @contextmanager
 def connect(scheduler: str) -> Iterator:
-    """Connect to a scheduler, or start one where it is ``slurm``.
-
-    Parameters
-    ----------
-    scheduler : str
-        See the module.
-
-    Yields
-    ------
-    distributed.Client
+    """Connect to a scheduler, or start one where it is ``slurm``; gives a ``distributed.Client``.
 
     Raises
     ------
@@ -96,17 +87,7 @@ def _slurm(scheduler: str):
 
 
 def device_of(client) -> str:
-    """Return the device that the workers of a cluster have, waiting for the first of them.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        Of `connect`.
-
-    Returns
-    -------
-    str
-        ``"cuda"`` or ``"cpu"``.
+    """Return the device that a client's workers have, ``"cuda"`` or ``"cpu"``, waiting for the first of them.
 
     Raises
     ------
@@ -193,19 +174,10 @@ def _reaching(client) -> Iterator[None]:
 def spread(
     compute: Callable[..., None], shards: Sequence, scheduler: str, tell: Callable[[int, str], None]
 ) -> None:
-    """Compute shards on the workers of a cluster.
+    """Compute shards on the workers of a cluster, calling ``tell(clips, note)`` here as they are finished.
 
-    Parameters
-    ----------
-    compute : callable
-        ``compute(shard)``, called in a worker; writes what it computes and may be called again for the same
-        shard.
-    shards : sequence
-        Picklable, each with a length and a representation for people.
-    scheduler : str
-        See the module.
-    tell : callable
-        ``tell(clips, note)``, called here as shards are finished.
+    In a worker ``compute(shard)`` writes what it computes, and may be called again for the same shard; a shard can be
+    pickled, and has a length and a representation for people.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -30,14 +30,14 @@ import torch
 
 from aesens import __version__
 from aesens.analysis.parallel import cores
+from aesens.cache import tqdm
 from aesens.data import Dataset, Decoded
 from aesens.effects import Effect, render
 from aesens.embeddings.store import BLOCK, Store, StoreError
 from aesens.models import Embedder, ModelError
-from aesens.progress import tqdm
 from aesens.sources import source_of
 
-__all__ = ["CLEAN", "Sweep", "extract"]
+__all__ = ["CLEAN", "Plan", "extract"]
 
 #: Effect name of the clean clips.
 CLEAN = "clean"
@@ -60,7 +60,7 @@ def _versions() -> dict:
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class Plan:
     """What one model is to make of one set of clips under one effect.
 
     Parameters
@@ -69,11 +69,11 @@ class Sweep:
     effect : Effect or None
         None for the clean clips.
     parameters : np.ndarray, shape (strength,)
-        Values in order of strength; one NaN for the clean clips.
+        In order of strength; one NaN for the clean clips.
     clips : Dataset
         Its table has a column ``split``.
     protocol : {"study", "float"}
-        How effected clips reach the model, see `aesens.effects.render`.
+        See `aesens.effects.render`.
     """
 
     model: Embedder
@@ -83,9 +83,17 @@ class Sweep:
     protocol: str = "study"
 
     @classmethod
-    def clean(cls, model: Embedder, clips: Dataset, protocol: str = "study") -> Sweep:
-        """The sweep of the clean clips."""
+    def clean(cls, model: Embedder, clips: Dataset, protocol: str = "study") -> Plan:
+        """The plan of the clean clips."""
         return cls(model, None, np.array([np.nan]), clips, protocol)
+
+    @classmethod
+    def of(
+        cls, model: Embedder, effects: Iterable[Effect], strengths: int | None, clips: Dataset, protocol: str
+    ) -> list[Plan]:
+        """A plan of the clean clips, and one of each effect at so many strengths."""
+        effected = [cls(model, kind, kind.parameters(strengths), clips, protocol) for kind in effects]
+        return [cls.clean(model, clips, protocol), *effected]
 
     @property
     def effect_name(self) -> str:
@@ -122,17 +130,16 @@ class Sweep:
 
 
 def extract(
-    sweeps: Sequence[Sweep], *, jobs: int = 2, progress: bool = True, scheduler: str | None = None
+    plans: Sequence[Plan], *, jobs: int = 2, progress: bool = True, scheduler: str | None = None
 ) -> list[Store]:
-    """Embed whatever the stores of these sweeps lack.
+    """Embed whatever the stores of some plans lack.
 
     Parameters
     ----------
-    sweeps : sequence of Sweep
+    plans : sequence of Plan
         Those that share their clips and an effect share its computation.
     jobs : int
-        Threads, of which each takes one block of clips under one effect and parameter. With a scheduler the workers'
-        own numbers count instead.
+        Threads. With a scheduler the workers' own numbers count instead.
     progress : bool
         Whether to show a bar.
     scheduler : str, optional
@@ -141,7 +148,7 @@ def extract(
     Returns
     -------
     list of Store
-        In the order of `sweeps`, complete.
+        In the order of `plans`, complete.
 
     Raises
     ------
@@ -155,15 +162,15 @@ def extract(
     aesens.embeddings.cluster.ClusterError
         If the scheduler cannot be reached or its workers are lost.
     """
-    stores = [sweep.store() for sweep in sweeps]
+    stores = [plan.store() for plan in plans]
     lacking = [store for store in stores if store.missing().any()]
     if not lacking:
         return stores
     with ExitStack() as stack:
-        # In one order, so that two runs cannot each hold what the other waits for. Two sweeps may be one store.
+        # In one order, so that two runs cannot each hold what the other waits for. Two plans may be one store.
         for store in sorted(set(lacking), key=lambda store: store.path):
             stack.enter_context(store.held())
-        tasks = _tasks(sweeps, stores)
+        tasks = _tasks(plans, stores)
         total = sum(len(task.clips) * len(task.chunks) for task in tasks)
         bar = stack.enter_context(
             tqdm(total=total, desc="Embedding", unit="clip", disable=not progress, mininterval=0.5)
@@ -237,24 +244,24 @@ class Shard:
         return f"{first.effect_name}, clips {first.clips.clips[0]} to {first.clips.clips[-1]}"
 
 
-def _tasks(sweeps: Sequence[Sweep], stores: Sequence[Store]) -> list[_Task]:
+def _tasks(plans: Sequence[Plan], stores: Sequence[Store]) -> list[_Task]:
     """What is missing, in the order of blocks."""
     chunks, places = defaultdict(list), {}
-    recipes = {key: _recipe(model) for key, model in {id(s.model): s.model for s in sweeps}.items()}
-    for sweep, store in zip(sweeps, stores, strict=True):
+    recipes = {key: _recipe(model) for key, model in {id(p.model): p.model for p in plans}.items()}
+    for plan, store in zip(plans, stores, strict=True):
         # The clean clips have no parameter; a number that equals itself lets their tasks be sorted and found.
-        parameters = np.nan_to_num(sweep.parameters)
+        parameters = np.nan_to_num(plan.parameters)
         for strength, block in zip(*np.nonzero(store.missing()), strict=True):
-            place = sweep.clips.fingerprint, int(block), sweep.effect_name
-            key = (*place, float(parameters[strength]), sweep.protocol)
-            chunk = _Chunk(sweep.model, recipes[id(sweep.model)], store, int(strength), int(block))
+            place = plan.clips.fingerprint, int(block), plan.effect_name
+            key = (*place, float(parameters[strength]), plan.protocol)
+            chunk = _Chunk(plan.model, recipes[id(plan.model)], store, int(strength), int(block))
             if all(chunk.store != other.store or strength != other.strength for other in chunks[key]):
                 chunks[key].append(chunk)
-            places[key] = sweep
+            places[key] = plan
     blocks: dict[tuple[str, int], Dataset] = {}
-    for key, sweep in places.items():
+    for key, plan in places.items():
         if key[:2] not in blocks:
-            blocks[key[:2]] = _block(sweep.clips, key[1])
+            blocks[key[:2]] = _block(plan.clips, key[1])
     return [
         _Task(blocks[key[:2]], key[:2], places[key].effect, *key[3:], tuple(chunks[key]))
         for key in sorted(chunks)
@@ -273,10 +280,6 @@ def _shards(tasks: list[_Task]) -> list[Shard]:
 
 def compute_shard(shard: Shard) -> None:
     """Compute a shard in a worker process, without what was written before the worker took it over.
-
-    Parameters
-    ----------
-    shard : Shard
 
     Raises
     ------

@@ -45,13 +45,7 @@ class StoreError(RuntimeError):
 
 
 def canonical(address: dict) -> str:
-    """Write an address as JSON that is the same for equal content.
-
-    Examples
-    --------
-    >>> canonical({"b": (1, 2), "a": 0.1})
-    '{"a": 0.1, "b": [1, 2]}'
-    """
+    """Write an address as JSON that is the same for equal content."""
 
     def plain(value):
         if isinstance(value, np.ndarray):
@@ -64,37 +58,13 @@ def canonical(address: dict) -> str:
 
 
 def address_hash(address: dict) -> str:
-    """First 16 hex digits of the SHA-256 of the canonical address.
-
-    Examples
-    --------
-    >>> address_hash({"a": 1, "b": 2}) == address_hash({"b": 2, "a": 1}) != address_hash({"a": 1})
-    True
-    """
+    """First 16 hex digits of the SHA-256 of the canonical address."""
     return hashlib.sha256(canonical(address).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Store:
-    """The store of one sweep.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Folder of the Zarr group.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> clips = pd.DataFrame({"song": ["a"], "instrument": ["cel"], "split": ["train"]}, index=["a1"])
-    >>> store = Store.at({"model": "toy"}, [0.5, 1.0], clips, 2, root=tempfile.mkdtemp())
-    >>> store.missing()
-    array([[ True],
-           [ True]])
-    >>> store.write(0, 0, np.ones((1, 2), np.float32))
-    >>> store.missing().sum()
-    np.int64(1)
-    """
+    """The store of one sweep, in the folder of a Zarr group."""
 
     path: Path
 
@@ -107,17 +77,12 @@ class Store:
         address : dict
             Everything that determines the embeddings.
         parameters : array-like, shape (strength,)
-            Parameter of each strength.
         clips : pandas.DataFrame
             Indexed by clip, with columns ``song``, ``instrument`` and ``split``.
         dimension : int
             Features of an embedding.
         root : path-like, optional
             Folder of all stores; by default ``store`` in the cache.
-
-        Returns
-        -------
-        Store
         """
         path = cls.path_of(address, root)
         if not path.exists():
@@ -131,35 +96,14 @@ class Store:
 
     @staticmethod
     def path_of(address: dict, root=None) -> Path:
-        """Where the store of an address is or would be.
-
-        Parameters
-        ----------
-        address : dict
-        root : path-like, optional
-            Folder of all stores; by default ``store`` in the cache.
-
-        Returns
-        -------
-        pathlib.Path
-
-        Examples
-        --------
-        >>> Store.path_of({"model": "toy", "effect": "gain"}, root="stores").name
-        'toy-gain-054d7685ece35714.zarr'
-        """
+        """Where the store of an address is or would be, see `at`."""
         parts = (str(address[key]) for key in ("model", "effect") if isinstance(address.get(key), str))
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))
         root = Path(root) if root is not None else cache_dir("store")
         return root / f"{stem}-{address_hash(address)}.zarr"
 
     def missing(self) -> np.ndarray:
-        """Which chunks are not there yet.
-
-        Returns
-        -------
-        np.ndarray, shape (strength, block), bool
-        """
+        """Which chunks are not there yet, (strength, block)."""
         strengths, clips, _ = zarr.open_array(str(self.path / "embedding"), mode="r").shape
         blocks = -(-clips // BLOCK)
         with os.scandir(self.path / "embedding") as entries:
@@ -167,12 +111,7 @@ class Store:
         return np.array([[f"{s}.{b}.0" not in there for b in range(blocks)] for s in range(strengths)])
 
     def has(self, strength: int, block: int) -> bool:
-        """Whether one chunk is there.
-
-        Parameters
-        ----------
-        strength, block : int
-        """
+        """Whether one chunk is there."""
         try:
             return self._chunk(strength, block).stat().st_size > 0
         except FileNotFoundError:
@@ -182,13 +121,7 @@ class Store:
         return self.path / "embedding" / f"{strength}.{block}.0"
 
     def write(self, strength: int, block: int, embeddings: np.ndarray) -> None:
-        """Write one chunk.
-
-        Parameters
-        ----------
-        strength, block : int
-            Its place.
-        embeddings : np.ndarray, shape (clip of the block, feature), float32
+        """Write one chunk, the embeddings (clip of the block, feature) of one strength.
 
         Raises
         ------
@@ -224,14 +157,6 @@ class Store:
         ------
         StoreError
             If another run holds it; names its process, machine and since when. If its folder cannot be written.
-
-        Examples
-        --------
-        >>> import tempfile
-        >>> clips = pd.DataFrame({"song": ["a"], "instrument": ["cel"], "split": ["train"]}, index=["a1"])
-        >>> store = Store.at({"model": "toy"}, [0.5], clips, 2, root=tempfile.mkdtemp())
-        >>> with store.held():
-        ...     store.write(0, 0, np.ones((1, 2), np.float32))
         """
         lock = FileLock(self.path.with_suffix(".lock"), timeout=0)
         holder = self.path.with_suffix(".holder")
@@ -261,11 +186,7 @@ class Store:
             lock.release()
 
     def read(self) -> xr.DataArray:
-        """Load all embeddings.
-
-        Returns
-        -------
-        xarray.DataArray, dimensions (strength, clip, feature), float32
+        """Load all embeddings, with the dimensions (strength, clip, feature).
 
         Raises
         ------

@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 
 from aesens.effects import Effect
-from aesens.plots import titles as names
 
-__all__ = ["EffectSweep"]
+__all__ = ["Sweep"]
 
 
 @dataclass(frozen=True, eq=False)
-class EffectSweep:
+class Sweep:
     """The embeddings of one model under one effect, with what is known of the clips.
 
     Attributes
@@ -32,18 +31,6 @@ class EffectSweep:
         Indexed by clip, columns ``song``, ``instrument``, ``split``.
     key : str
         Hash of the addresses of both stores.
-
-    Examples
-    --------
-    >>> from aesens.effects import effect
-    >>> clips = pd.DataFrame({"song": ["a", "b"], "instrument": ["cel", "pia"], "split": ["train", "test"]})
-    >>> clean = np.zeros((2, 3), np.float32)
-    >>> gains = np.array([-40.0, 5.0])
-    >>> sweep = EffectSweep("yamnet", True, effect("gain"), gains, clean, np.stack([clean - 1, clean + 1]), clips, "")
-    >>> sweep.title
-    'YAMNet, gain'
-    >>> sweep.take(sweep.train).displacements.shape
-    (2, 1, 3)
     """
 
     model: str
@@ -80,30 +67,15 @@ class EffectSweep:
         """Effected minus clean embeddings, (strength, clip, feature)."""
         return self.trajectories - self.clean[None]
 
-    @property
-    def title(self) -> str:
-        """Model and effect for people."""
-        return f"{names.model_title(self.model, self.pretrained)}, {self.effect.title.lower()}"
-
-    def take(self, mask: np.ndarray) -> EffectSweep:
-        """The same sweep with fewer clips.
-
-        Parameters
-        ----------
-        mask : array, shape (clip,), bool, or of int
-            The clips to take.
-
-        Returns
-        -------
-        EffectSweep
-        """
+    def take(self, mask: np.ndarray) -> Sweep:
+        """The same sweep with fewer clips, by a mask or by their places."""
         return replace(
             self, clean=self.clean[mask], trajectories=self.trajectories[:, mask], clips=self.clips[mask]
         )
 
     def _repr_html_(self) -> str:
         shown = {
-            "Model": names.model_title(self.model, self.pretrained),
+            "Model": self.model if self.pretrained else f"{self.model} (untrained)",
             "Effect": self.effect.title,
             self.effect.label: ", ".join(f"{p * self.effect.display:.3g}" for p in self.parameters),
             "Clips": f"{len(self.clips)} ({self.train.sum()} training, {self.test.sum()} test)",

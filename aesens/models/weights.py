@@ -34,9 +34,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from aesens.cache import atomic_path, cache_dir
+from aesens.cache import atomic_path, cache_dir, tqdm
 from aesens.models.base import WeightsInfo
-from aesens.progress import tqdm
 
 __all__ = [
     "POLICIES",

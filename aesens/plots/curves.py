@@ -319,7 +319,7 @@ def agreement(table: pd.DataFrame) -> plt.Figure:
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `aesens.study.Study.agreement`.
+        Of `aesens.tables.agreements`.
 
     Returns
     -------

@@ -137,9 +137,8 @@ class Explorer:
             curve.axvline(shown[strength - 1], color="black", linewidth=0.8, linestyle=":")
         curve.set(ylabel="Cosine distance", ylim=(0, None))
         parameter_axis(curve, kind, sweep.parameters)
-        figure.suptitle(
-            f"{sweep.title}: {names.instrument_title(sweep.clips.loc[clip, 'instrument'])}, {clip}"
-        )
+        title = f"{names.model_title(sweep.model, sweep.pretrained)}, {kind.title.lower()}"
+        figure.suptitle(f"{title}: {names.instrument_title(sweep.clips.loc[clip, 'instrument'])}, {clip}")
         return figure
 
     @staticmethod

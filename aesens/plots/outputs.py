@@ -8,10 +8,9 @@ facts stand in the metadata of the png and pdf. No time stamp is written, so equ
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,47 +19,49 @@ from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngInfo
 
 from aesens.cache import atomic_path
+from aesens.effects import effect
+from aesens.sources import package_versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["package_versions", "provenance_path", "save_figure", "save_table"]
-
-_PACKAGES = (
-    "aesens",
-    "numpy",
-    "scipy",
-    "pandas",
-    "scikit-learn",
-    "torch",
-    "transformers",
-    "pedalboard",
-    "soxr",
-    "symusic",
-    "umap-learn",
-    "xarray",
-    "zarr",
-)
+__all__ = ["provenance", "provenance_path", "save_figure", "save_table", "with_other_runs"]
 
 # Of 255 levels of a channel. Spectrograms stay below; a colour bar with a palette of 256 would show bands.
 _UNSEEN = 8
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide the numbers.
-
-    Examples
-    --------
-    >>> sorted(package_versions())[:2]
-    ['aesens', 'numpy']
-    """
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def provenance(study, caption: str = "") -> dict:
+    """What made a result of a study."""
+    data = study.dataset
+    return {
+        "caption": caption,
+        "profile": study.profile.name,
+        "seed": study.seed,
+        "protocol": study.protocol,
+        "split": study.split_origin,
+        "data": {
+            "name": data.name,
+            "title": data.title,
+            "clips": len(data),
+            "fingerprint": data.fingerprint,
+            "citation": data.citation,
+            "licence": data.licence,
+        },
+        "effects": {name: effect(name).describe() for name in study.effects},
+        "models": {
+            name: {
+                "weights": model.weights.source,
+                "pretrained": model.weights.pretrained,
+                "digest": model.weights.digest,
+                "options": model.options(),
+                "device": model.device.type,
+                "precision": model.precision,
+            }
+            for name, model in ((name, study.model(name)) for name in study.models)
+        },
+        "packages": package_versions(),
+    }
 
 
 def provenance_path(saved: Path) -> Path:
@@ -75,7 +76,7 @@ def provenance_path(saved: Path) -> Path:
     return saved.parent / "provenance" / f"{saved.stem}{ending}"
 
 
-def _provenance(saved: Path, provenance: dict) -> None:
+def _write_provenance(saved: Path, provenance: dict) -> None:
     with atomic_path(provenance_path(saved)) as path:
         path.write_text(json.dumps(provenance, indent=1, sort_keys=True, default=str) + "\n")
 
@@ -111,7 +112,7 @@ def save_figure(figure: Figure, folder: Path, name: str, provenance: dict) -> No
         _save_png(figure, path, png)
     with atomic_path(folder / f"{name}.pdf") as path:
         figure.savefig(path, metadata=pdf)
-    _provenance(folder / f"{name}.png", provenance)
+    _write_provenance(folder / f"{name}.png", provenance)
 
 
 def _save_png(figure: Figure, path: Path, metadata: dict) -> None:
@@ -151,4 +152,38 @@ def save_table(table: pd.DataFrame, folder: Path, name: str, provenance: dict) -
     """
     with atomic_path(folder / f"{name}.csv") as path:
         table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
-    _provenance(folder / f"{name}.csv", provenance)
+    _write_provenance(folder / f"{name}.csv", provenance)
+
+
+def with_other_runs(folder: Path, name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """A table of a run followed by the table of the same name of every other run beside its folder.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the run.
+    name : str
+        File name without ending.
+    table : pandas.DataFrame
+        With a column ``data``; tables of other runs on the same data, and those without that column, which an
+        older version wrote, are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``attrs["sources"]`` names the other runs, for the provenance of what is drawn of them, see
+        `aesens.study.Study.figure`.
+    """
+    parts, sources = [table], []
+    for path in sorted(folder.parent.glob(f"*/{name}.csv")):
+        other = pd.read_csv(path)
+        if path.parent.resolve() == folder.resolve() or "data" not in other:
+            continue
+        if not set(other["data"]) & set(table["data"]):
+            parts.append(other)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            run = {"run": path.parent.name, "data": sorted(set(other["data"]))}
+            sources.append({**run, "table": path.name, "sha256": digest})
+    joined = pd.concat(parts, ignore_index=True)
+    joined.attrs["sources"] = sources
+    return joined

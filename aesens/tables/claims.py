@@ -17,13 +17,17 @@ import pandas as pd
 
 from aesens.effects import EFFECTS
 from aesens.plots.titles import model_title
+from aesens.tables.classification import classification
+from aesens.tables.directions import decoding
+from aesens.tables.sensitivity import response
+from aesens.tables.trajectories import geometry
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-__all__ = ["CONTROL", "answers", "decide", "definitions", "gates", "verdicts"]
+__all__ = ["CONTROL", "answers", "decide", "definitions", "gates", "of_study", "verdicts"]
 
 #: Verdict of untrained weights.
 CONTROL = "control"
@@ -228,6 +232,19 @@ def verdicts(
                 }
             )
     return pd.DataFrame(rows).astype({"helps": "Int64", "harms": "Int64"})
+
+
+def of_study(study) -> pd.DataFrame:
+    """The table of claims of a study, from results that earlier chapters share through the cache."""
+    settings = {"resamples": study.profile.resamples, "seed": study.seed}
+    permutations = study.profile.permutations
+    results = study.collect(classification, **settings)
+    return verdicts(
+        study.collect(response, permutations=permutations, **settings),
+        study.collect(decoding, permutations=permutations, **settings),
+        study.collect(geometry, **settings),
+        results[results["kind"] == "change"],
+    )
 
 
 def answers(verdicts: pd.DataFrame) -> pd.DataFrame:

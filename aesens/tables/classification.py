@@ -15,7 +15,7 @@ from aesens.tables.projections import (
     fitted_subspaces,
 )
 
-__all__ = ["classification", "clean_classification"]
+__all__ = ["classification"]
 
 # What the names of the CCA SVD begin with: one method, of several thresholds.
 _THRESHOLDED = "svd-"
@@ -28,7 +28,7 @@ def classification(
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     resamples : int
         Bootstrap resamples over test songs.
     seed : int
@@ -120,35 +120,3 @@ def _by_instrument(cells, result) -> pd.DataFrame:
     kept = cells[cells["condition"].isin(["clean-clean", "clean-effected", "effected-clean"])]
     folds = result["folds"].to_series().rename("folds").reset_index()
     return kept.merge(folds, on="instrument").assign(kind="instrument")
-
-
-def clean_classification(
-    clean: np.ndarray, clips: pd.DataFrame, *, resamples: int, seed: int, jobs: int = 1
-) -> dict:
-    """Instrument classification on clean clips, without a projection.
-
-    Parameters
-    ----------
-    clean : np.ndarray, shape (clip, feature)
-    clips : pandas.DataFrame
-        Columns ``song``, ``instrument``, ``split``.
-    resamples, seed, jobs : int
-
-    Returns
-    -------
-    dict
-        ``roc_auc`` (mean over instruments) with ``low`` and ``high`` (95 %, over test songs).
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> scores = clean_classification(sweep.clean, sweep.clips, resamples=20, seed=0)
-    >>> bool(scores["low"] <= scores["roc_auc"] <= scores["high"])
-    True
-    """
-    train, test = (clips["split"].to_numpy(dtype=str) == side for side in ("train", "test"))
-    instruments, songs = (clips[name].to_numpy(dtype=str) for name in ("instrument", "song"))
-    result = classify(clean, None, instruments, songs, train, test, seed=seed, n_jobs=jobs)
-    row = auc_change(result, n_resamples=resamples, seed=seed, n_jobs=jobs).iloc[0]
-    return {"roc_auc": row["auc"], "low": row["auc_low"], "high": row["auc_high"]}

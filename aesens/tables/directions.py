@@ -27,7 +27,7 @@ def global_directions(
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     permutations, seed : int
     resamples : int
         Bootstrap resamples over test songs.
@@ -99,7 +99,7 @@ def decoding(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     permutations, resamples, seed, jobs : int
 
     Returns
@@ -181,7 +181,7 @@ def direction_points(sweep, *, instrument: str) -> pd.DataFrame:
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     instrument : str
 
     Returns

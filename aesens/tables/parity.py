@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aesens.paths import from_root
+from aesens.cache import from_root
 from aesens.plots.titles import MODELS, model_title
 
 __all__ = ["report", "summary", "versions"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
+from itertools import chain, groupby
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from aesens.tables.common import _instruments
 
 __all__ = [
     "agreement",
+    "agreements",
     "classifier_cosines",
     "direction_vectors",
     "fitted_subspaces",
@@ -41,7 +42,7 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     seed : int
         Of the random controls, which are drawn anew for each model, effect and instrument.
     jobs : int
@@ -87,7 +88,7 @@ def normalised_pca(sweep, *, jobs: int = 1) -> pd.DataFrame:
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     jobs : int
 
     Returns
@@ -126,7 +127,7 @@ def direction_vectors(sweep, *, fitted: Mapping | None = None) -> dict[str, np.n
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     fitted : mapping, optional
         Of `fitted_subspaces`.
 
@@ -157,7 +158,7 @@ def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1)
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     seed : int
     fitted : mapping, optional
         Of `fitted_subspaces` with the same seed.
@@ -221,7 +222,7 @@ def method_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     seed : int
     fitted : mapping, optional
         Of `fitted_subspaces` with the same seed.
@@ -282,7 +283,7 @@ def classifier_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs:
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     seed : int
     fitted : mapping, optional
         Of `fitted_subspaces` with the same seed.
@@ -328,7 +329,7 @@ def agreement(sweeps, *, seed: int, vectors=direction_vectors, jobs: int = 1) ->
 
     Parameters
     ----------
-    sweeps : iterable of EffectSweep
+    sweeps : iterable of Sweep
         One an effect, all of the same clips.
     seed : int
     vectors : callable
@@ -374,3 +375,30 @@ def agreement(sweeps, *, seed: int, vectors=direction_vectors, jobs: int = 1) ->
         "with_other_classifiers": mean(classifiers[~own]),
         "random": random_cosine(features),
     }
+
+
+def agreements(sweeps, *, fitted, seed: int, jobs: int = 1) -> pd.DataFrame:
+    """The agreement of several models, one row each.
+
+    Parameters
+    ----------
+    sweeps : iterable of Sweep
+        Those of a model one after the other, as `aesens.study.Study.sweeps` gives them.
+    fitted : callable
+        ``fitted(sweep)`` gives what `fitted_subspaces` does.
+    seed, jobs : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``model``, ``pretrained`` and those of `agreement`.
+    """
+
+    def vectors(sweep):
+        return direction_vectors(sweep, fitted=fitted(sweep))
+
+    groups = groupby(sweeps, key=lambda sweep: (sweep.model, sweep.pretrained))
+    return pd.DataFrame(
+        {"model": model, "pretrained": pretrained, **agreement(own, seed=seed, vectors=vectors, jobs=jobs)}
+        for (model, pretrained), own in groups
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from aesens.analysis.statistics import (
     bootstrap_songs,
 )
 
-__all__ = ["distances", "response"]
+__all__ = ["distances", "protocols", "response"]
 
 
 def distances(
@@ -23,7 +23,7 @@ def distances(
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     resamples : int
         Bootstrap resamples over songs.
     seed, jobs : int
@@ -66,12 +66,35 @@ def distances(
     return pd.concat(parts, ignore_index=True).rename(columns={"estimate": "value"})
 
 
+def protocols(sweeps: Iterable[tuple], *, resamples: int, seed: int) -> pd.DataFrame:
+    """Distance from the clean clips under each protocol: what the file between effect and network does.
+
+    Parameters
+    ----------
+    sweeps : iterable of (str, Sweep)
+        Protocol and sweep, of `aesens.study.Study.both_protocols`.
+    resamples, seed : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``effect``, ``protocol`` and, for the L2 distance, those of `distances`.
+    """
+    parts = []
+    for protocol, sweep in sweeps:
+        table = distances(sweep, measures=["l2"], resamples=resamples, seed=seed)
+        about = {"model": sweep.model, "pretrained": sweep.pretrained, "effect": sweep.effect.name}
+        parts.append(table.assign(**about, protocol=protocol).drop(columns="measure"))
+    table, first = pd.concat(parts, ignore_index=True), ["model", "pretrained", "effect", "protocol"]
+    return table[[*first, *table.columns.difference(first, sort=False)]]
+
+
 def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
     """Whether the distance grows with strength, and whether it grows in jumps.
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     permutations, resamples, seed, jobs : int
 
     Returns

@@ -28,7 +28,7 @@ def layout(sweep, *, method: str, clips: int, seed: int) -> pd.DataFrame:
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     method : {"umap", "pca"}
     clips : int
         How many, spread over the instruments.
@@ -76,7 +76,7 @@ def clip_umap(sweep, *, seed: int, instrument: str | None = None) -> pd.DataFram
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     seed : int
     instrument : str, optional
         Whose first clip is drawn, one of the training clips if there are any; by default the first instrument's.
@@ -131,7 +131,7 @@ def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataF
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
     resamples, seed : int
     subspace : int
         Dimension of the subspace whose share of the held-out energy gets an interval.
@@ -205,7 +205,7 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
         Its training clips are used, as in the study; all clips where there is no split.
     permutations, seed, jobs : int
 
@@ -288,7 +288,7 @@ def spectra(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
 
     Parameters
     ----------
-    sweep : EffectSweep
+    sweep : Sweep
         Its training clips are used; all clips where there is no split.
     seed, jobs : int
 

@@ -27,8 +27,9 @@ profile = "demo"
 options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.sh --help
 
 # %%
-from aesens import plots
+from aesens import plots, tables
 from aesens.plots.frames import shown
+from aesens.plots.outputs import with_other_runs
 from aesens.plots.titles import model_title
 from aesens.study import Study
 from aesens.tables import parity
@@ -65,7 +66,7 @@ study
 # more directions an instrument than it has training clips, and intervals that hardly exclude anything.
 
 # %%
-study.table(study.model_table(), "03_models", "Models of this run: weights, where they come from, and their licence.")
+study.table(tables.model_table(study), "03_models", "Models of this run: weights, where they come from, and their licence.")
 
 # %% [markdown]
 # ## Are these really those networks?
@@ -118,7 +119,7 @@ study.sweep(study.models[-1], study.effects[0])
 # instruments should set some of them apart even here, where nobody asked it to.
 
 # %%
-layout = study.clean_layout()
+layout = tables.clean_layout(study)
 study.figure(plots.clean_map(layout), "03_clean_map",
              "Clean clips on the first two principal components of each model's embeddings, coloured by instrument.")
 
@@ -133,9 +134,9 @@ study.figure(plots.clean_map(layout), "03_clean_map",
 
 # %%
 study.require_split()
-here = study.clean_classification()
+here = tables.clean_classification(study)
 study.table(here, "03_clean_classification", "Instrument classification on clean clips, pretrained and untrained.")
-runs = study.with_other_runs("03_clean_classification", here)
+runs = with_other_runs(study.out, "03_clean_classification", here)
 shown(runs, precision=3)
 
 # %%

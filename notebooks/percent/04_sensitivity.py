@@ -182,7 +182,8 @@ moved = [[p, g, np.mean([np.linalg.norm(front_end(clip, g, p) - c) for clip, c i
 front = pd.DataFrame(moved, columns=["protocol", "parameter", "value"]).assign(model="front end", pretrained=False, effect="gain")
 
 # %%
-both = pd.concat([front, study.protocols(*PROTOCOLS_SHOWN)], ignore_index=True)
+rest = tables.protocols(study.both_protocols(*PROTOCOLS_SHOWN), resamples=study.profile.resamples, seed=study.seed)
+both = pd.concat([front, rest], ignore_index=True)
 study.table(both, "04_protocols", "Mean L2 distance under gain with and without the study's 16-bit file, of one clip an instrument.")
 study.figure(plots.protocol_curves(both), "04_protocols", "Mean L2 distance from the clean clips against gain, through a "
              "16-bit file as in the study and in floating point, for OpenL3's front end alone and for each model.")

@@ -242,7 +242,7 @@ print("\n".join(f"{model_title(model, trained)}: strength is decoded above chanc
 # clips, so that lying a little above that bar is not yet agreement.
 
 # %%
-agreement = study.agreement()
+agreement = tables.agreements(study.sweeps(), fitted=study.fitted, seed=study.seed, jobs=study.jobs)
 study.table(agreement, "05_agreement", "Mean absolute cosine between global CCA directions, within and across effects, and "
             "with the weights of instrument classifiers.")
 shown(agreement, precision=3)

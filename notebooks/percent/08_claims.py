@@ -32,9 +32,10 @@ import pandas as pd
 from IPython.display import Markdown
 
 from aesens import plots
+from aesens.cache import from_root
 from aesens.effects import effect
-from aesens.paths import from_root
 from aesens.plots.frames import shown
+from aesens.plots.outputs import with_other_runs
 from aesens.plots.titles import model_title
 from aesens.study import Study
 from aesens.tables import claims
@@ -50,7 +51,7 @@ study
 
 # %%
 study.require_split()
-verdicts = study.claims().assign(data=study.source.title)
+verdicts = claims.of_study(study).assign(data=study.source.title)
 study.table(verdicts, "08_claims", "Claims under test: statistic, 95 % interval over songs, threshold and verdict.")
 answers = claims.answers(verdicts)
 Markdown("\n".join(f"- **{row['claim']}** {row['text']} *{row['answer'][0].upper() + row['answer'][1:]}.*" +
@@ -107,7 +108,7 @@ rates.rename(columns={"correct": "as expected", "worst": "largest error rate"}).
 # one: pairs whose verdict is not the same.
 
 # %%
-runs = study.with_other_runs("08_claims", verdicts)
+runs = with_other_runs(study.out, "08_claims", verdicts)
 runs = runs[runs["pretrained"].astype(bool) & runs["effect"].isin(study.effects)]
 beside = runs.pivot(index=["claim", "model", "effect"], columns="data", values="verdict").dropna()
 beside = beside.rename(index=model_title, level="model").rename(index=plots.effect_column, level="effect")

@@ -104,12 +104,6 @@ def public_entries(module: ModuleType) -> list[Entry]:
     Returns
     -------
     list of Entry
-
-    Examples
-    --------
-    >>> from aesens import paths
-    >>> [entry.signature for entry in public_entries(paths)]
-    ['from_root(path: str | Path) -> Path', 'repository() -> Path | None']
     """
     comments = constant_comments(module)
     entries = []

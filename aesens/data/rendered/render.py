@@ -29,12 +29,11 @@ import numpy as np
 import soundfile as sf
 from scipy.signal import lfilter, oaconvolve
 
-from aesens.cache import atomic_path, cache_dir
+from aesens.cache import atomic_path, cache_dir, tqdm
 from aesens.data.clips import INSTRUMENTS, Dataset, make_table, sort_instruments
 from aesens.data.irmas import IrmasName, format_name, read_layout
 from aesens.data.rendered.songs import LEADS, SECONDS, Part, Song, compose
 from aesens.data.split import SEED
-from aesens.progress import tqdm
 
 __all__ = [
     "LATIN",

@@ -1,0 +1,142 @@
+"""The embeddings of a study: what is to be made, and each sweep as plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from aesens.effects import PROTOCOLS, effect
+from aesens.embeddings import results
+from aesens.embeddings.extract import Plan, extract
+from aesens.embeddings.sweep import Sweep
+from aesens.models.weights import WeightsError
+
+__all__ = ["PROTOCOLS_SHOWN", "StudyEmbeddings"]
+
+#: The effect whose protocols chapter 4 sets side by side, and the models that it adds to the study's for that.
+PROTOCOLS_SHOWN = ("gain", ("openl3",))
+
+
+class StudyEmbeddings:
+    """What `aesens.study.Study`, whose data and models these are, embeds; the last sweep is kept in ``_kept``."""
+
+    def _plan(self, model: str, effects: Iterable[str], pictured: bool = False) -> list[Plan]:
+        """A plan of the clean clips and one an effect."""
+        scale = self.scale(model)
+        # Pictures draw some of the clips that are embedded anyway, unless they are to show them more finely.
+        finer = pictured and scale.pictured is not None
+        clips = self.pictured(model) if finer else self.clips(model)
+        strengths = scale.pictured if finer else scale.strengths
+        return Plan.of(self.model(model), map(effect, effects), strengths, clips, self.protocol)
+
+    def _plans(self) -> list[Plan]:
+        plans = [plan for model in self.models for plan in self._plan(model, self.effects)]
+        finer = [model for model in self.models if self.scale(model).pictured is not None]
+        return plans + [plan for model in finer for plan in self._plan(model, self.effects, pictured=True)]
+
+    def _both_protocols(self, effect_name: str, extra: Iterable[str]) -> list[list[Plan]]:
+        """A clean and an effected plan for each model and protocol, of the few clips that are drawn."""
+        pairs, kind = [], effect(effect_name)
+        for name in dict.fromkeys([*extra, *self.models]):
+            strengths = self.scale(name).pictured or self.scale(name).strengths
+            few = self.pictured(name)
+            try:
+                model = self.model(name)
+            except WeightsError:
+                if name in self.models:
+                    raise
+                # The study insists on weights; a model that is only shown beside its own is named untrained then.
+                model = self.model(name, "untrained")
+            pairs += [Plan.of(model, [kind], strengths, few, protocol) for protocol in PROTOCOLS]
+        return pairs
+
+    def all_plans(self) -> list[Plan]:
+        """All that the notebooks ask for: sweeps, clean clips of untrained twins, both protocols."""
+        plans = self._plans()
+        for name in self.models:
+            for policy in self.policies(name)[1:]:
+                plans.append(Plan.clean(self.model(name, policy), self.clips(name), self.protocol))
+        return plans + [plan for pair in self._both_protocols(*PROTOCOLS_SHOWN) for plan in pair]
+
+    def extract(self, plans: list[Plan] | None = None) -> pd.DataFrame:
+        """Embed what the stores lack: of the study's sweeps, or of other plans, such as `all_plans`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a model and effect: strengths, clips, features, megabytes.
+        """
+        plans = self._plans() if plans is None else plans
+        stores = extract(plans, jobs=self.jobs, scheduler=self.scheduler)
+        return pd.DataFrame(
+            {
+                "model": plan.model.name,
+                "pretrained": plan.model.weights.pretrained,
+                "effect": plan.effect_name,
+                "strengths": len(plan.parameters),
+                "clips": len(plan.clips),
+                "features": plan.model.dimension,
+                "megabytes": len(plan.parameters) * len(plan.clips) * plan.model.dimension * 4e-6,
+                "store": store.path.name,
+            }
+            for plan, store in zip(plans, stores, strict=True)
+        )
+
+    def forget(self) -> None:
+        """Remove the stored embeddings and results of these settings; those of other settings are kept."""
+        self._kept = None
+        pairs = [(m, name, drawn) for m in self.models for name in self.effects for drawn in (False, True)]
+        results.forget(self.all_plans(), [self._plan(m, [name], drawn) for m, name, drawn in pairs])
+
+    def clean(self, model: str, weights: str | None = None) -> tuple[np.ndarray, pd.DataFrame]:
+        """Clean embeddings (clip, feature) of a model, perhaps with other weights, and the table of their clips."""
+        clips = self.clips(model)
+        plan = Plan.clean(self.model(model, weights), clips, self.protocol)
+        (store,) = extract([plan], jobs=self.jobs, scheduler=self.scheduler)
+        return store.read().values[0], clips.table
+
+    def sweep(self, model: str, effect_name: str, *, pictured: bool = False) -> Sweep:
+        """The embeddings of a model under an effect, extracted first if they are not there.
+
+        With `pictured` only the clips that are drawn, at the strengths of `Scale.pictured`, where the profile has such.
+        """
+        plans = self._plan(model, [effect_name], pictured)
+        # By what determines it: a cell that registers an effect anew must not be given the old one's sweep.
+        key = results.plan_key(plans)
+        if self._kept is None or self._kept.key != key:
+            # One at a time: at the study's scale all of them would fill the memory.
+            self._kept = None
+            self._kept = self._read(plans)
+        return self._kept
+
+    def _read(self, plans: list[Plan]) -> Sweep:
+        """What a clean and an effected plan make."""
+        clean, effected = extract(plans, jobs=self.jobs, scheduler=self.scheduler)
+        plan = plans[1]
+        return Sweep(
+            model=plan.model.name,
+            pretrained=plan.model.weights.pretrained,
+            effect=plan.effect,
+            parameters=plan.parameters,
+            clean=clean.read().values[0],
+            trajectories=effected.read().values,
+            clips=plan.clips.table[["song", "instrument", "split"]],
+            key=results.plan_key(plans),
+        )
+
+    def sweeps(self) -> Iterator[Sweep]:
+        """All sweeps, models in order and their effects in order, each read when it is its turn."""
+        # All at once, so that models share the effects' computation and one bar shows the whole.
+        self.extract()
+        for model in self.models:
+            for name in self.effects:
+                yield self.sweep(model, name)
+
+    def both_protocols(self, effect_name: str, extra: Iterable[str] = ()) -> Iterator[tuple[str, Sweep]]:
+        """Each protocol with a sweep of the few clips that are drawn, of `extra` models and then the study's."""
+        pairs = self._both_protocols(effect_name, extra)
+        self.extract([plan for pair in pairs for plan in pair])
+        for pair in pairs:
+            yield pair[1].protocol, self._read(pair)

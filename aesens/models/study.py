@@ -1,0 +1,65 @@
+"""The models of a study, each built once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from contextlib import suppress
+
+from aesens import models as registry
+from aesens.models import Embedder, load_model
+from aesens.models.base import NoUntrainedWeights
+from aesens.models.weights import UntrainedWarning, WeightsError
+
+__all__ = ["StudyModels"]
+
+
+class StudyModels:
+    """What `aesens.study.Study`, whose settings these are, builds of models; it keeps them in ``_models``."""
+
+    def model(self, name: str, weights: str | None = None) -> Embedder:
+        """A model, built once, and anew when its name has been registered for another class."""
+        policy, entry = weights or self.weights, registry.MODELS.get(name)
+        if (name, policy) not in self._models or self._models[name, policy][0] is not entry:
+            options = dict(self.profile.model_options.get(name, {}))
+            # Only where it differs: a model of the user's own may know nothing of it.
+            if self.pooling != "mean":
+                options["pooling"] = self.pooling
+            if name in self.weights_file and policy != "untrained":
+                options["weights_file"] = self.weights_file[name]
+            common = {"seed": self.seed, "device": self._chosen_device(), "backend": self.backend}
+            with warnings.catch_warnings():
+                # The study says itself, in its summary and in every table and legend, which weights are untrained.
+                warnings.simplefilter("ignore", UntrainedWarning)
+                model = load_model(name, weights=policy, **common, **options)
+            model.precision = self.precision
+            self._models[name, policy] = entry, model
+        return self._models[name, policy][1]
+
+    def _chosen_device(self) -> str | None:
+        """Where networks run: what the workers of the scheduler have, if there is one and no device was given."""
+        if self.scheduler and self.device is None:
+            from aesens.embeddings import cluster
+
+            with cluster.connect(self.scheduler) as client:
+                self.device = cluster.device_of(client)
+        return self.device
+
+    def pretrained(self, models: Iterable[str]) -> list[str]:
+        """Those of some models that have their pretrained weights here, whether the study is of them or not."""
+        found = []
+        for name in models:
+            # Raised where the study insists on them.
+            with suppress(WeightsError):
+                found += [name] if self.model(name).weights.pretrained else []
+        return found
+
+    def policies(self, name: str) -> list[str]:
+        """The study's weights of a model, and untrained ones if those are pretrained and it can do without."""
+        if not self.model(name).weights.pretrained:
+            return [self.weights]
+        try:
+            self.model(name, "untrained")
+        except NoUntrainedWeights:
+            return [self.weights]
+        return [self.weights, "untrained"]
