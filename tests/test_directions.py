@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.cross_decomposition import CCA
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+from synthetic import synthetic_sweep
 
 from aesens import tables
 from aesens.analysis.cca import (
@@ -22,7 +23,6 @@ from aesens.analysis.cca import (
 from aesens.analysis.decoding import decode_strength
 from aesens.analysis.samplewise import random_walks, samplewise_directions, samplewise_report, transfer
 from aesens.analysis.statistics import permute_within_clips, quantile_rank
-from aesens.analysis.synthetic import synthetic_sweep
 
 
 def cca_direction(rows, target):

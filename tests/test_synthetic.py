@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
+from synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
 from threadpoolctl import threadpool_limits
 
 from aesens import tables
 from aesens.analysis import distances as sensitivity
 from aesens.analysis import geometry as trajectories
 from aesens.analysis import projections
-from aesens.analysis.synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
 from aesens.tables import claims
 
 CLAIMS = ("C1", "C2", "C3", "C4", "C5", "C6")

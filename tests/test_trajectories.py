@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
+from synthetic import synthetic_sweep
 
 from aesens import tables
 from aesens.analysis import geometry as module
@@ -24,7 +25,6 @@ from aesens.analysis.geometry import (
     umap_layout,
     variance_spectrum,
 )
-from aesens.analysis.synthetic import synthetic_sweep
 
 
 def test_path_over_chord_of_line_arc_and_loop():

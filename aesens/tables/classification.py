@@ -52,16 +52,6 @@ def classification(
         ``effected-clean``, projection, ``strength``, ``parameter`` and ``instrument``, the metrics of that
         instrument's classifier, and ``folds`` (of the cross-validation: fewer than three where an instrument has
         fewer training songs).
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> table = classification(sweep, resamples=20, seed=0)
-    >>> sorted(set(table["kind"]))
-    ['change', 'curve', 'instrument']
-    >>> table.set_index("projection").query("kind == 'change'").loc["all", "methods"].unique().tolist()
-    [6.0]
     """
     classes = [code for code, _, _ in _instruments(sweep)]
     subspaces = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
@@ -138,14 +128,6 @@ def clean_classification(
     -------
     dict
         ``roc_auc`` (mean over instruments) with ``low`` and ``high`` (95 %, over test songs).
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> scores = clean_classification(sweep.clean, sweep.clips, resamples=20, seed=0)
-    >>> bool(scores["low"] <= scores["roc_auc"] <= scores["high"])
-    True
     """
     train, test = (clips["split"].to_numpy(dtype=str) == side for side in ("train", "test"))
     instruments, songs = (clips[name].to_numpy(dtype=str) for name in ("instrument", "song"))
