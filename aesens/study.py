@@ -581,8 +581,12 @@ class Study:
             "source": _source_hash(),
             "measure": source_of(measure),
         }
-        if own := projections.added_sources():
-            address["projections"] = own
+        if own := projections.added():
+            # What they compute, and what the tables make of them.
+            address["projections"] = {
+                name: [source_of(entry.factory), entry.family, entry.control, entry.one_direction]
+                for name, entry in own.items()
+            }
         place = cache_dir("results", _name_of(measure))
         # With the sweep's own hash in its name, by which `forget` finds the results of a sweep.
         return place / f"{model}-{effect_name}-{key}-{address_hash(address)}.csv"

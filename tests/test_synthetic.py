@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from aesens import tables
 from aesens.analysis import distances as sensitivity
 from aesens.analysis import geometry as trajectories
-from aesens.analysis import projections
+from aesens.analysis import methods, projections
 from aesens.tables import claims
 
 CLAIMS = ("C1", "C2", "C3", "C4", "C5", "C6")
@@ -428,16 +428,27 @@ def test_methods_count_once_in_the_pooled_change_and_those_that_help_are_counted
     assert 0.01 < pooled["loss_low"] < pooled["loss"] < pooled["loss_high"]
 
 
-def test_a_method_of_ones_own_counts_whatever_its_name(monkeypatch):
-    """Only the controls that the package brings are controls."""
+def test_what_a_projection_counts_as_stands_in_its_entry_and_not_in_its_name(monkeypatch):
     monkeypatch.setattr(projections, "PROJECTIONS", dict(projections.PROJECTIONS))
-    projections.register_projection("randomised", projections.AverageDisplacement)
+    projections.register_projection("random-of-mine", methods.AverageDisplacement)
+    projections.register_projection("svd-of-mine", methods.AverageDisplacement)
+    projections.register_projection("chance", methods.RandomDirection, control=True)
     sweep = synthetic_sweep("nuisance")
     fitted = tables.fitted_subspaces(sweep, seed=0)
-    few = {name: fitted[name] for name in ("none", "pca", "randomised", "random")}
-    table = tables.classification(sweep, resamples=20, seed=0, fitted=few)
-    pooled = table[(table["kind"] == "change") & (table["projection"] == "all")]
-    assert set(pooled["methods"]) == {2}
+
+    def pooled(names):
+        few = {name: fitted[name] for name in names}
+        table = tables.classification(sweep, resamples=20, seed=0, fitted=few)
+        assert set(table.loc[table["kind"] == "change", "projection"]) == {*few, "all"} - {"none"}
+        return set(table.loc[(table["kind"] == "change") & (table["projection"] == "all"), "methods"])
+
+    mine = ("random-of-mine", "svd-of-mine", "chance")
+    assert pooled(("none", "pca", *mine, "random")) == {3}
+    assert pooled(("none", "pca", *mine, "svd-0.3", "svd-0.5")) == {4}
+    # What finds one direction is compared with the others, the controls last.
+    cosines = tables.method_cosines(sweep, seed=0, fitted=fitted)
+    single = ["lda", "average", "pca", "npca", "cca", "random-of-mine", "svd-of-mine", "random", "chance"]
+    assert list(cosines["first"].unique()) == single
 
 
 # ---- the verdicts ----------------------------------------------------------------------------------------------------

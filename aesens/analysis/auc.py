@@ -57,11 +57,6 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     -------
     ndarray, float64, shape (...)
         NaN where there is one class only.
-
-    Examples
-    --------
-    >>> auc([[0.1, 0.4, 0.35, 0.8], [1, 1, 1, 1]], [False, False, True, True]).tolist()
-    [0.75, 0.5]
     """
     labels, first, last = _sorted(scores, labels)
     positives = labels.sum(-1)
@@ -83,12 +78,6 @@ def metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     dict of ndarray, float64, shape (...)
         ``roc_auc``, ``average_precision`` (NaN where a class is missing), ``precision``, ``recall``, ``f1`` (0 where
         undefined, as in scikit-learn), ``accuracy``.
-
-    Examples
-    --------
-    >>> values = metrics([-2.0, 0.5, 1.0, 3.0], [False, True, False, True])
-    >>> {name: round(float(value), 3) for name, value in values.items()}  # doctest: +NORMALIZE_WHITESPACE
-    {'roc_auc': 0.75, 'average_precision': 0.833, 'precision': 0.667, 'recall': 1.0, 'f1': 0.8, 'accuracy': 0.75}
     """
     ordered, first, _ = _sorted(scores, labels)
     n = ordered.shape[-1]
@@ -124,16 +113,6 @@ def metric_table(result: xr.Dataset) -> pd.DataFrame:
     pandas.DataFrame
         One row per projection, case and instrument: columns ``projection, train, test, strength, instrument``, those
         of `metrics`, and the classifier's ``cost`` and ``cv_auc``.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> instruments = np.repeat(["flu", "pia"], 20)
-    >>> songs = np.arange(40) // 2
-    >>> clean = rng.normal(size=(40, 6)) + 2.0 * (instruments == "pia")[:, None]
-    >>> result = classify(clean, None, instruments, songs, songs % 2 == 0, songs % 2 == 1)
-    >>> bool(metric_table(result)["roc_auc"].min() > 0.9)
-    True
     """
     truth = result.label.values == result.instrument.values[:, None]
     values = metrics(result.score.values, truth)
@@ -257,19 +236,6 @@ def auc_change(
     References
     ----------
     B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, sections 13.3 and 15.4.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> instruments = np.repeat(["flu", "pia"], 20)
-    >>> songs = np.arange(40) // 2
-    >>> clean = rng.normal(size=(40, 6)) + 2.0 * (instruments == "pia")[:, None]
-    >>> sides = songs % 2 == 0, songs % 2 == 1
-    >>> subspaces = {"none": None, "first": [np.eye(1, 6)] * 2}
-    >>> result = classify(clean, np.stack([clean, clean + 1]), instruments, songs, *sides, subspaces)
-    >>> table = auc_change(result, n_resamples=20)
-    >>> sorted(set(table["projection"])), bool((table["change_low"] <= table["change_high"]).all())
-    (['first', 'none'], True)
     """
     names = [str(name) for name in result.projection.values]
     parts = list((pooled or {}).values())
@@ -344,18 +310,6 @@ def auc_loss(
     ------
     ValueError
         If the reference is not in the result.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> instruments = np.repeat(["flu", "pia"], 20)
-    >>> songs = np.arange(40) // 2
-    >>> clean = rng.normal(size=(40, 6)) + 2.0 * (instruments == "pia")[:, None]
-    >>> noise = rng.normal(size=(3, 40, 6))
-    >>> result = classify(clean, clean + 20 * noise, instruments, songs, songs % 2 == 0, songs % 2 == 1)
-    >>> losses = auc_loss(result, n_resamples=20).set_index(["train", "test"])["loss"]
-    >>> float(losses["clean", "clean"]), bool(losses["clean", "effected"] > 0.2)
-    (0.0, True)
     """
     alone = result.isel(projection=[_reference(result, reference)])
     values = _drawn_auc(alone, _groups(alone, slice(None), False), n_resamples, seed, n_jobs)

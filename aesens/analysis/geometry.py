@@ -139,11 +139,6 @@ def spectrum_dimension(spectrum: np.ndarray) -> float:
     -------
     float
         NaN if nothing moves.
-
-    Examples
-    --------
-    >>> spectrum_dimension(np.array([0.5, 0.5, 0.0]))
-    2.0
     """
     return float(1.0 / (np.asarray(spectrum) ** 2).sum())
 
@@ -190,11 +185,6 @@ def spectrum_components(spectrum: np.ndarray, fraction: float = 0.9) -> int:
     ------
     ValueError
         If the fraction is out of range.
-
-    Examples
-    --------
-    >>> spectrum_components(np.array([0.6, 0.3, 0.1]), 0.8)
-    2
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must be above 0 and at most 1, not {fraction}")
@@ -272,11 +262,6 @@ def displacement_scatter(trajectories: np.ndarray, clean: np.ndarray) -> Scatter
     -------
     Scatter
         In float64; the displacements themselves, which would fill gigabytes at the study's scale, never exist at once.
-
-    Examples
-    --------
-    >>> displacement_scatter(np.ones((3, 2, 1)), np.zeros((2, 1))).products.tolist()
-    [[6.0]]
     """
     trajectories, clean = check_trajectories(trajectories, clean)
     total, products = np.zeros(clean.shape[1]), np.zeros((clean.shape[1],) * 2)
@@ -305,12 +290,6 @@ def energy_along(
         Squared displacement along each direction, summed over strengths.
     energy : array, shape (clip,)
         Squared length of the displacements, summed over strengths.
-
-    Examples
-    --------
-    >>> along, energy = energy_along([[[3.0, 4.0]]], [[0.0, 0.0]], np.array([[1.0, 0.0]]))
-    >>> along.tolist(), energy.tolist()
-    ([[9.0]], [25.0])
     """
     trajectories, clean = check_trajectories(trajectories, clean)
     along, energy = np.empty((len(clean), len(basis))), np.empty(len(clean))
@@ -397,11 +376,6 @@ def pca_layout(x: np.ndarray, n: int = 2) -> np.ndarray:
     array, shape (..., n)
         Centred coordinates; each component points to where its largest coordinate is positive. Components that the
         rows cannot fill are zero.
-
-    Examples
-    --------
-    >>> pca_layout([[0.0, 0.0], [2.0, 0.0], [7.0, 0.0]], 1).round(6).ravel().tolist()
-    [-3.0, -1.0, 4.0]
     """
     x = np.asarray(x)
     rows = _rows(x)

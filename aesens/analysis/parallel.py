@@ -14,13 +14,7 @@ __all__ = ["cores", "each"]
 
 
 def cores() -> int:
-    """Cores this process may use, which on a shared machine are fewer than there are.
-
-    Examples
-    --------
-    >>> cores() >= 1
-    True
-    """
+    """Cores this process may use, which on a shared machine are fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -11,14 +11,9 @@ from aesens.analysis import projections
 from aesens.analysis.auc import auc_change, auc_loss, metric_table
 from aesens.analysis.classify import classify
 from aesens.tables.common import POOLED, _instruments
-from aesens.tables.projections import (
-    fitted_subspaces,
-)
+from aesens.tables.projections import fitted_subspaces
 
 __all__ = ["classification", "clean_classification"]
-
-# What the names of the CCA SVD begin with: one method, of several thresholds.
-_THRESHOLDED = "svd-"
 
 
 def classification(
@@ -84,22 +79,24 @@ def classification(
 
 def _changes(result, names, drawn) -> pd.DataFrame:
     """Change of ROC-AUC by each projection, with what the effect costs and how many methods help in the pooled row."""
-    own = [name for name in names if name not in ("none", *projections.CONTROLS)]
-    single = [name for name in own if not name.startswith(_THRESHOLDED)]
-    family = [name for name in own if name.startswith(_THRESHOLDED)]
-    methods = single + [_THRESHOLDED] * bool(family)
-    pooled = {_THRESHOLDED: family} if family else {}
-    pooled[POOLED] = [*single, *pooled.values()]
+    entries = projections.PROJECTIONS
+    own = [name for name in names if name != "none" and not entries[name].control]
+    single = [name for name in own if entries[name].family is None]
+    families: dict[str, list[str]] = {}
+    for name in own:
+        if (family := entries[name].family) is not None:
+            families.setdefault(f"mean of {family}", []).append(name)
+    pooled = families | {POOLED: [*single, *families.values()]}
     changes = auc_change(result, pooled=pooled, **drawn).drop(columns=["auc_low", "auc_high", "p_holm"])
     changes = changes.rename(columns={"auc": "roc_auc", "change_low": "low", "change_high": "high"})
 
-    counted = changes[changes["projection"].isin(methods)]
+    counted = changes[changes["projection"].isin([*single, *families])]
     counts = counted.assign(methods=1, helps=counted["low"] > 0, harms=counted["high"] < 0)
     pair = ["train", "test"]
     counts = counts.groupby(pair)[["methods", "helps", "harms"]].sum().reset_index()
     of_all = auc_loss(result, **drawn).merge(counts, on=pair).assign(projection=POOLED)
-    # The mean of the thresholds is a step on the way to the pooled row, not a projection.
-    changes = changes[~changes["projection"].isin(["none", _THRESHOLDED])]
+    # The mean of a family is a step on the way to the pooled row, not a projection.
+    changes = changes[~changes["projection"].isin(["none", *families])]
     changes = changes.merge(of_all, on=[*pair, "projection"], how="left").assign(kind="change")
     changes.insert(0, "condition", changes.pop("train") + "-" + changes.pop("test"))
     return changes

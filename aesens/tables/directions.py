@@ -47,10 +47,8 @@ def global_directions(
         report = global_direction_report(
             sweep.trajectories[:, train],
             sweep.trajectories[:, test],
-            parameter=sweep.parameters,
             n_permutations=permutations,
             seed=derived_seed(seed, "global_directions", sweep.model, sweep.effect.name, code),
-            in_sample_null=False,
         )
         interval = bootstrap_songs(
             lambda weights: _squared_spearman(report.projections, sweep.parameters, weights),

@@ -12,10 +12,9 @@ from scipy.special import gammaln
 from aesens.analysis import projections
 from aesens.analysis.cca import GlobalCCA, cosine_between
 from aesens.analysis.classify import classifier_weights
+from aesens.analysis.methods import principal_variances, variance_ratios
 from aesens.analysis.parallel import each
-from aesens.analysis.statistics import (
-    derived_seed,
-)
+from aesens.analysis.statistics import derived_seed
 from aesens.tables.common import _instruments
 
 __all__ = [
@@ -28,9 +27,6 @@ __all__ = [
     "projected",
     "random_cosine",
 ]
-
-# Projections of one dimension whose directions are compared with one another.
-_ONE_DIMENSIONAL = ("lda", "average", "pca", "npca", "cca", "random")
 
 
 def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, np.ndarray]]:
@@ -71,7 +67,7 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
 def _reference(sweep) -> np.ndarray:
     """Variances of the clean embeddings of all training clips, whatever their instrument."""
     # As one job: its linear algebra runs on one thread, like that of the instruments.
-    (variances,) = each(projections.principal_variances, [sweep.clean[sweep.train]])
+    (variances,) = each(principal_variances, [sweep.clean[sweep.train]])
     return variances
 
 
@@ -95,7 +91,7 @@ def normalised_pca(sweep, *, jobs: int = 1) -> pd.DataFrame:
     def row(side):
         code, train, _ = side
         moved = (sweep.trajectories[:, train] - sweep.clean[train]).reshape(-1, sweep.clean.shape[1])
-        ratios = projections.variance_ratios(projections.principal_variances(moved), reference)
+        ratios = variance_ratios(principal_variances(moved), reference)
         found = bool(ratios.size and ratios.max() > 0)
         return {
             "instrument": code,
@@ -171,10 +167,14 @@ def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1)
 
 
 def _one_dimensional(fitted) -> list[str]:
-    """Methods that find one direction, those of the user's own included, the random control last."""
-    own = [name for name in projections.added_names() if name in fitted]
-    single = [name for name in own if all(len(rows) <= 1 for rows in fitted[name].values())]
-    return [name for name in (*_ONE_DIMENSIONAL[:-1], *single, _ONE_DIMENSIONAL[-1]) if name in fitted]
+    """Methods that find one direction, the controls among them last."""
+
+    def finds_one(name):
+        known = projections.PROJECTIONS[name].one_direction
+        return all(len(rows) <= 1 for rows in fitted[name].values()) if known is None else known
+
+    found = [name for name in projections.PROJECTIONS if name in fitted and finds_one(name)]
+    return sorted(found, key=lambda name: projections.PROJECTIONS[name].control)
 
 
 def _stacked(fitted, methods, code) -> np.ndarray:

@@ -228,17 +228,12 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
                 strength[:] = rng.standard_normal(strength.shape)
         elif prefix == "walk ":
             x = random_walks(x, seed_of("walk"))
-        report = samplewise_report(
-            x,
-            n_permutations=0 if prefix else permutations,
-            seed=seed_of("shuffles"),
-            parameter=sweep.parameters,
-        )
-        values = {"in-sample": report.clips["in_sample"], "held-out": report.clips["held_out_r2"]}
+        report = samplewise_report(x, 0 if prefix else permutations, seed_of("shuffles"))
+        values = {"in-sample": report.in_sample, "held-out": report.held_out}
         if not prefix:
             # One shuffle a clip: its spread is then that of single clips, as the data's is.
-            values |= {"held-out rho": report.clips["held_out_rho"], "null": report.null[0]}
-            values |= {"p": report.summary["p_value"], "p rho": report.summary["p_rho"]}
+            values |= {"held-out rho": report.held_out_rho, "null": report.null[0]}
+            values |= {"p": report.p_value, "p rho": report.p_rho}
         if prefix != "noise ":
             values["transfer"] = transfer(x, sweep.songs, seed=seed_of("others"))
         return {prefix + kind: value for kind, value in values.items()}
