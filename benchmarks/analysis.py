@@ -324,9 +324,7 @@ def _pair(table: Table, features: int, quick: bool, scoring: np.ndarray) -> Part
 
     few = 4
     # The floor of ten halvings and the resamples of two distances cost the same for any number of strengths.
-    halvings = {"n_splits": min(2 * CORES, 10), **cores}
-    fixed = both_seconds(sensitivity.frechet_floor, sweep.clean, sweep.songs, **halvings)
-    fixed *= 10 / halvings["n_splits"]
+    fixed = both_seconds(sensitivity.frechet_floor, sweep.clean, sweep.songs, **cores)
     values = np.zeros((len(sweep.clips), few))
     fixed += 2 * both_seconds(bootstrap_songs, values, sweep.songs, boot["resamples"])
     share = {"factor": strengths / few, "share": f"{few} of {strengths} strengths", "fixed": fixed}

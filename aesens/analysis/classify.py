@@ -101,29 +101,9 @@ def grouped_folds(labels: np.ndarray, songs: np.ndarray, name: str = "the classi
 def draw_training_clips(
     instruments: np.ndarray, instrument: str, train: np.ndarray, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the training clips of one instrument's classifier.
+    """Choose the training clips of one instrument's classifier, among those of the mask `train`.
 
-    Parameters
-    ----------
-    instruments : array_like of str, shape (clip,)
-    instrument : str
-    train : array_like of bool, shape (clip,)
-        The clips to choose from.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    clips : ndarray of int, shape (n,)
-        Positions in ascending order: all n clips of the instrument, and of each of the k other instruments n // k,
-        but at least one and at most all that there are.
-    labels : ndarray of bool, shape (n,)
-        True for the instrument's own clips.
-
-    Raises
-    ------
-    ValueError
-        If there are no clips of the instrument or no others.
+    Returns their positions, ascending, and whether each is of the instrument.
     """
     instruments, train = np.asarray(instruments), np.asarray(train, bool)
     own = np.flatnonzero(train & (instruments == instrument))
@@ -142,20 +122,7 @@ def draw_training_clips(
 
 
 def draw_random_strengths(clips: int, strengths: int, seed: int = 0) -> np.ndarray:
-    """The strength of each clip in the condition ``random``.
-
-    Parameters
-    ----------
-    clips, strengths : int
-        Numbers of clips and of strengths.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    ndarray of int, shape (clip,)
-        All zero where there are no strengths.
-    """
+    """The strength (clip,) of each clip in the condition ``random``; all zero where there are no strengths."""
     return np.random.default_rng([seed, 1]).integers(max(strengths, 1), size=clips)
 
 
@@ -163,15 +130,7 @@ def _subspaces(projections, classes, dimension):
     """{name: {instrument: (k, d) or None}}, checked."""
     result = {}
     for name, given in projections.items():
-        if given is None:
-            given = dict.fromkeys(classes)
-        elif not isinstance(given, Mapping):
-            if len(given) != len(classes):
-                raise ValueError(
-                    f"projection {name!r} holds {len(given)} subspaces for {len(classes)} instruments: give one each, "
-                    "or a mapping from instrument to subspace"
-                )
-            given = dict(zip(classes, given, strict=True))
+        given = dict.fromkeys(classes) if given is None else given
         missing = [c for c in classes if c not in given]
         if missing:
             raise ValueError(
@@ -242,8 +201,8 @@ def classify(
     train, test : array_like of bool, shape (clip,)
         Masks of training and test clips. No song may be in both.
     projections : mapping, optional
-        Name -> subspaces to remove: None (nothing), a mapping from instrument to (k, feature) orthonormal rows or None,
-        or a sequence of those in the order of `classes`. Default ``{"none": None}``.
+        Name -> subspaces to remove: None (nothing), or a mapping from instrument to (k, feature) orthonormal rows or
+        None. Default ``{"none": None}``.
     classes : sequence of str, optional
         Instruments to make classifiers for, in order. Default: those of the training clips, sorted.
     seed : int

@@ -30,11 +30,13 @@ __all__ = [
     "frechet_distance",
     "frechet_floor",
     "jump_ratio",
-    "kendall_rows",
     "l2_distance",
     "monotonicity",
     "monotonicity_null",
 ]
+
+# Random halvings of the clean set that the Fréchet distance's unit is the median of.
+_HALVINGS = 10
 
 
 def cosine_distance(clean: np.ndarray, trajectories: np.ndarray) -> np.ndarray:
@@ -68,15 +70,13 @@ def _unit(x: np.ndarray) -> np.ndarray:
         return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def l2_distance(clean: np.ndarray, trajectories: np.ndarray, scale: float | None = None) -> np.ndarray:
-    """L2 distance of every effected embedding from its clean clip, in units of the spread of clean clips.
+def l2_distance(clean: np.ndarray, trajectories: np.ndarray) -> np.ndarray:
+    """L2 distance of every effected embedding from its clean clip, in units of `clean_scale`.
 
     Parameters
     ----------
     clean : array, shape (clip, feature)
     trajectories : array, shape (strength, clip, feature)
-    scale : float, optional
-        The unit. By default `clean_scale` of `clean`, the study's choice; 1 gives plain distances.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def l2_distance(clean: np.ndarray, trajectories: np.ndarray, scale: float | None
     [[2.5, 0.0]]
     """
     trajectories, clean = check_trajectories(trajectories, clean)
-    scale = clean_scale(clean) if scale is None else float(scale)
+    scale = clean_scale(clean)
     if not scale > 0:
         raise ValueError(f"the scale of distances must be positive, not {scale}: are all clean clips alike?")
     reference = clean.astype(np.float64)
@@ -96,17 +96,7 @@ def l2_distance(clean: np.ndarray, trajectories: np.ndarray, scale: float | None
 
 
 def clean_scale(clean: np.ndarray) -> float:
-    """Median L2 distance between two different clean clips.
-
-    Parameters
-    ----------
-    clean : array, shape (clip, feature)
-        At least two clips.
-
-    Returns
-    -------
-    float
-    """
+    """Median L2 distance between two different clean clips (clip, feature)."""
     clean = np.asarray(clean, dtype=np.float64)
     if clean.ndim != 2 or len(clean) < 2:
         raise ValueError(
@@ -161,28 +151,13 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def frechet_curve(clean: np.ndarray, trajectories: np.ndarray, jobs: int = 1) -> np.ndarray:
-    """Fréchet distance of the effected set from the clean set at every strength.
-
-    Parameters
-    ----------
-    clean : array, shape (clip, feature)
-    trajectories : array, shape (strength, clip, feature)
-    jobs : int
-        Threads, as in `aesens.analysis.parallel.each`.
-
-    Returns
-    -------
-    array, shape (strength,)
-        `frechet_distance` of the clean set and each strength's set.
-    """
+    """`frechet_distance` of the effected set from the clean set at every strength, (strength,)."""
     trajectories, clean = check_trajectories(trajectories, clean)
     (reference,) = each(_reference, [clean])
     return np.array(each(lambda x: _frechet(reference, x), trajectories, jobs))
 
 
-def frechet_floor(
-    clean: np.ndarray, songs: np.ndarray, n_splits: int = 10, seed: int = 0, jobs: int = 1
-) -> np.ndarray:
+def frechet_floor(clean: np.ndarray, songs: np.ndarray, seed: int = 0, jobs: int = 1) -> np.ndarray:
     """Fréchet distances between random halves of the clean set that share no song.
 
     Parameters
@@ -190,15 +165,13 @@ def frechet_floor(
     clean : array, shape (clip, feature)
     songs : array, shape (clip,)
         Song label of each clip.
-    n_splits : int
-        Number of random halvings.
     seed : int
     jobs : int
         Threads, as in `aesens.analysis.parallel.each`.
 
     Returns
     -------
-    array, shape (n_splits,)
+    array, shape (10,)
         The distance that chance alone makes between two sets of half the size, of *other* songs. Effected sets are as
         large as the clean set and hold the same clips, so that their own floor is 0, the distance of the clean set
         from itself: the halves are a unit, not a zero. With fewer clips than features the covariances are
@@ -209,7 +182,7 @@ def frechet_floor(
     if len(labels) < 2 or len(songs) != len(clean):
         raise ValueError("the floor needs one song label per clip and at least two songs")
     rng = np.random.default_rng(seed)
-    halves = [np.isin(songs, rng.permutation(labels)[: len(labels) // 2]) for _ in range(n_splits)]
+    halves = [np.isin(songs, rng.permutation(labels)[: len(labels) // 2]) for _ in range(_HALVINGS)]
     if min(min(half.sum(), (~half).sum()) for half in halves) < 2:
         raise ValueError("each half of the clean set needs at least two clips: use more songs")
     return np.array(each(lambda half: frechet_distance(clean[half], clean[~half]), halves, jobs))
@@ -251,18 +224,7 @@ def _frechet(reference: tuple[np.ndarray, np.ndarray, float], x: np.ndarray) -> 
 
 
 def kendall_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Kendall's tau-b along the last axis.
-
-    Parameters
-    ----------
-    x : array, shape (..., n)
-    y : array, shape (n,) or (..., n)
-
-    Returns
-    -------
-    array, shape (...)
-        Equal to `scipy.stats.kendalltau`; NaN where an input is constant.
-    """
+    """Kendall's tau-b along the last axis, as `scipy.stats.kendalltau` gives it; NaN where an input is constant."""
     x, y = rankdata(x, axis=-1), rankdata(y, axis=-1)
     i, j = np.triu_indices(x.shape[-1], 1)
     a, b = np.sign(x[..., i] - x[..., j]), np.sign(y[..., i] - y[..., j])

@@ -16,7 +16,6 @@ import numpy as np
 from scipy.stats import rankdata
 
 __all__ = [
-    "Interval",
     "bootstrap_songs",
     "check_trajectories",
     "derived_seed",
@@ -143,11 +142,10 @@ def bootstrap_songs(
     values: np.ndarray | Callable[[np.ndarray], np.ndarray],
     songs: np.ndarray,
     n_resamples: int = 1000,
-    confidence: float = 0.95,
     seed: int = 0,
     by: Literal["weights", "indices"] = "weights",
 ) -> Interval:
-    """Percentile bootstrap interval over songs.
+    """95 % percentile bootstrap interval over songs.
 
     Parameters
     ----------
@@ -158,8 +156,6 @@ def bootstrap_songs(
         Song label of each clip. Songs are resampled with replacement, each with all its clips.
     n_resamples : int
         Number of resamples.
-    confidence : float
-        Coverage of the interval, between 0 and 1.
     seed : int
         Seed of the resampling. The same seed and songs give the same resamples, so differences can be paired.
     by : {"weights", "indices"}
@@ -189,8 +185,6 @@ def bootstrap_songs(
     >>> round(float(bootstrap_songs(lambda w: 1 - (w @ error) / (w @ total), [0, 1, 2]).estimate), 3)
     0.667
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
     songs = np.asarray(songs)
     weights = resample_weights(songs, n_resamples, seed)
     whole = np.ones((1, len(songs)), dtype=weights.dtype)
@@ -211,8 +205,7 @@ def bootstrap_songs(
             )
         estimate = _weighted_mean(whole, values)[0]
         resampled = _weighted_mean(weights, values)
-    tail = 50 * (1 - confidence)
-    low, high = _percentiles(resampled, [tail, 100 - tail])
+    low, high = _percentiles(resampled, [2.5, 97.5])
     return Interval(estimate[()], low[()], high[()])
 
 

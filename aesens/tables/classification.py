@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from aesens.analysis import projections
-from aesens.analysis.auc import auc_change, auc_loss, metric_table
+from aesens.analysis.auc import auc_change, metric_table
 from aesens.analysis.classify import classify
 from aesens.tables.common import POOLED, _instruments
 from aesens.tables.projections import fitted_subspaces
@@ -87,17 +87,18 @@ def _changes(result, names, drawn) -> pd.DataFrame:
         if (family := entries[name].family) is not None:
             families.setdefault(f"mean of {family}", []).append(name)
     pooled = families | {POOLED: [*single, *families.values()]}
-    changes = auc_change(result, pooled=pooled, **drawn).drop(columns=["auc_low", "auc_high", "p_holm"])
+    changes = auc_change(result, pooled=pooled, **drawn).drop(columns=["auc_low", "auc_high"])
     changes = changes.rename(columns={"auc": "roc_auc", "change_low": "low", "change_high": "high"})
 
     counted = changes[changes["projection"].isin([*single, *families])]
     counts = counted.assign(methods=1, helps=counted["low"] > 0, harms=counted["high"] < 0)
     pair = ["train", "test"]
-    counts = counts.groupby(pair)[["methods", "helps", "harms"]].sum().reset_index()
-    of_all = auc_loss(result, **drawn).merge(counts, on=pair).assign(projection=POOLED)
+    counts = counts.groupby(pair)[["methods", "helps", "harms"]].sum().reset_index().assign(projection=POOLED)
+    losses = ["loss", "loss_low", "loss_high"]
+    changes[losses] = changes[losses].where(changes["projection"] == POOLED)
     # The mean of a family is a step on the way to the pooled row, not a projection.
     changes = changes[~changes["projection"].isin(["none", *families])]
-    changes = changes.merge(of_all, on=[*pair, "projection"], how="left").assign(kind="change")
+    changes = changes.merge(counts, on=[*pair, "projection"], how="left").assign(kind="change")
     changes.insert(0, "condition", changes.pop("train") + "-" + changes.pop("test"))
     return changes
 
