@@ -44,15 +44,7 @@ def _ratio(a, b, empty=np.nan):
 def auc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Area under the ROC curve: the chance that a positive scores above a negative, ties counting half.
 
-    Parameters
-    ----------
-    scores : array_like, shape (..., n)
-    labels : array_like of bool, shape (n,) or broadcastable to `scores`
-
-    Returns
-    -------
-    ndarray, float64, shape (...)
-        NaN where there is one class only.
+    Of scores (..., n) and labels (n,) or broadcastable to them; NaN where there is one class only.
     """
     labels, first, last = _sorted(scores, labels)
     positives = labels.sum(-1)

@@ -129,17 +129,9 @@ class GlobalCCA(BaseEstimator):
     """
 
     def fit(self, trajectories: np.ndarray, *, solver: LeastSquares | None = None) -> GlobalCCA:
-        """Find the direction.
+        """Find the direction of trajectories (strength, clip, feature).
 
-        Parameters
-        ----------
-        trajectories : array, shape (strength, clip, feature)
-        solver : LeastSquares, optional
-            On the stacked, centred rows (strengths outermost), if it exists already.
-
-        Returns
-        -------
-        GlobalCCA
+        `solver` is that of the stacked, centred rows (strengths outermost), if it exists already.
         """
         trajectories, _ = check_trajectories(trajectories)
         n_strengths, n_clips, n_features = trajectories.shape
@@ -260,19 +252,9 @@ def check_sides(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def singular_spectrum(rows: np.ndarray, centred: bool = False) -> np.ndarray:
-    """Singular values of stacked rows, the largest scaled to 1.
+    """Singular values of stacked rows (n, feature), descending, the largest scaled to 1; NaN if all rows are zero.
 
-    Parameters
-    ----------
-    rows : array, shape (n, feature)
-        Stacked directions, or clean embeddings to compare with.
-    centred : bool
-        Whether to take the mean row out first: no for directions, yes for clean embeddings.
-
-    Returns
-    -------
-    array, shape (min(n, feature),)
-        s_i / s_0 in descending order; NaN if all rows are zero.
+    `centred` takes the mean row out first: not for directions, but for clean embeddings to compare with.
     """
     rows = np.asarray(rows, dtype=np.float64)
     if rows.ndim != 2 or 0 in rows.shape:

@@ -56,27 +56,10 @@ _FOLDS, _FOLD_DRAWS = 3, 10
 
 
 def grouped_folds(labels: np.ndarray, songs: np.ndarray, name: str = "the classifier") -> np.ndarray:
-    """Three stratified folds that keep each song together and hold both classes each.
+    """Three stratified folds that keep each song together and hold both classes each: the fold of each row (n,).
 
-    Fewer (but at least two) are made where a class has fewer songs, or where the songs cannot be spread over so many.
-
-    Parameters
-    ----------
-    labels : array_like of bool, shape (n,)
-    songs : array_like, shape (n,)
-        Song of each row.
-    name : str
-        Whose folds they are, for the error message.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        The fold in which each row is held out.
-
-    Raises
-    ------
-    ValueError
-        If a class has fewer than two songs, or no two folds hold both classes.
+    Fewer (but at least two) are made where a class has fewer songs, or where the songs cannot be spread over so many; a
+    ValueError says where even two cannot be. `name` says whose folds they are.
     """
     # As text, so that the order of the songs, which the split depends on, is the same for any kind of label.
     labels, songs = np.asarray(labels, bool), np.asarray(songs).astype(str)
@@ -324,18 +307,7 @@ def classifier_weights(
 ) -> dict[str, np.ndarray]:
     """Weights of the instrument classifiers trained on clean clips, those of `classify` without a projection.
 
-    Parameters
-    ----------
-    clean : array_like, shape (clip, feature)
-    instruments, songs : array_like of str, shape (clip,)
-    train : array_like of bool, shape (clip,)
-    classes, seed, n_jobs
-        As in `classify`.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (feature,)
-        By instrument; the score grows along the weights.
+    Takes what `classify` takes and returns the weights (feature,) by instrument; the score grows along them.
     """
     clean, train = np.asarray(clean), np.asarray(train, bool)
     instruments, songs = np.asarray(instruments).astype(str), np.asarray(songs).astype(str)

@@ -73,14 +73,7 @@ def _unit(x: np.ndarray) -> np.ndarray:
 def l2_distance(clean: np.ndarray, trajectories: np.ndarray) -> np.ndarray:
     """L2 distance of every effected embedding from its clean clip, in units of `clean_scale`.
 
-    Parameters
-    ----------
-    clean : array, shape (clip, feature)
-    trajectories : array, shape (strength, clip, feature)
-
-    Returns
-    -------
-    array, shape (strength, clip)
+    Of clean clips (clip, feature) and trajectories (strength, clip, feature): (strength, clip).
 
     Examples
     --------
@@ -158,24 +151,12 @@ def frechet_curve(clean: np.ndarray, trajectories: np.ndarray, jobs: int = 1) ->
 
 
 def frechet_floor(clean: np.ndarray, songs: np.ndarray, seed: int = 0, jobs: int = 1) -> np.ndarray:
-    """Fréchet distances between random halves of the clean set that share no song.
+    """Fréchet distances (10,) between random halves of the clean set that share no song.
 
-    Parameters
-    ----------
-    clean : array, shape (clip, feature)
-    songs : array, shape (clip,)
-        Song label of each clip.
-    seed : int
-    jobs : int
-        Threads, as in `aesens.analysis.parallel.each`.
-
-    Returns
-    -------
-    array, shape (10,)
-        The distance that chance alone makes between two sets of half the size, of *other* songs. Effected sets are as
-        large as the clean set and hold the same clips, so that their own floor is 0, the distance of the clean set
-        from itself: the halves are a unit, not a zero. With fewer clips than features the covariances are
-        rank-deficient and the unit depends on the number of clips.
+    The distance that chance alone makes between two sets of half the size, of *other* songs. Effected sets are as large
+    as the clean set and hold the same clips, so that their own floor is 0, the distance of the clean set from itself:
+    the halves are a unit, not a zero. With fewer clips than features the covariances are rank-deficient and the unit
+    depends on the number of clips.
     """
     clean, songs = np.asarray(clean), np.asarray(songs)
     labels = np.unique(songs)
@@ -246,12 +227,7 @@ def monotonicity(distance: np.ndarray, order: np.ndarray) -> pd.DataFrame:
     Returns
     -------
     DataFrame, one row per clip
-        ``spearman`` and ``kendall`` (tau-b), each in [-1, 1]; NaN for a clip whose distance is constant.
-
-    Examples
-    --------
-    >>> monotonicity([[0.1, 0.3], [0.2, 0.2], [0.5, 0.1]], [0, 1, 2]).to_numpy().tolist()
-    [[1.0, 1.0], [-1.0, -1.0]]
+        ``spearman`` and ``kendall`` (tau-b); NaN for a clip whose distance is constant.
     """
     distance, order = _check_distance(distance, order)
     return pd.DataFrame(
@@ -262,16 +238,14 @@ def monotonicity(distance: np.ndarray, order: np.ndarray) -> pd.DataFrame:
 def monotonicity_null(
     distance: np.ndarray, order: np.ndarray, n_permutations: int = 999, seed: int = 0
 ) -> tuple[float, np.ndarray, float]:
-    """Mean Spearman correlation of distance and strength against shuffled strengths.
+    """Mean Spearman correlation of distance and strength against strengths shuffled within every clip.
 
     Parameters
     ----------
     distance : array, shape (strength, clip)
         NaN where a distance does not exist.
     order : array, shape (strength,)
-    n_permutations : int
-        Shuffles of the strengths within every clip.
-    seed : int
+    n_permutations, seed : int
 
     Returns
     -------
@@ -323,11 +297,10 @@ def discontinuity(trajectories: np.ndarray, clean: np.ndarray, identity_inside: 
     Returns
     -------
     DataFrame, one row per clip
-        ``largest_over_median`` (at least 1), ``position`` (the largest step leads from this strength to the next),
-        ``onset_over_median`` (the distance from the clean clip to the weakest strength against the median step;
-        NaN if `identity_inside`), and in units of the embedding ``largest_step``, ``median_step``, ``onset``.
-        Where more than half of the steps are zero, the ratios of a moving clip are infinite; a clip that never
-        moves has NaN and position -1.
+        ``largest_over_median`` (at least 1), ``position`` (the largest step leads from this strength to the next) and
+        ``onset_over_median`` (the distance from the clean clip to the weakest strength against the median step; NaN if
+        `identity_inside`). Where more than half of the steps are zero, the ratios of a moving clip are infinite; a clip
+        that never moves has NaN and position -1.
 
     Examples
     --------
@@ -354,9 +327,7 @@ def discontinuity(trajectories: np.ndarray, clean: np.ndarray, identity_inside: 
             "position": np.where(largest > 0, steps.argmax(axis=0), -1),
             "onset_over_median": onset / median,
         }
-    return pd.DataFrame(
-        columns | {"largest_step": largest, "median_step": median, "onset": onset}
-    ).rename_axis("clip")
+    return pd.DataFrame(columns).rename_axis("clip")
 
 
 def jump_ratio(

@@ -33,18 +33,10 @@ __all__ = [
 
 
 def path_over_chord(trajectories: np.ndarray) -> np.ndarray:
-    """Length of each clip's path over the distance between its ends.
+    """Length (clip,) of each clip's path (strength, clip, feature) over the distance between its ends.
 
-    Parameters
-    ----------
-    trajectories : array, shape (strength, clip, feature)
-        At least two strengths, in order.
-
-    Returns
-    -------
-    array, shape (clip,)
-        1 for a straight line, larger for a crooked one, infinite for one that returns to its start, NaN for a clip
-        that never moves.
+    1 for a straight line, larger for a crooked one, infinite for one that returns to its start, NaN for a clip that
+    never moves.
 
     Examples
     --------
@@ -92,16 +84,9 @@ def spectrum_components(spectrum: np.ndarray, fraction: float = 0.9) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Scatter:
-    """Second moments of displacements, from which spectra and leading directions follow.
+    """Second moments of displacements: how many, their sum (feature,) and the sum of their outer products, not centred.
 
-    Attributes
-    ----------
-    count : int
-        Displacements that went in.
-    total : array, shape (feature,)
-        Their sum.
-    products : array, shape (feature, feature)
-        Sum of their outer products, not centred.
+    Spectra and leading directions follow from them.
 
     Examples
     --------
@@ -162,19 +147,8 @@ def energy_along(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Displacement energy of each clip along given directions, and altogether.
 
-    Parameters
-    ----------
-    trajectories : array, shape (strength, clip, feature)
-    clean : array, shape (clip, feature)
-    basis : array, shape (k, feature)
-        Orthonormal rows.
-
-    Returns
-    -------
-    along : array, shape (clip, k)
-        Squared displacement along each direction, summed over strengths.
-    energy : array, shape (clip,)
-        Squared length of the displacements, summed over strengths.
+    Squared displacements summed over strengths: (clip, k) along the orthonormal rows of the basis (k, feature), and
+    (clip,) in all.
     """
     trajectories, clean = check_trajectories(trajectories, clean)
     along, energy = np.empty((len(clean), len(basis))), np.empty(len(clean))
@@ -185,16 +159,9 @@ def energy_along(
 
 
 def leading_directions(displacements: np.ndarray) -> np.ndarray:
-    """Right singular vectors of displacements, not centred.
+    """Right singular vectors (k, feature) of displacements (..., feature), not centred, of as many as their rank.
 
-    Parameters
-    ----------
-    displacements : array, shape (..., feature)
-
-    Returns
-    -------
-    array, shape (k, feature)
-        An orthonormal basis of their span, the direction that holds most energy first.
+    An orthonormal basis of their span, the direction that holds most energy first.
 
     Examples
     --------
@@ -248,11 +215,6 @@ def path_layout(path: np.ndarray, others: np.ndarray, seed: int = 0) -> np.ndarr
     array, shape (n + strength, 2)
         `others` first.
 
-    Raises
-    ------
-    ValueError
-        If the path has fewer than three points.
-
     Notes
     -----
     The layout starts from the spectral one, UMAP's default, as in the study; with three points there is none, and
@@ -270,23 +232,11 @@ def path_layout(path: np.ndarray, others: np.ndarray, seed: int = 0) -> np.ndarr
 
 
 def umap_layout(x: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Two-dimensional UMAP of embeddings, the same on every run.
+    """Two-dimensional UMAP (..., 2) of at least four embeddings (..., feature), the same on every run.
 
-    Parameters
-    ----------
-    x : array, shape (..., feature)
-        The chosen clips' trajectories, with the clean clips if they are to be seen; at least four rows.
-    seed : int
-
-    Returns
-    -------
-    array, shape (..., 2)
-
-    Notes
-    -----
-    The layout starts from principal components. UMAP's own spectral start draws from numpy's global generator
-    when the neighbourhoods form several components, as those of three do, so a seed would not repeat it; it also
-    asks for more eigenvectors than a handful of points has.
+    The layout starts from principal components. UMAP's own spectral start draws from numpy's global generator when the
+    neighbourhoods form several components, as those of three do, so a seed would not repeat it; it also asks for more
+    eigenvectors than a handful of points has.
 
     References
     ----------

@@ -13,8 +13,6 @@ Analysis 88, 2004, section 3.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, lstsq
 
@@ -28,52 +26,31 @@ def lda_direction(
     effected: np.ndarray,
     means: np.ndarray,
     difference: np.ndarray,
-    scatter: Callable[[], np.ndarray],
+    scatter: np.ndarray,
 ) -> np.ndarray:
     """Solve Sw w = difference of means.
 
-    Rows `clean` and `effected` (n, feature) are centred per class, on `means` (2, feature); `scatter` gives
-    ``effected.T @ effected`` when it is needed.
+    Rows `clean` and `effected` (n, feature) are centred per class, on `means` (2, feature); `scatter` is
+    ``effected.T @ effected``.
     """
     n = len(clean) + len(effected)
     if len(clean) < 2 or len(effected) < 2:
         raise ValueError("LDA needs at least two clean and two effected embeddings")
-    n_features = clean.shape[1]
-    dual = n < n_features
-    diagonal = np.zeros(n_features)
-    factors, within = [], np.zeros((0, 0) if dual else (n_features, n_features))
-    for rows, mean in zip((clean, effected), means, strict=True):
+    within = np.zeros_like(scatter)
+    for rows, mean, product in zip((clean, effected), means, (clean.T @ clean, scatter), strict=True):
         size, prior = len(rows), len(rows) / n
-        variance = np.einsum("ij,ij->j", rows, rows) / size
+        variance = np.diag(product) / size
         # As scikit-learn's StandardScaler: a feature that is constant up to rounding keeps its scale.
         constant = variance <= size * _EPS * variance + (size * _EPS * mean) ** 2
         scale = np.sqrt(np.where(constant, 1.0, variance))
-        if dual:
-            standard = rows / scale
-            norm = np.square(standard @ standard.T).sum()
-        else:
-            product = scatter() if rows is effected else rows.T @ rows
-            inverse = 1.0 / scale**2
-            norm = inverse @ (product**2) @ inverse
-        shrinkage, level = _ledoit_wolf(rows, scale, norm)
-        diagonal += prior * shrinkage * level * scale**2
-        weight = prior * (1.0 - shrinkage) / size
-        if dual:
-            factors.append(np.sqrt(weight) * rows)
-        else:
-            within += weight * product
-    u = np.concatenate(factors) if dual else None
+        shrinkage, level = _ledoit_wolf(rows, scale, scale**-2 @ (product**2) @ scale**-2)
+        within += prior * (1.0 - shrinkage) / size * product
+        within[np.diag_indices_from(within)] += prior * shrinkage * level * scale**2
     try:
-        if not dual:
-            within[np.diag_indices(n_features)] += diagonal
-            return cho_solve(cho_factor(within, check_finite=False), difference, check_finite=False)
-        # Woodbury: a diagonal plus a matrix of rank n is inverted through an n x n system.
-        solved = u / diagonal
-        core = np.eye(n) + solved @ u.T
-        return difference / diagonal - solved.T @ cho_solve(cho_factor(core), solved @ difference)
-    except (LinAlgError, ValueError):
+        return cho_solve(cho_factor(within, check_finite=False), difference, check_finite=False)
+    except LinAlgError:
         # No shrinkage on a feature that never moves: the smallest solution.
-        return lstsq(u.T @ u + np.diag(diagonal) if dual else within, difference)[0]
+        return lstsq(within, difference)[0]
 
 
 def _ledoit_wolf(rows: np.ndarray, scale: np.ndarray, norm: float) -> tuple[float, float]:

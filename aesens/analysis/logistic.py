@@ -234,22 +234,7 @@ def _newton(space, sign, bound, a, f, stubborn):
 
 
 def balanced_weights(labels: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-    """Row weights of ``class_weight="balanced"``, zero for rows that are left out.
-
-    Parameters
-    ----------
-    labels : array_like of bool, shape (n,)
-    rows : array_like of bool, shape (n,), optional
-        The rows to train on. Default: all.
-
-    Returns
-    -------
-    ndarray, float64, shape (n,)
-
-    Raises
-    ------
-    ValueError
-        If the rows hold one class only.
+    """Row weights (n,) of ``class_weight="balanced"``, zero for rows that are left out.
 
     Examples
     --------

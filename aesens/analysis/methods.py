@@ -55,23 +55,10 @@ def _variances(eigenvalues: np.ndarray, n: int, d: int) -> np.ndarray:
 
 
 def principal_variances(x: np.ndarray) -> np.ndarray:
-    """Variances of the principal components of embeddings.
+    """Variances of the principal components of embeddings (clip, feature), descending: (min(clip - 1, feature),).
 
-    Parameters
-    ----------
-    x : array, shape (clip, feature)
-
-    Returns
-    -------
-    array, shape (min(clip - 1, feature),)
-        The `explained_variance_` of `sklearn.decomposition.PCA`, in descending order, without the component that
-        centred clips cannot fill. Variances of at most max(clip, feature) * 2.2e-16 of the largest are rounding
-        and given as zero.
-
-    Raises
-    ------
-    ValueError
-        If `x` is not a finite array of two axes.
+    The `explained_variance_` of `sklearn.decomposition.PCA` without the component that centred clips cannot fill.
+    Variances of at most max(clip, feature) * 2.2e-16 of the largest are rounding and given as zero.
     """
     x = np.asarray(x, dtype=np.float64)
     if x.ndim != 2 or 0 in x.shape or not np.isfinite(x).all():
@@ -108,13 +95,6 @@ class TrainingParts:
     reference : array, shape (rank,), optional
         What normalised PCA divides by: the `principal_variances` of the clean embeddings of all training clips,
         whatever their instrument. By default those of `clean` alone.
-
-    Attributes
-    ----------
-    trajectories, clean : arrays
-        As given, checked.
-    displacements : array, shape (strength * clip, feature)
-        Effected minus clean, strengths outermost, float64.
     """
 
     def __init__(self, trajectories: np.ndarray, clean: np.ndarray, reference: np.ndarray | None = None):
@@ -196,11 +176,6 @@ def remove(x: np.ndarray, components: np.ndarray) -> np.ndarray:
     -------
     array, shape of `x`
         ``x - x V^T V`` in the precision of `x`.
-
-    Examples
-    --------
-    >>> remove(np.array([[1.0, 2.0, 3.0]]), np.array([[0.0, 0.0, 1.0]])).tolist()
-    [[1.0, 2.0, 0.0]]
     """
     x = np.asarray(x)
     x = x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float64)
@@ -259,10 +234,6 @@ class Projection(TransformerMixin, BaseEstimator):
             Training clips' trajectories, or parts that several methods share.
         clean : array, shape (clip, feature)
             Their clean embeddings.
-
-        Returns
-        -------
-        Projection
         """
         if not isinstance(trajectories, TrainingParts):
             if clean is None:
@@ -301,9 +272,7 @@ class LDAProjection(Projection):
         """One row."""
         clean = parts.clean.astype(np.float64)
         means = np.stack([clean.mean(axis=0), parts.trajectories.mean(axis=(0, 1), dtype=np.float64)])
-        return lda_direction(
-            clean - means[0], parts.rows, means, parts.mean_displacement, lambda: parts.scatter
-        )
+        return lda_direction(clean - means[0], parts.rows, means, parts.mean_displacement, parts.scatter)
 
 
 class AverageDisplacement(Projection):
@@ -327,18 +296,9 @@ class PCAProjection(Projection):
 
 
 def variance_ratios(moved: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Ratios of the variances of components of the same rank.
+    """Ratios (rank,) of the `principal_variances` of displacements to those of clean embeddings, rank by rank.
 
-    Parameters
-    ----------
-    moved, reference : array, shape (rank,)
-        `principal_variances` of the displacements and of the clean embeddings.
-
-    Returns
-    -------
-    array, shape (rank,)
-        Of the ranks that both have. A reference variance that is zero up to rounding is none to divide by: neither its
-        rank nor a later one has a ratio.
+    A reference variance that is zero up to rounding is none to divide by: neither its rank nor a later one has a ratio.
     """
     n = min(len(moved), int((reference > 0).sum()))
     return moved[:n] / reference[:n]
@@ -393,10 +353,7 @@ class GlobalCCAProjection(Projection):
 class SampleWiseSubspace(Projection):
     """The subspace that the clips' own directions share.
 
-    Parameters
-    ----------
-    threshold : float
-        Right singular vectors of the stacked sample-wise directions with s_i / s_0 at least this are removed.
+    Right singular vectors of the stacked sample-wise directions with s_i / s_0 of at least the `threshold` are removed.
     """
 
     def __init__(self, threshold: float = 0.5):
@@ -409,12 +366,7 @@ class SampleWiseSubspace(Projection):
 
 
 class RandomDirection(Projection):
-    """Control: a direction drawn at random.
-
-    Parameters
-    ----------
-    seed : int
-    """
+    """Control: a direction drawn at random."""
 
     def __init__(self, seed: int = 0):
         self.seed = seed
@@ -425,14 +377,7 @@ class RandomDirection(Projection):
 
 
 class RandomSubspace(Projection):
-    """Control: a random subspace of the dimension that `SampleWiseSubspace` removes.
-
-    Parameters
-    ----------
-    threshold : float
-        Threshold of the method it is a control for.
-    seed : int
-    """
+    """Control: a random subspace of the dimension that `SampleWiseSubspace` removes at a threshold."""
 
     def __init__(self, threshold: float = 0.5, seed: int = 0):
         self.threshold = threshold

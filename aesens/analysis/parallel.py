@@ -19,7 +19,7 @@ def cores() -> int:
 
 
 def each(work: Callable, items: Iterable, jobs: int = 1) -> list:
-    """Apply a function to every item, some at a time.
+    """Apply a function to every item, some at a time; results in the order of the items.
 
     Parameters
     ----------
@@ -30,20 +30,10 @@ def each(work: Callable, items: Iterable, jobs: int = 1) -> list:
     jobs : int
         Threads, as in joblib (-1: all cores).
 
-    Returns
-    -------
-    list
-        Results in the order of the items.
-
     Notes
     -----
     Linear algebra runs on one thread a job: faster for many problems of middling size than one problem on all cores,
     and the rounding of a result does not depend on `jobs`.
-
-    Examples
-    --------
-    >>> each(lambda x: x**2, [1, 2, 3], jobs=2)
-    [1, 4, 9]
     """
     with _libraries().limit(limits=1), ThreadPoolExecutor(joblib.effective_n_jobs(jobs)) as pool:
         return list(pool.map(work, items))

@@ -50,15 +50,10 @@ def _centred(trajectories: np.ndarray) -> np.ndarray:
 
 
 def _gram_inverse(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pseudo-inverses of the Gram matrices of centred trajectories (clip, strength, feature).
+    """Pseudo-inverses (clip, strength, strength) of Gram matrices of centred trajectories (clip, strength, feature).
 
-    Returns
-    -------
-    inverse : array, shape (clip, strength, strength)
-    special : array of int, shape (m,)
-        Clips whose rows are not of full rank (or too nearly so for the Gram matrix), done by singular values.
-    hat : array, shape (m, strength, strength)
-        Projections on the row space of those; for all others it is the whole centred space.
+    Also the clips whose rows are not of full rank (or too nearly so for the Gram matrix), done by singular values, and
+    the projections on the row space of those; for all others it is the whole centred space.
     """
     n, s, _ = x.shape
     gram = x @ x.swapaxes(1, 2)
@@ -254,16 +249,8 @@ def _rank_correlation(values: np.ndarray, ranks: np.ndarray) -> np.ndarray:
 def random_walks(trajectories: np.ndarray, seed: int = 0) -> np.ndarray:
     """Control for smoothness: walks with the clips' own step lengths, each step in a random direction.
 
-    Parameters
-    ----------
-    trajectories : array, shape (strength, clip, feature)
-    seed : int
-
-    Returns
-    -------
-    array, shape (strength, clip, feature)
-        Of the type of `trajectories`. Each walk starts where its clip does; its steps are as long, and independent of
-        one another and of the strength.
+    Of the shape and type of the trajectories (strength, clip, feature). Each walk starts where its clip does; its steps
+    are as long, and independent of one another and of the strength.
 
     References
     ----------

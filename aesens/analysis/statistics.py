@@ -41,24 +41,10 @@ class Interval(NamedTuple):
 def check_trajectories(
     trajectories: np.ndarray, clean: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Check the shapes of trajectories and of the clean embeddings that belong to them.
+    """Trajectories (strength, clip, feature) and the clean embeddings (clip, feature) of the same clips, checked.
 
-    Parameters
-    ----------
-    trajectories : array, shape (strength, clip, feature)
-        Embeddings of every clip at every strength, weakest first.
-    clean : array, shape (clip, feature), optional
-        Embeddings of the same clips without the effect.
-
-    Returns
-    -------
-    trajectories, clean : arrays
-        The inputs as floating-point arrays; `clean` is an empty array if it was not given.
-
-    Raises
-    ------
-    ValueError
-        If a shape is wrong or a value is not finite.
+    As floating-point arrays; `clean` is empty if it was not given. A wrong shape or a value that is not finite is a
+    ValueError.
     """
     trajectories = _floating(trajectories)
     if trajectories.ndim != 3 or 0 in trajectories.shape:
@@ -100,11 +86,6 @@ def derived_seed(seed: int, *names: str) -> int:
     -------
     int
         32 bits that depend on nothing else: neither on the order of the work nor on the machine.
-
-    Examples
-    --------
-    >>> derived_seed(0, "panns", "gain"), derived_seed(0, "panns", "reverb"), derived_seed(1, "panns", "gain")
-    (576866080, 3011811639, 3703119431)
     """
     # The seed in 32-bit words of its own, as SeedSequence takes it, then a word a name.
     words = [seed, *(crc32(name.encode()) for name in names)]
@@ -112,21 +93,10 @@ def derived_seed(seed: int, *names: str) -> int:
 
 
 def resample_weights(songs: np.ndarray, n_resamples: int, seed: int = 0) -> np.ndarray:
-    """How often each clip occurs in each bootstrap resample of the songs.
+    """How often each clip occurs in each bootstrap resample of the songs: whole numbers (n_resamples, clip).
 
-    Parameters
-    ----------
-    songs : array, shape (clip,)
-        Song label of each clip.
-    n_resamples : int
-        Number of resamples. Each draws as many songs as there are, with replacement, with all their clips.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    array of int, shape (n_resamples, clip)
-        Weights. The clips of one song share a weight.
+    Each resample draws as many songs as there are, with replacement, with all their clips: the clips of one song share
+    a weight.
     """
     songs = np.asarray(songs)
     if songs.ndim != 1 or not songs.size:
@@ -229,7 +199,7 @@ def _percentiles(resampled: np.ndarray, q: list[float]) -> np.ndarray:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm-adjusted p-values of a family of tests.
+    """Holm-adjusted p-values of a family of tests: rejecting those at most alpha keeps the family-wise error at alpha.
 
     Parameters
     ----------
@@ -239,7 +209,6 @@ def holm(p: np.ndarray) -> np.ndarray:
     Returns
     -------
     array, same shape
-        Adjusted p-values: rejecting those at most alpha keeps the family-wise error at alpha.
 
     References
     ----------
@@ -262,19 +231,9 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def spearman_rows(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Spearman rank correlations along one axis, ties sharing their average rank.
+    """Spearman rank correlations along one axis, ties sharing their average rank; NaN where an input is constant.
 
-    Parameters
-    ----------
-    x, y : arrays
-        Broadcast against each other after ranking along `axis`.
-    axis : int
-        The axis of the observations.
-
-    Returns
-    -------
-    array
-        Correlations, the shape of the inputs without `axis`. NaN where an input is constant.
+    The inputs are broadcast against each other after ranking along `axis`.
     """
     a, b = (
         _centred_ranks(np.moveaxis(np.asarray(x), axis, -1)),
@@ -328,16 +287,9 @@ def _centred_weighted_ranks(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def standardised_ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks along the last axis, scaled so that products of two sum to Spearman's correlation.
+    """Average ranks along the last axis with mean 0 and sum of squares 1; NaN where `x` is constant.
 
-    Parameters
-    ----------
-    x : array, shape (..., n)
-
-    Returns
-    -------
-    array, shape (..., n)
-        Average ranks with mean 0 and sum of squares 1; NaN where `x` is constant.
+    Products of two sum to Spearman's correlation.
     """
     ranks = _centred_ranks(x)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -345,7 +297,7 @@ def standardised_ranks(x: np.ndarray) -> np.ndarray:
 
 
 def quantile_rank(values: int | np.ndarray) -> np.ndarray:
-    """The study's target: the quantile rank of each strength.
+    """The study's target: the quantile rank of each strength, from 0 to 1.
 
     Parameters
     ----------
@@ -355,13 +307,11 @@ def quantile_rank(values: int | np.ndarray) -> np.ndarray:
     Returns
     -------
     array, shape (strength,)
-        Ranks scaled to [0, 1], ties at their middle but the smallest at 0 and the largest at 1, as
-        `sklearn.preprocessing.QuantileTransformer` maps these values.
+        As `sklearn.preprocessing.QuantileTransformer` maps these values: ties at their middle, but the smallest at 0
+        and the largest at 1.
 
     Examples
     --------
-    >>> quantile_rank(5).tolist()
-    [0.0, 0.25, 0.5, 0.75, 1.0]
     >>> quantile_rank([1, 10, 1000]).tolist()
     [0.0, 0.5, 1.0]
     """
@@ -377,19 +327,8 @@ def quantile_rank(values: int | np.ndarray) -> np.ndarray:
 def permute_within_clips(target: np.ndarray, n_clips: int, n_permutations: int, seed: int = 0) -> np.ndarray:
     """Shuffle the strengths of every clip, independently of the other clips.
 
-    Parameters
-    ----------
-    target : array, shape (strength,)
-        What is shuffled.
-    n_clips, n_permutations : int
-        Number of clips, number of shuffles.
-    seed : int or numpy.random.Generator
-        Seed of the shuffles.
-
-    Returns
-    -------
-    array, shape (n_permutations, strength, clip)
-        A shuffled copy of `target` per permutation and clip.
+    Returns a copy of `target` (strength,) for each permutation and clip, (n_permutations, strength, clip). `seed` may
+    be a generator.
     """
     target = np.asarray(target, dtype=np.float64)
     rng = np.random.default_rng(seed)
@@ -410,12 +349,8 @@ def permutation_p_value(observed: float | np.ndarray, null: np.ndarray) -> float
     Returns
     -------
     float or array, shape (k,)
-        ``(1 + #{null >= observed}) / (1 + n)``: the observed arrangement is one of the possible ones, hence
-        never 0. NaN where `observed` is NaN.
-
-    References
-    ----------
-    B. Phipson and G. Smyth, Permutation p-values should never be zero, SAGMB 9, 2010.
+        ``(1 + #{null >= observed}) / (1 + n)``: the observed arrangement is one of the possible ones, hence never 0 (B.
+        Phipson and G. Smyth, Permutation p-values should never be zero, SAGMB 9, 2010). NaN where `observed` is NaN.
     """
     observed, null = np.asarray(observed, dtype=np.float64), np.asarray(null, dtype=np.float64)
     known = np.isfinite(null)
