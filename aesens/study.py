@@ -215,5 +215,9 @@ _PROTOCOLS = {
 
 def _place(measure: Callable, model: str, effect_name: str, key: str, options: dict) -> Path:
     """Where a result is or would be; the user's projections are part of what determines it."""
-    added = {name: source_of(projections.PROJECTIONS[name]) for name in projections.added_names()}
+    # What they compute, and what the tables make of them.
+    added = {
+        name: [source_of(entry.factory), entry.family, entry.control, entry.one_direction]
+        for name, entry in projections.added().items()
+    }
     return results.place(measure, model, effect_name, key, options, added)

@@ -2,7 +2,7 @@
 
 Run ``python benchmarks/analysis.py``; ``--parts a,c`` runs some of the parts and replaces their rows alone, ``--quick``
 is a smoke run of all parts at small sizes. The columns of the files it writes are explained in
-``benchmarks/README.md``. All embeddings are synthetic, of `aesens.analysis.synthetic`.
+``benchmarks/README.md``. All embeddings are synthetic, of `synthetic`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from sklearn.cross_decomposition import CCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
+from synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
 from table import Table
 from threadpoolctl import threadpool_limits
 
@@ -37,7 +38,6 @@ from aesens.analysis.parallel import cores
 from aesens.analysis.projections import remove
 from aesens.analysis.samplewise import samplewise_directions
 from aesens.analysis.statistics import bootstrap_songs
-from aesens.analysis.synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
 
 #: Strengths of the four effects and features of the three models at the study's scale.
 STRENGTHS = (31, 31, 34, 12)
@@ -324,9 +324,7 @@ def _pair(table: Table, features: int, quick: bool, scoring: np.ndarray) -> Part
 
     few = 4
     # The floor of ten halvings and the resamples of two distances cost the same for any number of strengths.
-    halvings = {"n_splits": min(2 * CORES, 10), **cores}
-    fixed = both_seconds(sensitivity.frechet_floor, sweep.clean, sweep.songs, **halvings)
-    fixed *= 10 / halvings["n_splits"]
+    fixed = both_seconds(sensitivity.frechet_floor, sweep.clean, sweep.songs, **cores)
     values = np.zeros((len(sweep.clips), few))
     fixed += 2 * both_seconds(bootstrap_songs, values, sweep.songs, boot["resamples"])
     share = {"factor": strengths / few, "share": f"{few} of {strengths} strengths", "fixed": fixed}

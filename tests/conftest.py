@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 
 # Workers side by side take one core each; torch and BLAS would take all of them.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -16,6 +17,9 @@ from filelock import FileLock
 from support import ROOT, ToyModel, aesens, slow_sweeps, store_bytes, write_clips
 
 from aesens.embeddings.extract import extract
+
+# Embeddings of known geometry (synthetic.py), which the benchmarks judge by too.
+sys.path.append(str(ROOT / "benchmarks"))
 
 
 def pytest_collection_modifyitems(items):

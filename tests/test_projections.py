@@ -11,16 +11,15 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from aesens.analysis import projections
+from aesens.analysis.methods import TrainingParts, principal_variances, variance_ratios
 from aesens.analysis.projections import (
     PROJECTIONS,
     Projection,
-    TrainingParts,
     fit_all,
     make_projection,
-    principal_variances,
     register_projection,
     remove,
-    variance_ratios,
 )
 
 NAMES = [
@@ -136,7 +135,7 @@ def test_normalised_pca_divides_by_all_training_clips(n_features):
     assert projection.rank_ == expected.argmax() and len(projection.ratios_) == ranks
     assert cosine(projection.components_, moved.components_[expected.argmax()]) == pytest.approx(1)
     np.testing.assert_array_equal(
-        fit_all(trajectories, clean, ["npca"], reference=reference)["npca"], projection.components_
+        fit_all(trajectories, clean, reference=reference)["npca"], projection.components_
     )
     # The instrument's own clips say something else.
     alone = make_projection("npca").fit(trajectories, clean)
@@ -196,7 +195,7 @@ def test_cca_and_samplewise_subspaces_equal_sklearn(n_features):
             w = CCA(n_components=1, scale=False).fit(trajectories[:, i], y[:, None]).x_weights_[:, 0]
             # Directions point where the strength grows. The right singular vectors do not depend on the rows' signs.
             own.append(w * np.sign(w @ (trajectories[-1, i] - trajectories[0, i])))
-    fitted = fit_all(trajectories, clean, NAMES)
+    fitted = fit_all(trajectories, clean)
     assert cosine(fitted["cca"], cca.x_weights_) > 1 - 1e-6
     _, s, vt = np.linalg.svd(own, full_matrices=False)
     dimensions = []
@@ -258,10 +257,8 @@ def test_known_direction_is_removed():
 
 def test_random_controls_follow_their_seed():
     trajectories, clean = make()
-    first, again, other = (
-        fit_all(trajectories, clean, ["random", "random-svd-0.3"], seed=s) for s in (1, 1, 2)
-    )
-    for name in first:
+    first, again, other = (fit_all(trajectories, clean, seed=s) for s in (1, 1, 2))
+    for name in ("random", "random-svd-0.3"):
         np.testing.assert_array_equal(first[name], again[name])
         assert cosine(first[name][0], other[name][0]) < 0.6
 
@@ -286,12 +283,15 @@ def test_registering_and_wrong_use(monkeypatch):
 
     register_projection("twice", TwoTimesTheSame)
     trajectories, clean = make()
-    fitted = fit_all(trajectories, clean, ["twice", "average"])
+    fitted = fit_all(trajectories, clean)
     assert fitted["twice"].shape == (1, 64)
     assert cosine(fitted["twice"], fitted["average"]) == pytest.approx(1)
     with pytest.raises(ValueError, match="exists already"):
         register_projection("lda", TwoTimesTheSame)
-    register_projection("twice", TwoTimesTheSame)
+    assert list(projections.added()) == ["twice"] and projections.PROJECTIONS["twice"].title == "twice"
+    register_projection("twice", TwoTimesTheSame, title="Two times", control=True)
+    assert projections.PROJECTIONS["twice"].title == "Two times"
+    assert projections.controls() == [*projections.CONTROLS, "twice"]
     with pytest.raises(ValueError, match="no projection is named"):
         make_projection("thrice")
     with pytest.raises(ValueError, match="clean"):

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
+from synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
 from threadpoolctl import threadpool_limits
 
 from aesens import tables
 from aesens.analysis import distances as sensitivity
 from aesens.analysis import geometry as trajectories
-from aesens.analysis import projections
-from aesens.analysis.synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
+from aesens.analysis import methods, projections
 from aesens.tables import claims
 
 CLAIMS = ("C1", "C2", "C3", "C4", "C5", "C6")
@@ -94,18 +94,25 @@ def test_a_curve_is_half_a_circle():
     path = 9 * 2 * 5 * np.sin(np.pi / 20)
     chord = 2 * 5 * np.sin(np.pi * 9 / 20)
     np.testing.assert_allclose(trajectories.path_over_chord(sweep.trajectories), path / chord, rtol=1e-4)
-    assert trajectories.components_for(sweep.displacements, 0.999) == 2
+    spectrum = trajectories.displacement_scatter(sweep.trajectories, sweep.clean).spectrum()
+    assert trajectories.spectrum_components(spectrum, 0.999) == 2
     assert len(trajectories.leading_directions(sweep.displacements.astype(float).round(5))) >= 2
+
+
+def held_out_energy(train, test):
+    """Share of the energy of rows in the best 1, 2, ... dimensions of others."""
+    train, test = (rows.reshape(-1, rows.shape[-1]).astype(float) for rows in (train, test))
+    _, _, vt = np.linalg.svd(train, full_matrices=False)
+    return np.cumsum(np.square(test @ vt.T).sum(axis=0)) / np.square(test).sum()
 
 
 @pytest.mark.parametrize("dimension", [2, 4, 7])
 def test_a_subspace_has_its_dimension(dimension):
     sweep = synthetic_sweep("subspace", noise=0.0, dimension=dimension, songs=60)
-    moved = sweep.displacements
-    assert trajectories.participation_ratio(moved) == pytest.approx(dimension, rel=0.1)
-    share = trajectories.held_out_energy(
-        moved[:, sweep.train], moved[:, sweep.test], [dimension - 1, dimension]
-    )
+    row = tables.geometry(sweep, resamples=20, seed=0).iloc[0]
+    assert row["participation_ratio"] == pytest.approx(dimension, rel=0.1)
+    share = held_out_energy(*(sweep.displacements[:, side] for side in (sweep.train, sweep.test)))
+    share = share[dimension - 2], share[dimension - 1]
     assert share[0] < 0.95
     assert share[1] == pytest.approx(1, abs=1e-5)
 
@@ -113,8 +120,9 @@ def test_a_subspace_has_its_dimension(dimension):
 def test_scattered_paths_are_straight_and_fill_the_space():
     sweep = synthetic_sweep("scattered", noise=0.0, songs=100)
     np.testing.assert_allclose(trajectories.path_over_chord(sweep.trajectories), 1, rtol=1e-5)
-    assert trajectories.participation_ratio(sweep.displacements) > 0.8 * 48
-    assert tables.geometry(sweep, resamples=20, seed=0)["energy"].item() == pytest.approx(5 / 48, abs=0.05)
+    row = tables.geometry(sweep, resamples=20, seed=0).iloc[0]
+    assert row["participation_ratio"] > 0.8 * 48
+    assert row["energy"] == pytest.approx(5 / 48, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -125,12 +133,12 @@ def test_held_out_dimensions_are_counted(kind, options, dimensions):
     sweep = synthetic_sweep(kind, noise=0.0, **options)
     row = tables.geometry(sweep, resamples=20, seed=0).iloc[0]
     moved = [sweep.displacements[:, side] for side in (sweep.train, sweep.test)]
-    share = trajectories.held_out_energy(*moved, np.arange(1, sweep.clean.shape[1] + 1))
+    share = held_out_energy(*moved)
     assert row["dimensions_90_held_out"] == np.flatnonzero(share >= 0.9)[0] + 1
     if dimensions:
         assert row["dimensions_90_held_out"] == dimensions
     clean = [sweep.clean[side] - sweep.clean[side].mean(axis=0) for side in (sweep.train, sweep.test)]
-    share = trajectories.held_out_energy(*clean, np.arange(1, sweep.clean.shape[1] + 1))
+    share = held_out_energy(*clean)
     assert row["dimensions_90_clean"] == np.flatnonzero(share >= 0.9)[0] + 1
 
 
@@ -428,16 +436,27 @@ def test_methods_count_once_in_the_pooled_change_and_those_that_help_are_counted
     assert 0.01 < pooled["loss_low"] < pooled["loss"] < pooled["loss_high"]
 
 
-def test_a_method_of_ones_own_counts_whatever_its_name(monkeypatch):
-    """Only the controls that the package brings are controls."""
+def test_what_a_projection_counts_as_stands_in_its_entry_and_not_in_its_name(monkeypatch):
     monkeypatch.setattr(projections, "PROJECTIONS", dict(projections.PROJECTIONS))
-    projections.register_projection("randomised", projections.AverageDisplacement)
+    projections.register_projection("random-of-mine", methods.AverageDisplacement)
+    projections.register_projection("svd-of-mine", methods.AverageDisplacement)
+    projections.register_projection("chance", methods.RandomDirection, control=True)
     sweep = synthetic_sweep("nuisance")
     fitted = tables.fitted_subspaces(sweep, seed=0)
-    few = {name: fitted[name] for name in ("none", "pca", "randomised", "random")}
-    table = tables.classification(sweep, resamples=20, seed=0, fitted=few)
-    pooled = table[(table["kind"] == "change") & (table["projection"] == "all")]
-    assert set(pooled["methods"]) == {2}
+
+    def pooled(names):
+        few = {name: fitted[name] for name in names}
+        table = tables.classification(sweep, resamples=20, seed=0, fitted=few)
+        assert set(table.loc[table["kind"] == "change", "projection"]) == {*few, "all"} - {"none"}
+        return set(table.loc[(table["kind"] == "change") & (table["projection"] == "all"), "methods"])
+
+    mine = ("random-of-mine", "svd-of-mine", "chance")
+    assert pooled(("none", "pca", *mine, "random")) == {3}
+    assert pooled(("none", "pca", *mine, "svd-0.3", "svd-0.5")) == {4}
+    # What finds one direction is compared with the others, the controls last.
+    cosines = tables.method_cosines(sweep, seed=0, fitted=fitted)
+    single = ["lda", "average", "pca", "npca", "cca", "random-of-mine", "svd-of-mine", "random", "chance"]
+    assert list(cosines["first"].unique()) == single
 
 
 # ---- the verdicts ----------------------------------------------------------------------------------------------------

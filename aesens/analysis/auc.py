@@ -9,16 +9,12 @@ import pandas as pd
 import xarray as xr
 
 from aesens.analysis.parallel import each
-from aesens.analysis.statistics import holm, resample_weights
+from aesens.analysis.statistics import resample_weights
 
-__all__ = ["METRICS", "auc", "auc_change", "auc_loss", "metric_table", "metrics"]
+__all__ = ["auc", "auc_change", "metric_table", "metrics"]
 
-#: What `metrics` returns, in order.
-METRICS = ("roc_auc", "average_precision", "precision", "recall", "f1", "accuracy")
-
-
+# Differences of AUC below this are rounding: the same ranking summed in another order.
 _ROUNDING = 1e-12
-
 
 # Resamples worked on at a time.
 _RESAMPLES = 1000
@@ -48,20 +44,7 @@ def _ratio(a, b, empty=np.nan):
 def auc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Area under the ROC curve: the chance that a positive scores above a negative, ties counting half.
 
-    Parameters
-    ----------
-    scores : array_like, shape (..., n)
-    labels : array_like of bool, shape (n,) or broadcastable to `scores`
-
-    Returns
-    -------
-    ndarray, float64, shape (...)
-        NaN where there is one class only.
-
-    Examples
-    --------
-    >>> auc([[0.1, 0.4, 0.35, 0.8], [1, 1, 1, 1]], [False, False, True, True]).tolist()
-    [0.75, 0.5]
+    Of scores (..., n) and labels (n,) or broadcastable to them; NaN where there is one class only.
     """
     labels, first, last = _sorted(scores, labels)
     positives = labels.sum(-1)
@@ -83,12 +66,6 @@ def metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     dict of ndarray, float64, shape (...)
         ``roc_auc``, ``average_precision`` (NaN where a class is missing), ``precision``, ``recall``, ``f1`` (0 where
         undefined, as in scikit-learn), ``accuracy``.
-
-    Examples
-    --------
-    >>> values = metrics([-2.0, 0.5, 1.0, 3.0], [False, True, False, True])
-    >>> {name: round(float(value), 3) for name, value in values.items()}  # doctest: +NORMALIZE_WHITESPACE
-    {'roc_auc': 0.75, 'average_precision': 0.833, 'precision': 0.667, 'recall': 1.0, 'f1': 0.8, 'accuracy': 0.75}
     """
     ordered, first, _ = _sorted(scores, labels)
     n = ordered.shape[-1]
@@ -100,15 +77,14 @@ def metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     scores, labels = np.broadcast_arrays(np.asarray(scores), np.asarray(labels, bool))
     decided = scores > 0
     hits, claimed = (decided & labels).sum(-1), decided.sum(-1)
-    values = (
-        auc(scores, labels),
-        average_precision,
-        _ratio(hits, claimed, 0),
-        _ratio(hits, positives, 0),
-        _ratio(2 * hits, claimed + positives, 0),
-        (decided == labels).mean(-1),
-    )
-    return dict(zip(METRICS, values, strict=True))
+    return {
+        "roc_auc": auc(scores, labels),
+        "average_precision": average_precision,
+        "precision": _ratio(hits, claimed, 0),
+        "recall": _ratio(hits, positives, 0),
+        "f1": _ratio(2 * hits, claimed + positives, 0),
+        "accuracy": (decided == labels).mean(-1),
+    }
 
 
 def metric_table(result: xr.Dataset) -> pd.DataFrame:
@@ -124,16 +100,6 @@ def metric_table(result: xr.Dataset) -> pd.DataFrame:
     pandas.DataFrame
         One row per projection, case and instrument: columns ``projection, train, test, strength, instrument``, those
         of `metrics`, and the classifier's ``cost`` and ``cv_auc``.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> instruments = np.repeat(["flu", "pia"], 20)
-    >>> songs = np.arange(40) // 2
-    >>> clean = rng.normal(size=(40, 6)) + 2.0 * (instruments == "pia")[:, None]
-    >>> result = classify(clean, None, instruments, songs, songs % 2 == 0, songs % 2 == 1)
-    >>> bool(metric_table(result)["roc_auc"].min() > 0.9)
-    True
     """
     truth = result.label.values == result.instrument.values[:, None]
     values = metrics(result.score.values, truth)
@@ -206,12 +172,8 @@ def _resampled_auc(parts, weights):
 def auc_change(
     result: xr.Dataset,
     *,
-    reference: str = "none",
-    strengths: Sequence[int] | None = None,
-    by_strength: bool = False,
     pooled: Mapping[str, Sequence[str | Sequence[str]]] | None = None,
     n_resamples: int = 5000,
-    confidence: float = 0.95,
     seed: int = 0,
     n_jobs: int = 1,
 ) -> pd.DataFrame:
@@ -220,21 +182,13 @@ def auc_change(
     Parameters
     ----------
     result : xarray.Dataset
-        From `classify`.
-    reference : str
-        The projection to compare with.
-    strengths : sequence of int, optional
-        Strengths to take. Default: all. Cases without a strength always stay.
-    by_strength : bool
-        One row a strength instead of the mean over strengths.
+        From `classify`, with the projection ``none``.
     pooled : mapping, optional
         Further rows by name: the mean over the projections listed, where a list in the list is averaged first and
         counts as one, e.g. ``{"all": ["pca", "lda", ["svd-0.3", "svd-0.5"]]}``.
     n_resamples : int
         Bootstrap resamples of the test songs, the same for every row. No p-value is below 2 / (n_resamples + 1), so
         that the family's size times this should stay below the level aimed at.
-    confidence : float
-        Level of the percentile intervals.
     seed : int
         Seed of the resamples.
     n_jobs : int
@@ -243,62 +197,45 @@ def auc_change(
     Returns
     -------
     pandas.DataFrame
-        One row per pair of training and test condition and projection: ``train``, ``test``, ``strength`` (only with
-        `by_strength`; -1: none), ``projection``, ``auc``, ``auc_low``, ``auc_high``, ``change``, ``change_low``,
-        ``change_high`` (means over instruments; a resample without any clip of an instrument leaves it out), ``p``
-        (two-sided bootstrap p-value of no change) and ``p_holm`` (Holm-corrected over all rows of the table). The
-        reference itself has a row with change 0 and no p-value.
+        One row per pair of training and test condition and projection, all of it means over strengths and instruments
+        (a resample without any clip of an instrument leaves it out): ``train``, ``test``, ``projection``, ``auc``,
+        ``auc_low``, ``auc_high``, ``change``, ``change_low``, ``change_high`` (95 %), ``p`` (two-sided bootstrap
+        p-value of no change); and, the same for all projections of a pair, ``loss``, ``loss_low``, ``loss_high``: what
+        the pair costs without a projection, the ROC-AUC of clean clips on both sides minus its own. ``none`` itself
+        has rows with change 0 and no p-value.
 
     Raises
     ------
     ValueError
-        If the reference or the strengths are not in the result.
+        If the result has no projection ``none``.
 
     References
     ----------
     B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, sections 13.3 and 15.4.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> instruments = np.repeat(["flu", "pia"], 20)
-    >>> songs = np.arange(40) // 2
-    >>> clean = rng.normal(size=(40, 6)) + 2.0 * (instruments == "pia")[:, None]
-    >>> sides = songs % 2 == 0, songs % 2 == 1
-    >>> subspaces = {"none": None, "first": [np.eye(1, 6)] * 2}
-    >>> result = classify(clean, np.stack([clean, clean + 1]), instruments, songs, *sides, subspaces)
-    >>> table = auc_change(result, n_resamples=20)
-    >>> sorted(set(table["projection"])), bool((table["change_low"] <= table["change_high"]).all())
-    (['first', 'none'], True)
     """
     names = [str(name) for name in result.projection.values]
-    parts = list((pooled or {}).values())
-    base = _reference(result, reference)
-    strength = result.strength.values
-    if strengths is not None:
-        unknown = sorted(set(strengths) - set(strength[strength >= 0].tolist()))
-        if unknown or not len(strengths):
-            raise ValueError(f"strengths {unknown or 'none'}: choose from 0 ... {strength.max()}")
-    keep = (strength < 0) | (True if strengths is None else np.isin(strength, strengths))
+    if "none" not in names:
+        raise ValueError(f"no projection 'none' to compare with: the result has {', '.join(names)}")
+    base, pooled = names.index("none"), pooled or {}
+    drawn = _drawn_auc(result, n_resamples, seed, n_jobs)
+    clean = drawn["clean", "clean"][:, base]
     rows = []
-    for key, value in _drawn_auc(
-        result, _groups(result, keep, by_strength), n_resamples, seed, n_jobs
-    ).items():
-        change = value - value[:, [base]]
-        # Rounding must not turn "the same ranking" into a change.
-        change[np.abs(change) < _ROUNDING] = 0.0
+    for (train, test), value in drawn.items():
+        loss = _without_rounding(clean - value[:, base])
+        loss_low, loss_high = _limits(loss[None, 1:])
+        change = _without_rounding(value - value[:, [base]])
         value, change = (
-            np.column_stack([x, *(_pooled(x, part, names) for part in parts)]) for x in (value, change)
+            np.column_stack([x, *(_pooled(x, members, names) for members in pooled.values())])
+            for x in (value, change)
         )
-        for k, name in enumerate([*names, *(pooled or {})]):
-            drawn = np.stack([value[1:, k], change[1:, k]])
-            low, high = _limits(drawn, confidence)
-            drawn = drawn[:, np.isfinite(drawn[0])]
+        for k, name in enumerate([*names, *pooled]):
+            resampled = np.stack([value[1:, k], change[1:, k]])
+            low, high = _limits(resampled)
+            resampled = resampled[:, np.isfinite(resampled[0])]
             rows.append(
                 {
-                    "train": key[0],
-                    "test": key[1],
-                    "strength": key[2],
+                    "train": train,
+                    "test": test,
                     "projection": name,
                     "auc": value[0, k],
                     "auc_low": low[0],
@@ -306,106 +243,40 @@ def auc_change(
                     "change": change[0, k],
                     "change_low": low[1],
                     "change_high": high[1],
-                    "p": np.nan if k == base or not drawn.size else _two_sided(drawn[1]),
+                    "p": np.nan if k == base or not resampled.size else _two_sided(resampled[1]),
+                    "loss": loss[0],
+                    "loss_low": loss_low[0],
+                    "loss_high": loss_high[0],
                 }
             )
-    table = pd.DataFrame(rows)
-    table["p_holm"] = holm(table["p"].to_numpy())
-    return table if by_strength else table.drop(columns="strength")
-
-
-def auc_loss(
-    result: xr.Dataset,
-    *,
-    reference: str = "none",
-    n_resamples: int = 5000,
-    confidence: float = 0.95,
-    seed: int = 0,
-    n_jobs: int = 1,
-) -> pd.DataFrame:
-    """What each pair of training and test condition costs in ROC-AUC against clean clips on both sides.
-
-    Parameters
-    ----------
-    result : xarray.Dataset
-        From `classify`.
-    reference : str
-        The projection to look at; without one by default.
-    n_resamples, confidence, seed, n_jobs
-        As in `auc_change`, and with the same resamples.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per pair: ``train``, ``test``, ``loss`` (ROC-AUC of clean on clean minus that of the pair, means over
-        strengths and instruments; positive where the effect hurts), ``loss_low``, ``loss_high``.
-
-    Raises
-    ------
-    ValueError
-        If the reference is not in the result.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> instruments = np.repeat(["flu", "pia"], 20)
-    >>> songs = np.arange(40) // 2
-    >>> clean = rng.normal(size=(40, 6)) + 2.0 * (instruments == "pia")[:, None]
-    >>> noise = rng.normal(size=(3, 40, 6))
-    >>> result = classify(clean, clean + 20 * noise, instruments, songs, songs % 2 == 0, songs % 2 == 1)
-    >>> losses = auc_loss(result, n_resamples=20).set_index(["train", "test"])["loss"]
-    >>> float(losses["clean", "clean"]), bool(losses["clean", "effected"] > 0.2)
-    (0.0, True)
-    """
-    alone = result.isel(projection=[_reference(result, reference)])
-    values = _drawn_auc(alone, _groups(alone, slice(None), False), n_resamples, seed, n_jobs)
-    clean = values["clean", "clean", -1][:, 0]
-    rows = []
-    for (train, test, _), value in values.items():
-        loss = clean - value[:, 0]
-        # The same ranking summed in another order is no loss.
-        loss[np.abs(loss) < _ROUNDING] = 0.0
-        low, high = _limits(loss[None, 1:], confidence)
-        rows.append({"train": train, "test": test, "loss": loss[0], "loss_low": low[0], "loss_high": high[0]})
     return pd.DataFrame(rows)
 
 
-def _reference(result, name):
-    """Place of the projection to compare with."""
-    names = [str(projection) for projection in result.projection.values]
-    if name not in names:
-        raise ValueError(f"no projection {name!r} to compare with: the result has {', '.join(names)}")
-    return names.index(name)
+def _without_rounding(difference):
+    return np.where(np.abs(difference) < _ROUNDING, 0.0, difference)
 
 
-def _groups(result, keep, by_strength):
-    """Cases that are averaged, by (train, test, strength or -1)."""
-    train, test, strength = (result[name].values for name in ("train", "test", "strength"))
-    groups: dict[tuple, list[int]] = {}
-    for case in np.arange(len(strength))[keep]:
-        key = (str(train[case]), str(test[case]), int(strength[case]) if by_strength else -1)
-        groups.setdefault(key, []).append(case)
-    return groups
-
-
-def _drawn_auc(result, groups, n_resamples, seed, n_jobs):
-    """ROC-AUC (1 + resample, projection) of each group of cases, that of the test songs as they are first."""
+def _drawn_auc(result, n_resamples, seed, n_jobs):
+    """ROC-AUC (1 + resample, projection) of each pair of conditions, that of the test songs as they are first."""
+    pairs: dict[tuple[str, str], list[int]] = {}
+    for case, pair in enumerate(zip(result.train.values, result.test.values, strict=True)):
+        pairs.setdefault((str(pair[0]), str(pair[1])), []).append(case)
     clips = result.sizes["clip"]
     weights = np.concatenate([np.ones((1, clips)), resample_weights(result.song.values, n_resamples, seed)])
-    parts = [(key, i) for key in groups for i in range(result.sizes["instrument"])]
-    wins = each(lambda part: _wins(result, groups[part[0]], part[1]), parts, n_jobs)
-    of_group = {
-        key: [w for part, w in zip(parts, wins, strict=True) if part[0] == key and w] for key in groups
+    parts = [(pair, i) for pair in pairs for i in range(result.sizes["instrument"])]
+    wins = each(lambda part: _wins(result, pairs[part[0]], part[1]), parts, n_jobs)
+    of_pair = {
+        pair: [w for part, w in zip(parts, wins, strict=True) if part[0] == pair and w] for pair in pairs
     }
-    blocks = [(key, start) for key in groups for start in range(0, len(weights), _RESAMPLES)]
+    blocks = [(pair, start) for pair in pairs for start in range(0, len(weights), _RESAMPLES)]
     values = each(
-        lambda block: _resampled_auc(of_group[block[0]], weights[block[1] : block[1] + _RESAMPLES]),
+        lambda block: _resampled_auc(of_pair[block[0]], weights[block[1] : block[1] + _RESAMPLES]),
         blocks,
         n_jobs,
     )
     return {
-        key: np.concatenate([v for block, v in zip(blocks, values, strict=True) if block[0] == key])
-        for key in groups
+        pair: np.concatenate([v for block, v in zip(blocks, values, strict=True) if block[0] == pair])
+        for pair in pairs
     }
 
 
@@ -418,13 +289,10 @@ def _pooled(values, members, names):
     return np.mean(columns, axis=0)
 
 
-def _limits(drawn, confidence):
-    """Percentile limits, each (k,), of (k, resample); resamples on which the first is undefined are left out."""
+def _limits(drawn):
+    """95 % limits, each (k,), of (k, resample); resamples on which the first is undefined are left out."""
     drawn = drawn[:, np.isfinite(drawn[0])]
-    tail = 50.0 * (1.0 - confidence)
-    return (
-        np.percentile(drawn, [tail, 100.0 - tail], axis=1) if drawn.size else np.full((2, len(drawn)), np.nan)
-    )
+    return np.percentile(drawn, [2.5, 97.5], axis=1) if drawn.size else np.full((2, len(drawn)), np.nan)
 
 
 def _two_sided(change: np.ndarray) -> float:

@@ -37,65 +37,34 @@ Effects", ICASSP 2025, section 5.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import joblib
 import numpy as np
 import xarray as xr
 from sklearn.model_selection import StratifiedGroupKFold
-from threadpoolctl import threadpool_limits
 
-from aesens.analysis.logistic import COSTS, fit_logistic
+from aesens.analysis.logistic import fit_logistic
 from aesens.analysis.parallel import each
-from aesens.cache import tqdm
 
 __all__ = ["classifier_weights", "classify", "draw_random_strengths", "draw_training_clips", "grouped_folds"]
 
 # Numbers of training features handed to one job: several conditions where they are small.
 _JOB_CELLS = 2_000_000
 
+# Folds of the cross-validation, and how often their songs are drawn anew before there are fewer.
+_FOLDS, _FOLD_DRAWS = 3, 10
 
-_FOLD_DRAWS = 10
 
+def grouped_folds(labels: np.ndarray, songs: np.ndarray, name: str = "the classifier") -> np.ndarray:
+    """Three stratified folds that keep each song together and hold both classes each: the fold of each row (n,).
 
-def grouped_folds(
-    labels: np.ndarray, songs: np.ndarray, n_splits: int = 3, name: str = "the classifier"
-) -> np.ndarray:
-    """Stratified folds that keep each song together and hold both classes each.
-
-    Parameters
-    ----------
-    labels : array_like of bool, shape (n,)
-    songs : array_like, shape (n,)
-        Song of each row.
-    n_splits : int
-        Number of folds. Fewer (but at least two) are made where a class has fewer songs, or where the songs cannot be
-        spread over so many folds.
-    name : str
-        Whose folds they are, for the error message.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        The fold in which each row is held out.
-
-    Raises
-    ------
-    ValueError
-        If a class has fewer than two songs, or no two folds hold both classes.
-
-    Examples
-    --------
-    >>> labels = [True, True, True, True, False, False, False, False]
-    >>> folds = grouped_folds(labels, ["a", "a", "b", "b", "c", "c", "d", "d"])
-    >>> int(folds.max()) + 1, bool(folds[0] == folds[1] != folds[2])
-    (2, True)
+    Fewer (but at least two) are made where a class has fewer songs, or where the songs cannot be spread over so many; a
+    ValueError says where even two cannot be. `name` says whose folds they are.
     """
     # As text, so that the order of the songs, which the split depends on, is the same for any kind of label.
     labels, songs = np.asarray(labels, bool), np.asarray(songs).astype(str)
     counts = [len(np.unique(songs[side])) for side in (labels, ~labels)]
-    for splits in range(min(n_splits, *counts), 1, -1):
+    for splits in range(min(_FOLDS, *counts), 1, -1):
         # The unshuffled split first; its greedy choice can leave a fold without a class, so shuffled ones follow.
         for draw in (None, *range(_FOLD_DRAWS)):
             splitter = StratifiedGroupKFold(splits, shuffle=draw is not None, random_state=draw)
@@ -115,35 +84,9 @@ def grouped_folds(
 def draw_training_clips(
     instruments: np.ndarray, instrument: str, train: np.ndarray, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the training clips of one instrument's classifier.
+    """Choose the training clips of one instrument's classifier, among those of the mask `train`.
 
-    Parameters
-    ----------
-    instruments : array_like of str, shape (clip,)
-    instrument : str
-    train : array_like of bool, shape (clip,)
-        The clips to choose from.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    clips : ndarray of int, shape (n,)
-        Positions in ascending order: all n clips of the instrument, and of each of the k other instruments n // k,
-        but at least one and at most all that there are.
-    labels : ndarray of bool, shape (n,)
-        True for the instrument's own clips.
-
-    Raises
-    ------
-    ValueError
-        If there are no clips of the instrument or no others.
-
-    Examples
-    --------
-    >>> clips, labels = draw_training_clips(["a"] * 5 + ["b"] * 9 + ["c"] * 3, "a", np.ones(17, bool))
-    >>> clips[:5].tolist(), int((clips >= 14).sum()), len(clips)
-    ([0, 1, 2, 3, 4], 2, 9)
+    Returns their positions, ascending, and whether each is of the instrument.
     """
     instruments, train = np.asarray(instruments), np.asarray(train, bool)
     own = np.flatnonzero(train & (instruments == instrument))
@@ -162,26 +105,7 @@ def draw_training_clips(
 
 
 def draw_random_strengths(clips: int, strengths: int, seed: int = 0) -> np.ndarray:
-    """The strength of each clip in the condition ``random``.
-
-    Parameters
-    ----------
-    clips, strengths : int
-        Numbers of clips and of strengths.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    ndarray of int, shape (clip,)
-        All zero where there are no strengths.
-
-    Examples
-    --------
-    >>> drawn = draw_random_strengths(100, 3)
-    >>> drawn.shape, sorted(set(drawn.tolist()))
-    ((100,), [0, 1, 2])
-    """
+    """The strength (clip,) of each clip in the condition ``random``; all zero where there are no strengths."""
     return np.random.default_rng([seed, 1]).integers(max(strengths, 1), size=clips)
 
 
@@ -189,15 +113,7 @@ def _subspaces(projections, classes, dimension):
     """{name: {instrument: (k, d) or None}}, checked."""
     result = {}
     for name, given in projections.items():
-        if given is None:
-            given = dict.fromkeys(classes)
-        elif not isinstance(given, Mapping):
-            if len(given) != len(classes):
-                raise ValueError(
-                    f"projection {name!r} holds {len(given)} subspaces for {len(classes)} instruments: give one each, "
-                    "or a mapping from instrument to subspace"
-                )
-            given = dict(zip(classes, given, strict=True))
+        given = dict.fromkeys(classes) if given is None else given
         missing = [c for c in classes if c not in given]
         if missing:
             raise ValueError(
@@ -253,11 +169,8 @@ def classify(
     projections: Mapping[str, Any] | None = None,
     *,
     classes: Sequence[str] | None = None,
-    costs: Sequence[float] = COSTS,
-    n_splits: int = 3,
     seed: int = 0,
     n_jobs: int = 1,
-    progress: bool = False,
 ) -> xr.Dataset:
     """Train and test the instrument classifiers of one model and effect, in all cases and for all projections.
 
@@ -271,20 +184,14 @@ def classify(
     train, test : array_like of bool, shape (clip,)
         Masks of training and test clips. No song may be in both.
     projections : mapping, optional
-        Name -> subspaces to remove: None (nothing), a mapping from instrument to (k, feature) orthonormal rows or None,
-        or a sequence of those in the order of `classes`. Default ``{"none": None}``.
+        Name -> subspaces to remove: None (nothing), or a mapping from instrument to (k, feature) orthonormal rows or
+        None. Default ``{"none": None}``.
     classes : sequence of str, optional
         Instruments to make classifiers for, in order. Default: those of the training clips, sorted.
-    costs : sequence of float
-        Candidates of C, ascending.
-    n_splits : int
-        Folds of the cross-validation, see `grouped_folds`.
     seed : int
         Seed of the drawn training clips and random strengths.
     n_jobs : int
         Threads, as in joblib (-1: all cores). The result does not depend on it.
-    progress : bool
-        Show a progress bar.
 
     Returns
     -------
@@ -334,7 +241,7 @@ def classify(
     for i, name in enumerate(classes):
         clips, labels = draw_training_clips(instruments, name, train, seed)
         chosen.append((clips, labels))
-        folds.append(grouped_folds(labels, songs[clips], n_splits, name))
+        folds.append(grouped_folds(labels, songs[clips], name))
         length = max(1, _JOB_CELLS // (len(clips) * clean.shape[1]))
         jobs += [(i, slice(s, s + length)) for s in range(0, len(conditions), length)]
 
@@ -344,21 +251,22 @@ def classify(
         features = np.stack([embeddings(c, clips) for c in conditions[part]]).astype(np.float64)
         subspaces = [subspace[classes[i]] for subspace in projections.values()]
         try:
-            return fit_logistic(features, labels, folds[i], subspaces=subspaces, costs=costs)
+            return fit_logistic(features, labels, folds[i], subspaces=subspaces)
         except ValueError as error:
             raise ValueError(f"{classes[i]} (projections {', '.join(projections)}): {error}") from error
 
     shape = (len(conditions), len(projections), len(classes))
     weights, intercepts = np.empty((*shape, clean.shape[1])), np.empty(shape)
     cost, cv_auc = np.empty(shape), np.empty(shape)
-    # One BLAS thread a worker: faster for many small problems, and results do not depend on the number of workers.
-    with threadpool_limits(1), ThreadPoolExecutor(joblib.effective_n_jobs(n_jobs)) as pool:
-        fits = tqdm(pool.map(run, jobs), total=len(jobs), desc="classifiers", disable=not progress)
-        for (i, part), fit in zip(jobs, fits, strict=True):
-            weights[part, :, i], intercepts[part, :, i] = fit.coefficients, fit.intercept
-            cost[part, :, i], cv_auc[part, :, i] = fit.cost, fit.cv_auc.max(axis=-1)
-        clips = np.flatnonzero(test)
-        cases, score = _score(embeddings, clips, random_strength[clips], strengths, weights, intercepts)
+    for (i, part), fit in zip(jobs, each(run, jobs, n_jobs), strict=True):
+        weights[part, :, i], intercepts[part, :, i] = fit.coefficients, fit.intercept
+        cost[part, :, i], cv_auc[part, :, i] = fit.cost, fit.cv_auc.max(axis=-1)
+    clips = np.flatnonzero(test)
+    # As one job: its products run on one thread, so that they round alike wherever they run.
+    ((cases, score),) = each(
+        lambda clips: _score(embeddings, clips, random_strength[clips], strengths, weights, intercepts),
+        [clips],
+    )
 
     names = np.array(["clean"] + ["effected"] * strengths + ["random"] * (strengths > 0))
     order = ("projection", "training", "instrument")
@@ -394,34 +302,12 @@ def classifier_weights(
     train: np.ndarray,
     *,
     classes: Sequence[str] | None = None,
-    costs: Sequence[float] = COSTS,
-    n_splits: int = 3,
     seed: int = 0,
     n_jobs: int = 1,
 ) -> dict[str, np.ndarray]:
     """Weights of the instrument classifiers trained on clean clips, those of `classify` without a projection.
 
-    Parameters
-    ----------
-    clean : array_like, shape (clip, feature)
-    instruments, songs : array_like of str, shape (clip,)
-    train : array_like of bool, shape (clip,)
-    classes, costs, n_splits, seed, n_jobs
-        As in `classify`.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (feature,)
-        By instrument; the score grows along the weights.
-
-    Examples
-    --------
-    >>> instruments, songs = np.repeat(["flu", "pia"], 20), np.arange(40) // 2
-    >>> clean = np.random.default_rng(0).normal(size=(40, 3))
-    >>> clean[instruments == "pia", 1] += 5
-    >>> weights = classifier_weights(clean, instruments, songs, np.ones(40, bool))
-    >>> {name: int(np.abs(w).argmax()) for name, w in weights.items()}, bool(weights["pia"][1] > 0)
-    ({'flu': 1, 'pia': 1}, True)
+    Takes what `classify` takes and returns the weights (feature,) by instrument; the score grows along them.
     """
     clean, train = np.asarray(clean), np.asarray(train, bool)
     instruments, songs = np.asarray(instruments).astype(str), np.asarray(songs).astype(str)
@@ -429,8 +315,8 @@ def classifier_weights(
 
     def weights(name):
         clips, labels = draw_training_clips(instruments, name, train, seed)
-        folds = grouped_folds(labels, songs[clips], n_splits, name)
-        return fit_logistic(clean[None, clips], labels, folds, costs=costs).coefficients[0, 0]
+        folds = grouped_folds(labels, songs[clips], name)
+        return fit_logistic(clean[None, clips], labels, folds).coefficients[0, 0]
 
     return dict(zip(classes, each(weights, classes, n_jobs), strict=True))
 

@@ -6,19 +6,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from aesens.analysis.cca import (
-    _CUTOFF,
-    _target,
-    stack_centred,
-)
+from aesens.analysis.cca import CUTOFF, check_sides, stack_centred
 from aesens.analysis.statistics import (
-    check_trajectories,
     permutation_p_value,
     permute_within_clips,
+    quantile_rank,
     spearman_rows,
 )
 
-__all__ = ["DecodingReport", "decode_strength"]
+__all__ = ["decode_strength"]
+
+# Candidate penalties, in units of the mean variance per feature times the number of rows.
+_ALPHAS = np.logspace(-8, 4, 13)
+
+_TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,6 @@ class DecodingReport:
         Leave-one-song-out R^2 on the training clips for every penalty.
     sse, sst : arrays, shape (test clip,)
         Per-clip sums of squares, for a bootstrap over songs.
-    predicted : array, shape (strength, test clip)
     null_sse : array, shape (permutation,)
         ``sse.sum()`` with the strengths shuffled within each training clip and the penalty chosen for them.
     null_r2, null_spearman : arrays, shape (permutation,)
@@ -55,20 +55,13 @@ class DecodingReport:
     inner_r2: np.ndarray = field(repr=False)
     sse: np.ndarray = field(repr=False)
     sst: np.ndarray = field(repr=False)
-    predicted: np.ndarray = field(repr=False)
     null_sse: np.ndarray = field(repr=False)
     null_r2: np.ndarray = field(repr=False)
     null_spearman: np.ndarray = field(repr=False)
 
 
 def decode_strength(
-    train: np.ndarray,
-    test: np.ndarray,
-    songs: np.ndarray | None = None,
-    target: np.ndarray | None = None,
-    relative_alphas: np.ndarray | None = None,
-    n_permutations: int = 0,
-    seed: int = 0,
+    train: np.ndarray, test: np.ndarray, songs: np.ndarray, n_permutations: int = 0, seed: int = 0
 ) -> DecodingReport:
     """Decode strength from single embeddings with ridge regression, scored on held-out songs.
 
@@ -77,13 +70,8 @@ def decode_strength(
     train : array, shape (strength, clip, feature)
     test : array, shape (strength, test clip, feature)
         Clips of other songs.
-    songs : array, shape (clip,), optional
-        Song of each training clip; by default every clip is its own.
-    target : array, shape (strength,), optional
-        By default the quantile rank of the strength.
-    relative_alphas : array, optional
-        Candidate penalties in units of the mean variance per feature times the number of rows; by default 13 from
-        1e-8 to 1e4.
+    songs : array, shape (clip,)
+        Song of each training clip.
     n_permutations : int
         Refits to strengths shuffled within each training clip, the choice of the penalty included.
     seed : int
@@ -107,49 +95,30 @@ def decode_strength(
     >>> rng = np.random.default_rng(0)
     >>> clips = rng.standard_normal((1, 60, 4))
     >>> trajectories = clips + np.linspace(0, 1, 5)[:, None, None] * np.array([0.0, 20.0, 0.0, 0.0])
-    >>> report = decode_strength(trajectories[:, :40], trajectories[:, 40:], n_permutations=19)
+    >>> songs = np.arange(40)
+    >>> report = decode_strength(trajectories[:, :40], trajectories[:, 40:], songs, n_permutations=19)
     >>> bool(report.r2 > 0.9), bool(np.median(report.null_r2) < 0.1), report.p_value
     (True, True, 0.05)
     """
-    train, _ = check_trajectories(train)
-    test, _ = check_trajectories(test)
-    if test.shape[::2] != train.shape[::2]:
-        raise ValueError(f"train {train.shape} and test {test.shape} differ in strengths or features")
+    train, test = check_sides(train, test)
     n_strengths, n_clips, n_features = train.shape
-    target = _target(target, n_strengths)
-    songs = np.arange(n_clips) if songs is None else np.asarray(songs)
+    songs = np.asarray(songs)
     if songs.shape != (n_clips,):
         raise ValueError(f"songs must hold one label per training clip ({n_clips}), not {songs.shape}")
     if len(np.unique(songs)) < 2:
         raise ValueError("choosing the penalty needs at least two songs")
-    relative = (
-        np.logspace(-8, 4, 13) if relative_alphas is None else np.asarray(relative_alphas, dtype=np.float64)
-    )
-    if relative.ndim != 1 or not relative.size or not (relative > 0).all():
-        raise ValueError("relative_alphas must be a list of positive penalties")
 
     # Clips outermost, so that the rows of a song lie together.
     order = np.argsort(songs, kind="stable")
     rows, mean = stack_centred(train[:, order].swapaxes(0, 1))
-    y = np.tile(target - target.mean(), n_clips)
     _, counts = np.unique(songs, return_counts=True)
     edges = np.concatenate([[0], np.cumsum(counts)]) * n_strengths
 
     n = len(rows)
-    if n <= n_features:
-        values, u = np.linalg.eigh(rows @ rows.T)
-    else:
-        values, v = np.linalg.eigh(rows.T @ rows)
-    keep = values > _CUTOFF * max(values[-1], np.finfo(np.float64).tiny)
-    values = values[keep]
-    if n <= n_features:
-        u = u[:, keep]
-        v = (rows.T @ u) / np.sqrt(values)
-    else:
-        v = v[:, keep]
-        u = (rows @ v) / np.sqrt(values)
-    alphas = relative * max(values.sum(), np.finfo(np.float64).tiny) / n_features
+    u, values, v = _principal(rows)
+    alphas = _ALPHAS * max(values.sum(), _TINY) / n_features
 
+    target = quantile_rank(n_strengths)
     centred = target - target.mean()
     sst = (centred**2).sum()
     truth = np.repeat(centred, test.shape[1])
@@ -175,8 +144,6 @@ def decode_strength(
         decoded = (test_rows @ (v @ (gain * moments))).T
         errors[part] = ((truth - decoded) ** 2).reshape(-1, n_strengths, test.shape[1]).sum(axis=1)
         spearman[part] = spearman_rows(decoded, truth)
-        if start == 0:
-            predicted = decoded[0].reshape(n_strengths, -1) + target.mean()
     r2 = 1.0 - errors.mean(axis=1) / sst
     return DecodingReport(
         r2=float(r2[0]),
@@ -186,11 +153,20 @@ def decode_strength(
         inner_r2=1.0 - inner[:, 0] / (n_clips * sst),
         sse=errors[0],
         sst=np.full(test.shape[1], sst),
-        predicted=predicted,
         null_sse=errors[1:].sum(axis=1),
         null_r2=r2[1:],
         null_spearman=spearman[1:],
     )
+
+
+def _principal(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Left singular vectors, squared singular values and right singular vectors of rows, by the smaller product."""
+    dual = len(rows) <= rows.shape[1]
+    values, vectors = np.linalg.eigh(rows @ rows.T if dual else rows.T @ rows)
+    keep = values > CUTOFF * max(values[-1], _TINY)
+    values, vectors = values[keep], vectors[:, keep]
+    others = (rows.T if dual else rows) @ vectors / np.sqrt(values)
+    return (vectors, values, others) if dual else (others, values, vectors)
 
 
 def _left_out_errors(

@@ -30,11 +30,13 @@ __all__ = [
     "frechet_distance",
     "frechet_floor",
     "jump_ratio",
-    "kendall_rows",
     "l2_distance",
     "monotonicity",
     "monotonicity_null",
 ]
+
+# Random halvings of the clean set that the Fréchet distance's unit is the median of.
+_HALVINGS = 10
 
 
 def cosine_distance(clean: np.ndarray, trajectories: np.ndarray) -> np.ndarray:
@@ -68,19 +70,10 @@ def _unit(x: np.ndarray) -> np.ndarray:
         return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def l2_distance(clean: np.ndarray, trajectories: np.ndarray, scale: float | None = None) -> np.ndarray:
-    """L2 distance of every effected embedding from its clean clip, in units of the spread of clean clips.
+def l2_distance(clean: np.ndarray, trajectories: np.ndarray) -> np.ndarray:
+    """L2 distance of every effected embedding from its clean clip, in units of `clean_scale`.
 
-    Parameters
-    ----------
-    clean : array, shape (clip, feature)
-    trajectories : array, shape (strength, clip, feature)
-    scale : float, optional
-        The unit. By default `clean_scale` of `clean`, the study's choice; 1 gives plain distances.
-
-    Returns
-    -------
-    array, shape (strength, clip)
+    Of clean clips (clip, feature) and trajectories (strength, clip, feature): (strength, clip).
 
     Examples
     --------
@@ -88,7 +81,7 @@ def l2_distance(clean: np.ndarray, trajectories: np.ndarray, scale: float | None
     [[2.5, 0.0]]
     """
     trajectories, clean = check_trajectories(trajectories, clean)
-    scale = clean_scale(clean) if scale is None else float(scale)
+    scale = clean_scale(clean)
     if not scale > 0:
         raise ValueError(f"the scale of distances must be positive, not {scale}: are all clean clips alike?")
     reference = clean.astype(np.float64)
@@ -96,22 +89,7 @@ def l2_distance(clean: np.ndarray, trajectories: np.ndarray, scale: float | None
 
 
 def clean_scale(clean: np.ndarray) -> float:
-    """Median L2 distance between two different clean clips.
-
-    Parameters
-    ----------
-    clean : array, shape (clip, feature)
-        At least two clips.
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> clean_scale([[0.0], [1.0], [5.0]])
-    4.0
-    """
+    """Median L2 distance between two different clean clips (clip, feature)."""
     clean = np.asarray(clean, dtype=np.float64)
     if clean.ndim != 2 or len(clean) < 2:
         raise ValueError(
@@ -166,67 +144,26 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def frechet_curve(clean: np.ndarray, trajectories: np.ndarray, jobs: int = 1) -> np.ndarray:
-    """Fréchet distance of the effected set from the clean set at every strength.
-
-    Parameters
-    ----------
-    clean : array, shape (clip, feature)
-    trajectories : array, shape (strength, clip, feature)
-    jobs : int
-        Threads, as in `aesens.analysis.parallel.each`.
-
-    Returns
-    -------
-    array, shape (strength,)
-        `frechet_distance` of the clean set and each strength's set.
-
-    Examples
-    --------
-    >>> frechet_curve([[0.0], [2.0]], [[[1.0], [3.0]], [[3.0], [5.0]]]).tolist()
-    [1.0, 9.0]
-    """
+    """`frechet_distance` of the effected set from the clean set at every strength, (strength,)."""
     trajectories, clean = check_trajectories(trajectories, clean)
     (reference,) = each(_reference, [clean])
     return np.array(each(lambda x: _frechet(reference, x), trajectories, jobs))
 
 
-def frechet_floor(
-    clean: np.ndarray, songs: np.ndarray, n_splits: int = 10, seed: int = 0, jobs: int = 1
-) -> np.ndarray:
-    """Fréchet distances between random halves of the clean set that share no song.
+def frechet_floor(clean: np.ndarray, songs: np.ndarray, seed: int = 0, jobs: int = 1) -> np.ndarray:
+    """Fréchet distances (10,) between random halves of the clean set that share no song.
 
-    Parameters
-    ----------
-    clean : array, shape (clip, feature)
-    songs : array, shape (clip,)
-        Song label of each clip.
-    n_splits : int
-        Number of random halvings.
-    seed : int
-    jobs : int
-        Threads, as in `aesens.analysis.parallel.each`.
-
-    Returns
-    -------
-    array, shape (n_splits,)
-        The distance that chance alone makes between two sets of half the size, of *other* songs. Effected sets are as
-        large as the clean set and hold the same clips, so that their own floor is 0, the distance of the clean set
-        from itself: the halves are a unit, not a zero. With fewer clips than features the covariances are
-        rank-deficient and the unit depends on the number of clips.
-
-    Examples
-    --------
-    >>> clean = np.random.default_rng(0).normal(size=(40, 4))
-    >>> floor = frechet_floor(clean, np.arange(40) // 2, n_splits=3)
-    >>> floor.shape, bool((floor > 0).all())
-    ((3,), True)
+    The distance that chance alone makes between two sets of half the size, of *other* songs. Effected sets are as large
+    as the clean set and hold the same clips, so that their own floor is 0, the distance of the clean set from itself:
+    the halves are a unit, not a zero. With fewer clips than features the covariances are rank-deficient and the unit
+    depends on the number of clips.
     """
     clean, songs = np.asarray(clean), np.asarray(songs)
     labels = np.unique(songs)
     if len(labels) < 2 or len(songs) != len(clean):
         raise ValueError("the floor needs one song label per clip and at least two songs")
     rng = np.random.default_rng(seed)
-    halves = [np.isin(songs, rng.permutation(labels)[: len(labels) // 2]) for _ in range(n_splits)]
+    halves = [np.isin(songs, rng.permutation(labels)[: len(labels) // 2]) for _ in range(_HALVINGS)]
     if min(min(half.sum(), (~half).sum()) for half in halves) < 2:
         raise ValueError("each half of the clean set needs at least two clips: use more songs")
     return np.array(each(lambda half: frechet_distance(clean[half], clean[~half]), halves, jobs))
@@ -268,23 +205,7 @@ def _frechet(reference: tuple[np.ndarray, np.ndarray, float], x: np.ndarray) -> 
 
 
 def kendall_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Kendall's tau-b along the last axis.
-
-    Parameters
-    ----------
-    x : array, shape (..., n)
-    y : array, shape (n,) or (..., n)
-
-    Returns
-    -------
-    array, shape (...)
-        Equal to `scipy.stats.kendalltau`; NaN where an input is constant.
-
-    Examples
-    --------
-    >>> kendall_rows([[1, 2, 3], [3, 1, 2]], [1, 2, 3]).round(3).tolist()
-    [1.0, -0.333]
-    """
+    """Kendall's tau-b along the last axis, as `scipy.stats.kendalltau` gives it; NaN where an input is constant."""
     x, y = rankdata(x, axis=-1), rankdata(y, axis=-1)
     i, j = np.triu_indices(x.shape[-1], 1)
     a, b = np.sign(x[..., i] - x[..., j]), np.sign(y[..., i] - y[..., j])
@@ -306,12 +227,7 @@ def monotonicity(distance: np.ndarray, order: np.ndarray) -> pd.DataFrame:
     Returns
     -------
     DataFrame, one row per clip
-        ``spearman`` and ``kendall`` (tau-b), each in [-1, 1]; NaN for a clip whose distance is constant.
-
-    Examples
-    --------
-    >>> monotonicity([[0.1, 0.3], [0.2, 0.2], [0.5, 0.1]], [0, 1, 2]).to_numpy().tolist()
-    [[1.0, 1.0], [-1.0, -1.0]]
+        ``spearman`` and ``kendall`` (tau-b); NaN for a clip whose distance is constant.
     """
     distance, order = _check_distance(distance, order)
     return pd.DataFrame(
@@ -322,16 +238,14 @@ def monotonicity(distance: np.ndarray, order: np.ndarray) -> pd.DataFrame:
 def monotonicity_null(
     distance: np.ndarray, order: np.ndarray, n_permutations: int = 999, seed: int = 0
 ) -> tuple[float, np.ndarray, float]:
-    """Mean Spearman correlation of distance and strength against shuffled strengths.
+    """Mean Spearman correlation of distance and strength against strengths shuffled within every clip.
 
     Parameters
     ----------
     distance : array, shape (strength, clip)
         NaN where a distance does not exist.
     order : array, shape (strength,)
-    n_permutations : int
-        Shuffles of the strengths within every clip.
-    seed : int
+    n_permutations, seed : int
 
     Returns
     -------
@@ -342,13 +256,6 @@ def monotonicity_null(
         The same mean after each shuffle.
     p_value : float
         One-sided, `aesens.analysis.statistics.permutation_p_value`.
-
-    Examples
-    --------
-    >>> distance = np.arange(5.0)[:, None] + np.zeros(4)
-    >>> statistic, null, p_value = monotonicity_null(distance, np.arange(5.0), 99)
-    >>> float(statistic), float(p_value)
-    (1.0, 0.01)
     """
     distance, order = _check_distance(distance, order)
     ranks = np.nan_to_num(standardised_ranks(distance.T[np.isfinite(distance).all(axis=0)]))
@@ -390,11 +297,10 @@ def discontinuity(trajectories: np.ndarray, clean: np.ndarray, identity_inside: 
     Returns
     -------
     DataFrame, one row per clip
-        ``largest_over_median`` (at least 1), ``position`` (the largest step leads from this strength to the next),
-        ``onset_over_median`` (the distance from the clean clip to the weakest strength against the median step;
-        NaN if `identity_inside`), and in units of the embedding ``largest_step``, ``median_step``, ``onset``.
-        Where more than half of the steps are zero, the ratios of a moving clip are infinite; a clip that never
-        moves has NaN and position -1.
+        ``largest_over_median`` (at least 1), ``position`` (the largest step leads from this strength to the next) and
+        ``onset_over_median`` (the distance from the clean clip to the weakest strength against the median step; NaN if
+        `identity_inside`). Where more than half of the steps are zero, the ratios of a moving clip are infinite; a clip
+        that never moves has NaN and position -1.
 
     Examples
     --------
@@ -421,9 +327,7 @@ def discontinuity(trajectories: np.ndarray, clean: np.ndarray, identity_inside: 
             "position": np.where(largest > 0, steps.argmax(axis=0), -1),
             "onset_over_median": onset / median,
         }
-    return pd.DataFrame(
-        columns | {"largest_step": largest, "median_step": median, "onset": onset}
-    ).rename_axis("clip")
+    return pd.DataFrame(columns).rename_axis("clip")
 
 
 def jump_ratio(

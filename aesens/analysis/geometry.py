@@ -20,35 +20,23 @@ _BLOCK = 4_000_000
 
 __all__ = [
     "Scatter",
-    "components_for",
     "displacement_scatter",
     "energy_along",
-    "held_out_energy",
     "leading_directions",
-    "participation_ratio",
     "path_layout",
     "path_over_chord",
     "pca_layout",
     "spectrum_components",
     "spectrum_dimension",
     "umap_layout",
-    "variance_spectrum",
 ]
 
 
 def path_over_chord(trajectories: np.ndarray) -> np.ndarray:
-    """Length of each clip's path over the distance between its ends.
+    """Length (clip,) of each clip's path (strength, clip, feature) over the distance between its ends.
 
-    Parameters
-    ----------
-    trajectories : array, shape (strength, clip, feature)
-        At least two strengths, in order.
-
-    Returns
-    -------
-    array, shape (clip,)
-        1 for a straight line, larger for a crooked one, infinite for one that returns to its start, NaN for a clip
-        that never moves.
+    1 for a straight line, larger for a crooked one, infinite for one that returns to its start, NaN for a clip that
+    never moves.
 
     Examples
     --------
@@ -72,130 +60,20 @@ def _rows(x: np.ndarray) -> np.ndarray:
     return x.reshape(-1, x.shape[-1])
 
 
-def variance_spectrum(displacements: np.ndarray, centred: bool = True) -> np.ndarray:
-    """Share of the variance (or energy) of displacements in each principal component.
+def spectrum_dimension(spectrum: np.ndarray) -> float:
+    r"""Effective number of dimensions of a spectrum of shares, as of `Scatter.spectrum`; NaN if nothing moves.
 
-    Parameters
-    ----------
-    displacements : array, shape (..., feature)
-    centred : bool
-        Whether the mean displacement is taken out first (variance) or counts (energy).
-
-    Returns
-    -------
-    array, shape (min(rows, feature),)
-        Shares in descending order, summing to 1; NaN if nothing moves.
-
-    Examples
-    --------
-    >>> variance_spectrum([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]]).tolist()
-    [0.9, 0.1]
-    """
-    rows = _rows(displacements)
-    if centred:
-        rows = rows - rows.mean(axis=0)
-    scatter = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
-    values = np.maximum(np.linalg.eigvalsh(scatter)[::-1], 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return values / values.sum()
-
-
-def participation_ratio(displacements: np.ndarray, centred: bool = True) -> float:
-    r"""Effective number of dimensions that displacements fill.
-
-    Parameters
-    ----------
-    displacements : array, shape (..., feature)
-    centred : bool
-        As in `variance_spectrum`.
-
-    Returns
-    -------
-    float
-        :math:`(\sum\lambda)^2 / \sum\lambda^2` of the covariance's eigenvalues: 1 for a line, k for k equally
-        strong directions.
+    The participation ratio :math:`(\sum\lambda)^2 / \sum\lambda^2`: 1 for a line, k for k equally strong directions.
 
     References
     ----------
     P. Gao et al., A theory of multineuronal dimensionality, dynamics and measurement, bioRxiv 2017, equation 5.
-
-    Examples
-    --------
-    >>> participation_ratio([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    2.0
-    """
-    return spectrum_dimension(variance_spectrum(displacements, centred))
-
-
-def spectrum_dimension(spectrum: np.ndarray) -> float:
-    """Participation ratio of a spectrum of shares, see `participation_ratio`.
-
-    Parameters
-    ----------
-    spectrum : array, shape (k,)
-        Of `variance_spectrum` or `Scatter.spectrum`.
-
-    Returns
-    -------
-    float
-        NaN if nothing moves.
-
-    Examples
-    --------
-    >>> spectrum_dimension(np.array([0.5, 0.5, 0.0]))
-    2.0
     """
     return float(1.0 / (np.asarray(spectrum) ** 2).sum())
 
 
-def components_for(displacements: np.ndarray, fraction: float = 0.9, centred: bool = True) -> int:
-    """Number of principal components that hold a fraction of the variance of displacements.
-
-    Parameters
-    ----------
-    displacements : array, shape (..., feature)
-    fraction : float
-        Between 0 and 1.
-    centred : bool
-        As in `variance_spectrum`.
-
-    Returns
-    -------
-    int
-        The smallest sufficient number; 0 if nothing moves.
-
-    Examples
-    --------
-    >>> components_for([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]], 0.95)
-    2
-    """
-    return spectrum_components(variance_spectrum(displacements, centred), fraction)
-
-
 def spectrum_components(spectrum: np.ndarray, fraction: float = 0.9) -> int:
-    """Number of components that hold a fraction of a spectrum of shares, see `components_for`.
-
-    Parameters
-    ----------
-    spectrum : array, shape (k,)
-        Of `variance_spectrum` or `Scatter.spectrum`.
-    fraction : float
-        Between 0 and 1.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If the fraction is out of range.
-
-    Examples
-    --------
-    >>> spectrum_components(np.array([0.6, 0.3, 0.1]), 0.8)
-    2
-    """
+    """Smallest number of components that hold a fraction of a spectrum of shares; 0 if nothing moves."""
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must be above 0 and at most 1, not {fraction}")
     if np.isnan(spectrum).any():
@@ -206,16 +84,9 @@ def spectrum_components(spectrum: np.ndarray, fraction: float = 0.9) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Scatter:
-    """Second moments of displacements, from which spectra and leading directions follow.
+    """Second moments of displacements: how many, their sum (feature,) and the sum of their outer products, not centred.
 
-    Attributes
-    ----------
-    count : int
-        Displacements that went in.
-    total : array, shape (feature,)
-        Their sum.
-    products : array, shape (feature, feature)
-        Sum of their outer products, not centred.
+    Spectra and leading directions follow from them.
 
     Examples
     --------
@@ -231,12 +102,9 @@ class Scatter:
     def __add__(self, other: Scatter) -> Scatter:
         return Scatter(self.count + other.count, self.total + other.total, self.products + other.products)
 
-    def spectrum(self, centred: bool = True) -> np.ndarray:
-        """As `variance_spectrum`: shares (feature,) of variance or energy, descending; NaN if nothing moves."""
-        products = self.products
-        if centred:
-            products = products - np.outer(self.total, self.total / self.count)
-        values = np.linalg.eigvalsh(products)[::-1]
+    def spectrum(self) -> np.ndarray:
+        """Shares (feature,) of the variance in each principal component, descending; NaN if nothing moves."""
+        values = np.linalg.eigvalsh(self.products - np.outer(self.total, self.total / self.count))[::-1]
         # What the subtraction leaves of rows that are all alike is rounding.
         floor = len(values) * np.finfo(np.float64).eps * np.trace(self.products)
         values = np.where(values > floor, values, 0.0)
@@ -244,7 +112,7 @@ class Scatter:
             return values / values.sum()
 
     def leading(self, k: int) -> np.ndarray:
-        """As `leading_directions`: at most k orthonormal rows (k, feature), strongest first."""
+        """The at most k directions of most energy, orthonormal rows (k, feature), strongest first."""
         d = len(self.products)
         values, vectors = eigh(self.products, subset_by_index=[max(d - k, 0), d - 1])
         keep = values > d * np.finfo(np.float64).eps * max(values[-1], 0.0)
@@ -261,22 +129,9 @@ def _displacement_blocks(trajectories: np.ndarray, clean: np.ndarray):
 
 
 def displacement_scatter(trajectories: np.ndarray, clean: np.ndarray) -> Scatter:
-    """Second moments of all displacements, a few clips at a time.
+    """Second moments of all displacements in float64, a few clips at a time.
 
-    Parameters
-    ----------
-    trajectories : array, shape (strength, clip, feature)
-    clean : array, shape (clip, feature)
-
-    Returns
-    -------
-    Scatter
-        In float64; the displacements themselves, which would fill gigabytes at the study's scale, never exist at once.
-
-    Examples
-    --------
-    >>> displacement_scatter(np.ones((3, 2, 1)), np.zeros((2, 1))).products.tolist()
-    [[6.0]]
+    The displacements themselves, which would fill gigabytes at the study's scale, never exist at once.
     """
     trajectories, clean = check_trajectories(trajectories, clean)
     total, products = np.zeros(clean.shape[1]), np.zeros((clean.shape[1],) * 2)
@@ -292,25 +147,8 @@ def energy_along(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Displacement energy of each clip along given directions, and altogether.
 
-    Parameters
-    ----------
-    trajectories : array, shape (strength, clip, feature)
-    clean : array, shape (clip, feature)
-    basis : array, shape (k, feature)
-        Orthonormal rows.
-
-    Returns
-    -------
-    along : array, shape (clip, k)
-        Squared displacement along each direction, summed over strengths.
-    energy : array, shape (clip,)
-        Squared length of the displacements, summed over strengths.
-
-    Examples
-    --------
-    >>> along, energy = energy_along([[[3.0, 4.0]]], [[0.0, 0.0]], np.array([[1.0, 0.0]]))
-    >>> along.tolist(), energy.tolist()
-    ([[9.0]], [25.0])
+    Squared displacements summed over strengths: (clip, k) along the orthonormal rows of the basis (k, feature), and
+    (clip,) in all.
     """
     trajectories, clean = check_trajectories(trajectories, clean)
     along, energy = np.empty((len(clean), len(basis))), np.empty(len(clean))
@@ -320,24 +158,15 @@ def energy_along(
     return along, energy
 
 
-def leading_directions(displacements: np.ndarray, k: int | None = None) -> np.ndarray:
-    """Orthonormal basis of the subspace that holds most displacement energy.
+def leading_directions(displacements: np.ndarray) -> np.ndarray:
+    """Right singular vectors (k, feature) of displacements (..., feature), not centred, of as many as their rank.
 
-    Parameters
-    ----------
-    displacements : array, shape (..., feature)
-    k : int, optional
-        Dimensions; as many as the rank by default, and never more.
-
-    Returns
-    -------
-    array, shape (k, feature)
-        The leading right singular vectors of the rows, not centred, strongest first.
+    An orthonormal basis of their span, the direction that holds most energy first.
 
     Examples
     --------
-    >>> np.abs(leading_directions([[0.0, 2.0, 0.0], [1.0, 0.0, 0.0]], 1)).tolist()
-    [[0.0, 1.0, 0.0]]
+    >>> np.abs(leading_directions([[0.0, 2.0, 0.0], [1.0, 0.0, 0.0]])).tolist()
+    [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
     """
     rows = _rows(displacements)
     # The smaller of the two Gram matrices has the same eigenvalues.
@@ -345,80 +174,31 @@ def leading_directions(displacements: np.ndarray, k: int | None = None) -> np.nd
     values, vectors = np.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
     keep = values > len(values) * np.finfo(float).eps * max(values[-1], 0.0)
     values, vectors = values[keep][::-1], vectors[:, keep][:, ::-1]
-    basis = (rows.T @ (vectors / np.sqrt(values))).T if wide else vectors.T
-    return basis if k is None else basis[:k]
+    return (rows.T @ (vectors / np.sqrt(values))).T if wide else vectors.T
 
 
-def held_out_energy(train: np.ndarray, test: np.ndarray, k: int | np.ndarray) -> float | np.ndarray:
-    """Share of held-out displacement energy inside the best k-dimensional subspace of the training displacements.
+def pca_layout(x: np.ndarray) -> np.ndarray:
+    """Coordinates of embeddings (..., feature) on their first two principal components, (..., 2).
 
-    Parameters
-    ----------
-    train, test : arrays, shape (..., feature)
-        Displacements of clips whose songs do not overlap.
-    k : int or array of int
-        Dimensions of the subspace: the k leading right singular vectors of the training rows, not centred, since
-        a projection also removes the mean displacement. Dimensions beyond the rank of `train` add nothing.
-
-    Returns
-    -------
-    float or array, shape of `k`
-        Between 0 and 1; NaN if the held-out clips do not move. A random subspace captures k / feature on average.
-
-    Examples
-    --------
-    >>> held_out_energy([[1.0, 0.0, 0.0], [0.0, 0.5, 0.0]], [[3.0, 0.0, 4.0]], [0, 1, 2, 3]).round(2).tolist()
-    [0.0, 0.36, 0.36, 0.36]
-    """
-    train, test = _rows(train), _rows(test)
-    if train.shape[1] != test.shape[1]:
-        raise ValueError(f"train has {train.shape[1]} features and test has {test.shape[1]}")
-    k = np.asarray(k)
-    if np.any(k < 0):
-        raise ValueError("k must not be negative")
-    captured = ((test @ leading_directions(train).T) ** 2).sum(axis=0)
-    curve = np.concatenate([[0.0], np.cumsum(captured)])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.minimum(curve[np.minimum(k, len(captured))] / (test**2).sum(), 1.0)
-    return float(share) if share.ndim == 0 else share
-
-
-def pca_layout(x: np.ndarray, n: int = 2) -> np.ndarray:
-    """Coordinates of embeddings on their first principal components.
-
-    Parameters
-    ----------
-    x : array, shape (..., feature)
-    n : int
-        Number of components.
-
-    Returns
-    -------
-    array, shape (..., n)
-        Centred coordinates; each component points to where its largest coordinate is positive. Components that the
-        rows cannot fill are zero.
-
-    Examples
-    --------
-    >>> pca_layout([[0.0, 0.0], [2.0, 0.0], [7.0, 0.0]], 1).round(6).ravel().tolist()
-    [-3.0, -1.0, 4.0]
+    Each component points to where its largest coordinate is positive; one that the rows cannot fill is zero.
     """
     x = np.asarray(x)
     rows = _rows(x)
     u, s, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
-    points = np.zeros((len(rows), n))
-    points[:, : min(n, len(s))] = (u * s)[:, :n]
-    signs = np.sign(points[np.abs(points).argmax(axis=0), np.arange(n)])
-    return (points * np.where(signs == 0, 1.0, signs)).reshape(*x.shape[:-1], n)
+    points = np.zeros((len(rows), 2))
+    points[:, : len(s)] = (u * s)[:, :2]
+    signs = np.sign(points[np.abs(points).argmax(axis=0), [0, 1]])
+    return (points * np.where(signs == 0, 1.0, signs)).reshape(*x.shape[:-1], 2)
 
 
-def _umap(rows: int, n_neighbors: int, seed: int, init: str):
+def _umap(rows: np.ndarray, seed: int, init: str):
+    """Fitted UMAP with neighbourhoods of three, as in the study, which bring out paths."""
     from umap import UMAP  # compiles with numba: seconds that only those who draw it should pay
 
-    return UMAP(n_neighbors=min(n_neighbors, rows - 1), random_state=seed, n_jobs=1, init=init)
+    return UMAP(n_neighbors=min(3, len(rows) - 1), random_state=seed, n_jobs=1, init=init).fit(rows)
 
 
-def path_layout(path: np.ndarray, others: np.ndarray, n_neighbors: int = 3, seed: int = 0) -> np.ndarray:
+def path_layout(path: np.ndarray, others: np.ndarray, seed: int = 0) -> np.ndarray:
     """Two-dimensional UMAP fitted to one path, with other points placed on it afterwards: the study's picture.
 
     Parameters
@@ -427,8 +207,6 @@ def path_layout(path: np.ndarray, others: np.ndarray, n_neighbors: int = 3, seed
         The effected embeddings of one clip, at least three.
     others : array, shape (n, feature)
         What is placed by UMAP's `transform`, such as the clean clip; n may be 0.
-    n_neighbors : int
-        Size of the neighbourhoods; 3 in the study.
     seed : int
         Makes it come out alike every time.
 
@@ -436,11 +214,6 @@ def path_layout(path: np.ndarray, others: np.ndarray, n_neighbors: int = 3, seed
     -------
     array, shape (n + strength, 2)
         `others` first.
-
-    Raises
-    ------
-    ValueError
-        If the path has fewer than three points.
 
     Notes
     -----
@@ -453,32 +226,17 @@ def path_layout(path: np.ndarray, others: np.ndarray, n_neighbors: int = 3, seed
     with warnings.catch_warnings():
         # Neighbourhoods of three often leave several components; UMAP lays them out apart and says so.
         warnings.simplefilter("ignore")
-        model = _umap(len(path), n_neighbors, seed, "spectral" if len(path) > 3 else "random")
-        layout = model.fit_transform(path)
-        placed = model.transform(others) if len(others) else layout[:0]
-    return np.concatenate([placed, layout]).astype(np.float64)
+        model = _umap(path, seed, "spectral" if len(path) > 3 else "random")
+        placed = model.transform(others) if len(others) else np.empty((0, 2))
+    return np.concatenate([placed, model.embedding_]).astype(np.float64)
 
 
-def umap_layout(x: np.ndarray, n_neighbors: int = 3, seed: int = 0) -> np.ndarray:
-    """Two-dimensional UMAP of embeddings, the same on every run.
+def umap_layout(x: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Two-dimensional UMAP (..., 2) of at least four embeddings (..., feature), the same on every run.
 
-    Parameters
-    ----------
-    x : array, shape (..., feature)
-        The chosen clips' trajectories, with the clean clips if they are to be seen; at least four rows.
-    n_neighbors : int
-        Size of the neighbourhoods; 3 in the study, which brings out paths.
-    seed : int
-
-    Returns
-    -------
-    array, shape (..., 2)
-
-    Notes
-    -----
-    The layout starts from principal components. UMAP's own spectral start draws from numpy's global generator
-    when the neighbourhoods form several components, as those of three do, so a seed would not repeat it; it also
-    asks for more eigenvectors than a handful of points has.
+    The layout starts from principal components. UMAP's own spectral start draws from numpy's global generator when the
+    neighbourhoods form several components, as those of three do, so a seed would not repeat it; it also asks for more
+    eigenvectors than a handful of points has.
 
     References
     ----------
@@ -491,5 +249,5 @@ def umap_layout(x: np.ndarray, n_neighbors: int = 3, seed: int = 0) -> np.ndarra
     with warnings.catch_warnings():
         # Neighbourhoods of three often leave several components; UMAP lays them out apart and says so.
         warnings.simplefilter("ignore")
-        layout = _umap(len(rows), n_neighbors, seed, "pca").fit_transform(rows.astype(np.float32))
+        layout = _umap(rows.astype(np.float32), seed, "pca").embedding_
     return layout.reshape(*x.shape[:-1], 2).astype(np.float64)

@@ -1,5 +1,10 @@
 """Many L2 logistic regressions at once, exactly those of liblinear, with the cost chosen by cross-validation.
 
+scikit-learn's ``GridSearchCV(LogisticRegression(solver="liblinear"))`` does the same for one training set at a time.
+A chapter of the study has some 18 000 cells a pair of model and effect (projection x case x instrument), for which it
+takes 76 times as long as this module (``benchmarks/results/analysis.csv``): a day of two cores for the study instead of
+twenty minutes. Hence the solver of our own.
+
 Conventions
 -----------
 A *problem* is one training set: rows ``x_i`` (n, d), labels ``y_i`` in {-1, +1}, a cost C and row weights ``c_i``
@@ -11,14 +16,15 @@ A *problem* is one training set: rows ``x_i`` (n, d), labels ``y_i`` in {-1, +1}
 in which the intercept is the weight of a constant feature 1 and is regularised like every other weight.
 
 Reduction. The optimum lies in the span of the training rows, ``w = X^T a``, so that everything is determined by the
-Gram matrix ``K = X X^T + 1`` (n, n): with few rows the features are touched once. Removing a subspace with
-orthonormal rows V turns K into ``K - (X V^T)(X V^T)^T``; projected features are never formed. Where rows are more than
-twice as many as features, the same iteration runs on the features instead.
+Gram matrix ``K = X X^T + 1`` (n, n): the features are touched once, margins are ``K a`` and inner products of two w are
+``a . K b``. Removing a subspace with orthonormal rows V turns K into ``K - (X V^T)(X V^T)^T``; projected features are
+never formed.
 
 Iteration. Newton's method with step halving, along C from small to large, each cost started at the solution of the
 one before. The Newton equation is solved by conjugate gradients in the inner product of w, for a whole batch of
-problems in step; a problem on which they take too long goes over to a dense solve for good. The objective is
-1-strongly convex, so a gradient norm below ``tolerance * |w|`` bounds the relative error of w by ``tolerance``.
+problems in step; a problem on which they take too long (more rows than features, hard to separate) goes over to a dense
+solve for good. The objective is 1-strongly convex, so a gradient norm below ``tolerance * |w|`` bounds the relative
+error of w by ``tolerance``.
 
 References
 ----------
@@ -37,11 +43,13 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["COSTS", "LogisticFit", "balanced_weights", "fit_logistic", "solve_logistic"]
+__all__ = ["COSTS", "balanced_weights", "fit_logistic"]
 
 #: The study's grid of costs: 12 decades.
 COSTS = np.array([float(f"1e{k}") for k in range(-8, 4)])
 
+# Bound of the relative error of the weights.
+_TOLERANCE = 1e-6
 _NEWTON_STEPS = 100
 _HALVINGS = 40
 # Inner steps after which a dense solve is cheaper.
@@ -76,95 +84,53 @@ class LogisticFit:
     cv_auc: np.ndarray
 
 
-class _Rows:
-    """Weights as combinations of training rows: a vector is `a`, with w = X^T a and margins K a. One K a task."""
+class _Kernels:
+    """One K (task, n, n) for each problem: a vector is `a`, with w = X^T a and margins K a."""
 
     def __init__(self, kernel: np.ndarray):
         self.kernel = kernel
-        self.size = kernel.shape[-1]
 
     def take(self, tasks):
-        return _Rows(self.kernel[tasks])
+        return _Kernels(self.kernel[tasks])
 
-    def forward(self, a):
+    def margins(self, a):
         return a @ self.kernel
-
-    def back(self, g):
-        return g
-
-    def inner(self, a, fa, b, fb):
-        return np.einsum("tcn,tcn->tc", a, fb)
 
     def block(self, task, rows):
         return self.kernel[task][np.ix_(rows, rows)]
 
-    def solve(self, task, curvature, r, fr):
-        """(I + X^T W X)^-1 X^T r for one task, in terms of rows."""
-        rows = np.flatnonzero(curvature)
-        root = np.sqrt(curvature[rows])
-        b = self.block(task, rows)
-        b *= root[:, None]
-        b *= root
-        b[np.diag_indices_from(b)] += 1.0
-        factor = cho_factor(b, lower=True, overwrite_a=True, check_finite=False)
-        solution = r.copy()
-        solution[rows] -= root * cho_solve(factor, root * fr[rows], check_finite=False)
-        return solution
 
-
-class _SharedRows(_Rows):
+class _SharedKernel:
     """The same for tasks that differ by the removed subspace only: one K, and the rows' coordinates in each subspace.
 
-    ``within`` (n, k of all tasks side by side); ``owner`` (task, k of all tasks) is 1 where a column is the task's.
+    At the study's size a K for each projection would not stay in the processor's cache. ``within`` (n, k of all tasks
+    side by side); ``owner`` (task, k of all tasks) is 1 where a column is the task's.
     """
 
     def __init__(self, kernel: np.ndarray, within: np.ndarray, owner: np.ndarray):
-        super().__init__(kernel)
-        self.within, self.owner = within, owner
+        self.kernel, self.within, self.owner = kernel, within, owner
 
     def take(self, tasks):
         owner = self.owner[tasks]
         used = owner.any(axis=0)
-        return _SharedRows(self.kernel, self.within[:, used], owner[:, used])
+        return _SharedKernel(self.kernel, self.within[:, used], owner[:, used])
 
-    def forward(self, a):
-        shape = a.shape
-        flat = a.reshape(-1, shape[-1])
+    def margins(self, a):
+        flat = a.reshape(-1, a.shape[-1])
         out = flat @ self.kernel
         if self.within.shape[1]:
-            removed = (flat @ self.within).reshape(*shape[:2], -1) * self.owner[:, None]
+            removed = (flat @ self.within).reshape(*a.shape[:2], -1) * self.owner[:, None]
             out -= removed.reshape(len(flat), -1) @ self.within.T
-        return out.reshape(shape)
+        return out.reshape(a.shape)
 
     def block(self, task, rows):
         within = self.within[np.ix_(rows, np.flatnonzero(self.owner[task]))]
         return self.kernel[np.ix_(rows, rows)] - within @ within.T
 
 
-class _Features:
-    """Weights as they are: a vector is w itself, with margins X w."""
-
-    def __init__(self, rows: np.ndarray):
-        self.rows = rows
-        self.size = rows.shape[-1]
-
-    def take(self, tasks):
-        return _Features(self.rows[tasks])
-
-    def forward(self, w):
-        return w @ self.rows.swapaxes(-1, -2)
-
-    def back(self, g):
-        return g @ self.rows
-
-    def inner(self, a, fa, b, fb):
-        return np.einsum("tcn,tcn->tc", a, b)
-
-    def solve(self, task, curvature, r, fr):
-        x = self.rows[task]
-        hessian = (x * curvature[:, None]).T @ x
-        hessian[np.diag_indices_from(hessian)] += 1.0
-        return cho_solve(cho_factor(hessian, lower=True, check_finite=False), r, check_finite=False)
+def _inner(a, fb):
+    """Inner products of two w (task, column), by the coefficients of one and the margins of the other."""
+    return np.einsum("tcn,tcn->tc", a, fb)
 
 
 def _conjugate_gradients(space, curvature, r, fr, target):
@@ -172,25 +138,39 @@ def _conjugate_gradients(space, curvature, r, fr, target):
     d, fd = np.zeros_like(r), np.zeros_like(fr)
     r, fr = -r, -fr
     p, fp = r, fr
-    rr = space.inner(r, fr, r, fr)
+    rr = _inner(r, fr)
     for _ in range(_CG_STEPS):
         running = rr > target
         if not running.any():
             break
-        pp = space.inner(p, fp, p, fp) + np.einsum("tcn,tcn,tcn->tc", fp, curvature, fp)
+        pp = _inner(p, fp) + np.einsum("tcn,tcn,tcn->tc", fp, curvature, fp)
         step = np.divide(rr, pp, out=np.zeros_like(rr), where=running & (pp > 0))[..., None]
         d += step * p
         fd += step * fp
-        r = r - step * (p + space.back(curvature * fp))
-        fr = space.forward(r)
-        new = np.where(running, space.inner(r, fr, r, fr), rr)
+        r = r - step * (p + curvature * fp)
+        fr = space.margins(r)
+        new = np.where(running, _inner(r, fr), rr)
         beta = np.divide(new, rr, out=np.zeros_like(rr), where=running & (rr > 0))[..., None]
         p, fp = r + beta * p, fr + beta * fp
         rr = new
     return d, fd, rr > target
 
 
-def _newton(space, sign, bound, a, f, stubborn, tolerance):
+def _dense(space, task, curvature, r, fr):
+    """Solve the same for one problem by Cholesky's factor, which takes no account of how hard it is."""
+    rows = np.flatnonzero(curvature)
+    root = np.sqrt(curvature[rows])
+    b = space.block(task, rows)
+    b *= root[:, None]
+    b *= root
+    b[np.diag_indices_from(b)] += 1.0
+    factor = cho_factor(b, lower=True, overwrite_a=True, check_finite=False)
+    d = -r
+    d[rows] += root * cho_solve(factor, root * fr[rows], check_finite=False)
+    return d
+
+
+def _newton(space, sign, bound, a, f, stubborn):
     """Minimise in place from (a, f); returns the number of problems that did not converge.
 
     ``bound`` (task, column, n) is C c_i, the largest value a dual coefficient can take. ``stubborn`` (task, column)
@@ -203,17 +183,17 @@ def _newton(space, sign, bound, a, f, stubborn, tolerance):
     def evaluate(x, fx, top):
         margin = sign * fx
         e = np.exp(-np.abs(margin))
-        objective = 0.5 * local.inner(x, fx, x, fx)
+        objective = 0.5 * _inner(x, fx)
         objective += np.einsum("tcn,tcn->tc", top, np.log1p(e) + np.maximum(-margin, 0.0))
         return objective, np.where(margin > 0, e, 1.0) / (1.0 + e)
 
     objective, slope = evaluate(x, fx, top)
     for _ in range(_NEWTON_STEPS):
-        # Gradient of the objective, as a vector of the space; its margins are needed for its norm.
-        r = x - local.back(top * sign * slope)
-        fr = local.forward(r)
-        rr, ww = local.inner(r, fr, r, fr), local.inner(x, fx, x, fx)
-        done = finished[tasks] | (rr <= tolerance**2 * ww)
+        # Gradient of the objective, as a combination of rows; its margins are needed for its norm.
+        r = x - top * sign * slope
+        fr = local.margins(r)
+        rr, ww = _inner(r, fr), _inner(x, fx)
+        done = finished[tasks] | (rr <= _TOLERANCE**2 * ww)
         finished[tasks] = done
         if done.all():
             a[tasks], f[tasks] = x, fx
@@ -227,16 +207,16 @@ def _newton(space, sign, bound, a, f, stubborn, tolerance):
             x, fx, top, r, fr = x[keep], fx[keep], top[keep], r[keep], fr[keep]
             objective, slope, rr, ww, done = objective[keep], slope[keep], rr[keep], ww[keep], done[keep]
         curvature = top * slope * (1.0 - slope)
-        target = np.maximum(_FORCING**2 * rr, (0.3 * tolerance) ** 2 * ww)
+        target = np.maximum(_FORCING**2 * rr, (0.3 * _TOLERANCE) ** 2 * ww)
         dense = stubborn[tasks] & ~done
         d, fd, missed = _conjugate_gradients(local, curvature, r, fr, np.where(done | dense, np.inf, target))
         dense |= missed & ~done
         stubborn[tasks] |= dense
         if dense.any():
             for t, c in zip(*np.nonzero(dense), strict=True):
-                d[t, c] = -local.solve(t, curvature[t, c], r[t, c], fr[t, c])
-            fd = np.where(dense[..., None], local.forward(d), fd)
-        descent = local.inner(r, fr, d, fd)
+                d[t, c] = _dense(local, t, curvature[t, c], r[t, c], fr[t, c])
+            fd = np.where(dense[..., None], local.margins(d), fd)
+        descent = _inner(r, fd)
         length = np.where(done, 0.0, 1.0)
         for _ in range(_HALVINGS):
             new = x + length[..., None] * d, fx + length[..., None] * fd
@@ -254,22 +234,7 @@ def _newton(space, sign, bound, a, f, stubborn, tolerance):
 
 
 def balanced_weights(labels: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-    """Row weights of ``class_weight="balanced"``, zero for rows that are left out.
-
-    Parameters
-    ----------
-    labels : array_like of bool, shape (n,)
-    rows : array_like of bool, shape (n,), optional
-        The rows to train on. Default: all.
-
-    Returns
-    -------
-    ndarray, float64, shape (n,)
-
-    Raises
-    ------
-    ValueError
-        If the rows hold one class only.
+    """Row weights (n,) of ``class_weight="balanced"``, zero for rows that are left out.
 
     Examples
     --------
@@ -299,39 +264,28 @@ def _fold_auc(margins, labels, folds):
     return np.mean(values, axis=0)
 
 
-def _spaces(features, subspaces, reduction):
+def _spaces(features, subspaces):
     """Yield slices of the batch, each with its (training set, projection) pairs as one space.
 
     Slices are chosen by size alone, so that results do not depend on how the work is spread.
     """
-    batch, n, d = features.shape
+    batch, n, _ = features.shape
     count = len(subspaces)
-    if reduction == "auto":
-        reduction = "rows" if n <= 2 * (d + 1) else "features"
-    if reduction not in ("rows", "features"):
-        raise ValueError(f"reduction={reduction!r}: use 'auto', 'rows' or 'features'")
-    cell = count * n * (n if reduction == "rows" else d + 1)
-    length = max(1, _CELLS // cell)
+    length = max(1, _CELLS // (count * n * n))
     for start in range(0, batch, length):
         part = slice(start, start + length)
         x = features[part]
-        if reduction == "features":
-            rows = np.ones((len(x), count, n, d + 1))
-            for k, v in enumerate(subspaces):
-                rows[:, k, :, :d] = x - (x @ v.T) @ v
-            yield part, _Features(rows.reshape(-1, n, d + 1))
-            continue
         within = x @ np.concatenate(subspaces).T
         owner = np.repeat(np.eye(count), [len(v) for v in subspaces], axis=1)
         kernel = np.stack([one @ one.T for one in x]) + 1.0
-        if cell > _CELLS:
-            yield part, _SharedRows(kernel[0], within[0], owner)
+        if count * n * n > _CELLS:
+            yield part, _SharedKernel(kernel[0], within[0], owner)
             continue
         kernel = kernel[:, None].repeat(count, axis=1)
         for k in range(count):
             mine = within[:, :, owner[k] > 0]
             kernel[:, k] -= mine @ mine.swapaxes(-1, -2)
-        yield part, _Rows(kernel.reshape(-1, n, n))
+        yield part, _Kernels(kernel.reshape(-1, n, n))
 
 
 def _checked(features, labels, subspaces):
@@ -361,98 +315,12 @@ def _checked(features, labels, subspaces):
     return features, labels, checked
 
 
-def _unpack(space, a, features, subspaces):
-    """Weights on the unprojected features and intercepts from solutions `a` (task, size)."""
-    batch, _, d = features.shape
-    a = a.reshape(batch, len(subspaces), -1)
-    if isinstance(space, _Rows):
-        weights, intercept = a @ features, a.sum(axis=-1)
-    else:
-        weights, intercept = a[..., :d].copy(), a[..., d].copy()
-    for k, v in enumerate(subspaces):
-        weights[:, k] -= (weights[:, k] @ v.T) @ v
-    return weights, intercept
-
-
-def _blank(space, tasks, columns, n):
-    return np.zeros((tasks, columns, space.size)), np.zeros((tasks, columns, n))
-
-
-def _warn(failures):
-    if failures:
-        warnings.warn(
-            f"{failures} logistic regressions did not reach the tolerance in {_NEWTON_STEPS} Newton steps",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-
-
-def solve_logistic(
-    features: np.ndarray,
-    labels: np.ndarray,
-    cost: float = 1.0,
-    *,
-    subspaces: Sequence[np.ndarray | None] | None = None,
-    reduction: str = "auto",
-    tolerance: float = 1e-7,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fit balanced L2 logistic regressions at one given cost.
-
-    Parameters
-    ----------
-    features : array_like, shape (batch, n, feature)
-        Training sets that share their labels.
-    labels : array_like of bool, shape (n,)
-    cost : float
-        C of liblinear: the inverse strength of regularisation.
-    subspaces : sequence of (ndarray of shape (k, feature) or None), optional
-        Subspaces to remove from the features, orthonormal rows; None removes nothing. Default: one None.
-    reduction : {"auto", "rows", "features"}
-        The coordinates to work in; the result is the same.
-    tolerance : float
-        Bound of the relative error of the weights.
-
-    Returns
-    -------
-    coefficients : ndarray, float64, shape (batch, projection, feature)
-    intercept : ndarray, float64, shape (batch, projection)
-
-    Examples
-    --------
-    >>> x = np.array([[[0.0], [1.0], [2.0], [3.0]]])
-    >>> w, b = solve_logistic(x, [False, False, True, True], 10.0)
-    >>> bool(w[0, 0, 0] > 0 > b[0, 0])
-    True
-    """
-    features, labels, subspaces = _checked(features, labels, subspaces)
-    sign = np.where(labels, 1.0, -1.0)
-    weights = balanced_weights(labels)
-    failures, coefficients, intercepts = 0, [], []
-    for part, space in _spaces(features, subspaces, reduction):
-        tasks = len(features[part]) * len(subspaces)
-        a, f = _blank(space, tasks, 1, len(labels))
-        stubborn = np.zeros((tasks, 1), bool)
-        # Coming from small costs keeps Newton's method where it converges quadratically.
-        for c in (*COSTS[cost > COSTS], float(cost)):
-            bound = np.broadcast_to(c * weights, f.shape)
-            missed = _newton(space, sign, bound, a, f, stubborn, tolerance)
-        failures += missed
-        w, b = _unpack(space, a[:, 0], features[part], subspaces)
-        coefficients.append(w)
-        intercepts.append(b)
-    _warn(failures)
-    return np.concatenate(coefficients), np.concatenate(intercepts)
-
-
 def fit_logistic(
     features: np.ndarray,
     labels: np.ndarray,
     folds: np.ndarray,
     *,
     subspaces: Sequence[np.ndarray | None] | None = None,
-    costs: Sequence[float] = COSTS,
-    reduction: str = "auto",
-    tolerance: float = 1e-6,
 ) -> LogisticFit:
     """Fit balanced L2 logistic regressions, each with the cost that its folds choose.
 
@@ -469,12 +337,6 @@ def fit_logistic(
         The fold 0 ... F-1 in which a row is held out. Every fold holds both classes.
     subspaces : sequence of (ndarray of shape (k, feature) or None), optional
         Subspaces to remove from the features, orthonormal rows; None removes nothing. Default: one None.
-    costs : sequence of float
-        Costs in ascending order. Of equal mean AUCs the smallest cost wins.
-    reduction : {"auto", "rows", "features"}
-        The coordinates to work in; the result is the same.
-    tolerance : float
-        Bound of the relative error of the weights.
 
     Returns
     -------
@@ -483,8 +345,8 @@ def fit_logistic(
     Raises
     ------
     ValueError
-        If shapes disagree, values are not finite, rows of a subspace are not orthonormal, costs do not ascend, or
-        a fold lacks a class.
+        If shapes disagree, values are not finite, rows of a subspace are not orthonormal, or a fold lacks a
+        class.
 
     Examples
     --------
@@ -498,9 +360,6 @@ def fit_logistic(
     True
     """
     features, labels, subspaces = _checked(features, labels, subspaces)
-    costs = np.asarray(costs, np.float64)
-    if costs.ndim != 1 or not len(costs) or not (costs > 0).all() or not (np.diff(costs) > 0).all():
-        raise ValueError(f"costs must be positive and ascend, got {costs}")
     folds = np.asarray(folds)
     if folds.shape != labels.shape:
         raise ValueError(f"folds must have shape {labels.shape}, got {folds.shape}")
@@ -519,36 +378,44 @@ def fit_logistic(
         np.empty((*shape, features.shape[2])),
         np.empty(shape),
         np.empty(shape),
-        np.empty((*shape, len(costs))),
+        np.empty((*shape, len(COSTS))),
     )
     failures = 0
-    for part, space in _spaces(features, subspaces, reduction):
-        a, cost, cv_auc, missed = _search(space, sign, weights, folds, costs, tolerance, fit.cost[part].size)
-        fit.coefficients[part], fit.intercept[part] = _unpack(space, a, features[part], subspaces)
+    for part, space in _spaces(features, subspaces):
+        a, cost, cv_auc, missed = _search(space, sign, weights, folds, fit.cost[part].size)
+        a = a.reshape(-1, len(subspaces), len(labels))
+        fit.coefficients[part], fit.intercept[part] = a @ features[part], a.sum(axis=-1)
+        for k, v in enumerate(subspaces):
+            fit.coefficients[part, k] -= (fit.coefficients[part, k] @ v.T) @ v
         fit.cost[part] = cost.reshape(-1, len(subspaces))
-        fit.cv_auc[part] = cv_auc.reshape(-1, len(subspaces), len(costs))
+        fit.cv_auc[part] = cv_auc.reshape(-1, len(subspaces), len(COSTS))
         failures += missed
-    _warn(failures)
+    if failures:
+        warnings.warn(
+            f"{failures} logistic regressions did not reach the tolerance in {_NEWTON_STEPS} Newton steps",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
     return fit
 
 
-def _search(space, sign, weights, folds, costs, tolerance, tasks):
+def _search(space, sign, weights, folds, tasks):
     """Cross-validate and refit the tasks of one space."""
     labels, (count, n) = sign > 0, weights.shape
-    a, f = _blank(space, tasks, count, n)
-    start, start_f = _blank(space, tasks, 1, n)
+    a, f = np.zeros((2, tasks, count, n))
+    start, start_f = np.zeros((2, tasks, 1, n))
     stubborn = np.zeros((tasks, count), bool)
-    cv_auc = np.empty((tasks, len(costs)))
+    cv_auc = np.empty((tasks, len(COSTS)))
     best, chosen = np.full(tasks, -np.inf), np.zeros(tasks)
     failures = 0
-    for k, cost in enumerate(costs):
-        bound = np.broadcast_to(cost * weights, f.shape)
-        failures += _newton(space, sign, bound, a, f, stubborn, tolerance)
+    for k, cost in enumerate(COSTS):
+        failures += _newton(space, sign, np.broadcast_to(cost * weights, f.shape), a, f, stubborn)
         cv_auc[:, k] = _fold_auc(f, labels, folds)
+        # Of equal AUCs the smallest cost wins.
         better = cv_auc[:, k] > best + _TIE
         best[better], chosen[better] = cv_auc[better, k], cost
         # The mean of the folds' solutions is where the fit on all rows starts.
         start[better, 0], start_f[better, 0] = a[better].mean(axis=1), f[better].mean(axis=1)
     bound = chosen[:, None, None] * balanced_weights(labels)
-    failures += _newton(space, sign, bound, start, start_f, np.zeros((tasks, 1), bool), tolerance)
+    failures += _newton(space, sign, bound, start, start_f, np.zeros((tasks, 1), bool))
     return start[:, 0], chosen, cv_auc, failures

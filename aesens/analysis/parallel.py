@@ -14,18 +14,12 @@ __all__ = ["cores", "each"]
 
 
 def cores() -> int:
-    """Cores this process may use, which on a shared machine are fewer than there are.
-
-    Examples
-    --------
-    >>> cores() >= 1
-    True
-    """
+    """Cores this process may use, which on a shared machine are fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def each(work: Callable, items: Iterable, jobs: int = 1) -> list:
-    """Apply a function to every item, some at a time.
+    """Apply a function to every item, some at a time; results in the order of the items.
 
     Parameters
     ----------
@@ -36,20 +30,10 @@ def each(work: Callable, items: Iterable, jobs: int = 1) -> list:
     jobs : int
         Threads, as in joblib (-1: all cores).
 
-    Returns
-    -------
-    list
-        Results in the order of the items.
-
     Notes
     -----
     Linear algebra runs on one thread a job: faster for many problems of middling size than one problem on all cores,
     and the rounding of a result does not depend on `jobs`.
-
-    Examples
-    --------
-    >>> each(lambda x: x**2, [1, 2, 3], jobs=2)
-    [1, 4, 9]
     """
     with _libraries().limit(limits=1), ThreadPoolExecutor(joblib.effective_n_jobs(jobs)) as pool:
         return list(pool.map(work, items))

@@ -16,7 +16,6 @@ import numpy as np
 from scipy.stats import rankdata
 
 __all__ = [
-    "Interval",
     "bootstrap_songs",
     "check_trajectories",
     "derived_seed",
@@ -32,13 +31,7 @@ __all__ = [
 
 
 class Interval(NamedTuple):
-    """A statistic with its confidence limits (floats, or arrays of one shape).
-
-    Examples
-    --------
-    >>> Interval(0.5, 0.4, 0.6).high
-    0.6
-    """
+    """A statistic with its confidence limits (floats, or arrays of one shape)."""
 
     estimate: float | np.ndarray
     low: float | np.ndarray
@@ -48,31 +41,10 @@ class Interval(NamedTuple):
 def check_trajectories(
     trajectories: np.ndarray, clean: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Check the shapes of trajectories and of the clean embeddings that belong to them.
+    """Trajectories (strength, clip, feature) and the clean embeddings (clip, feature) of the same clips, checked.
 
-    Parameters
-    ----------
-    trajectories : array, shape (strength, clip, feature)
-        Embeddings of every clip at every strength, weakest first.
-    clean : array, shape (clip, feature), optional
-        Embeddings of the same clips without the effect.
-
-    Returns
-    -------
-    trajectories, clean : arrays
-        The inputs as floating-point arrays; `clean` is an empty array if it was not given.
-
-    Raises
-    ------
-    ValueError
-        If a shape is wrong or a value is not finite.
-
-    Examples
-    --------
-    >>> check_trajectories(np.zeros((3, 2, 4)), np.zeros((5, 4)))  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-        ...
-    ValueError: ...
+    As floating-point arrays; `clean` is empty if it was not given. A wrong shape or a value that is not finite is a
+    ValueError.
     """
     trajectories = _floating(trajectories)
     if trajectories.ndim != 3 or 0 in trajectories.shape:
@@ -114,11 +86,6 @@ def derived_seed(seed: int, *names: str) -> int:
     -------
     int
         32 bits that depend on nothing else: neither on the order of the work nor on the machine.
-
-    Examples
-    --------
-    >>> derived_seed(0, "panns", "gain"), derived_seed(0, "panns", "reverb"), derived_seed(1, "panns", "gain")
-    (576866080, 3011811639, 3703119431)
     """
     # The seed in 32-bit words of its own, as SeedSequence takes it, then a word a name.
     words = [seed, *(crc32(name.encode()) for name in names)]
@@ -126,27 +93,10 @@ def derived_seed(seed: int, *names: str) -> int:
 
 
 def resample_weights(songs: np.ndarray, n_resamples: int, seed: int = 0) -> np.ndarray:
-    """How often each clip occurs in each bootstrap resample of the songs.
+    """How often each clip occurs in each bootstrap resample of the songs: whole numbers (n_resamples, clip).
 
-    Parameters
-    ----------
-    songs : array, shape (clip,)
-        Song label of each clip.
-    n_resamples : int
-        Number of resamples. Each draws as many songs as there are, with replacement, with all their clips.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    array of int, shape (n_resamples, clip)
-        Weights. The clips of one song share a weight.
-
-    Examples
-    --------
-    >>> weights = resample_weights(["a", "a", "b"], 3)
-    >>> weights.shape, bool((weights[:, 0] == weights[:, 1]).all())
-    ((3, 3), True)
+    Each resample draws as many songs as there are, with replacement, with all their clips: the clips of one song share
+    a weight.
     """
     songs = np.asarray(songs)
     if songs.ndim != 1 or not songs.size:
@@ -162,11 +112,10 @@ def bootstrap_songs(
     values: np.ndarray | Callable[[np.ndarray], np.ndarray],
     songs: np.ndarray,
     n_resamples: int = 1000,
-    confidence: float = 0.95,
     seed: int = 0,
     by: Literal["weights", "indices"] = "weights",
 ) -> Interval:
-    """Percentile bootstrap interval over songs.
+    """95 % percentile bootstrap interval over songs.
 
     Parameters
     ----------
@@ -177,8 +126,6 @@ def bootstrap_songs(
         Song label of each clip. Songs are resampled with replacement, each with all its clips.
     n_resamples : int
         Number of resamples.
-    confidence : float
-        Coverage of the interval, between 0 and 1.
     seed : int
         Seed of the resampling. The same seed and songs give the same resamples, so differences can be paired.
     by : {"weights", "indices"}
@@ -208,8 +155,6 @@ def bootstrap_songs(
     >>> round(float(bootstrap_songs(lambda w: 1 - (w @ error) / (w @ total), [0, 1, 2]).estimate), 3)
     0.667
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
     songs = np.asarray(songs)
     weights = resample_weights(songs, n_resamples, seed)
     whole = np.ones((1, len(songs)), dtype=weights.dtype)
@@ -230,8 +175,7 @@ def bootstrap_songs(
             )
         estimate = _weighted_mean(whole, values)[0]
         resampled = _weighted_mean(weights, values)
-    tail = 50 * (1 - confidence)
-    low, high = _percentiles(resampled, [tail, 100 - tail])
+    low, high = _percentiles(resampled, [2.5, 97.5])
     return Interval(estimate[()], low[()], high[()])
 
 
@@ -255,7 +199,7 @@ def _percentiles(resampled: np.ndarray, q: list[float]) -> np.ndarray:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm-adjusted p-values of a family of tests.
+    """Holm-adjusted p-values of a family of tests: rejecting those at most alpha keeps the family-wise error at alpha.
 
     Parameters
     ----------
@@ -265,7 +209,6 @@ def holm(p: np.ndarray) -> np.ndarray:
     Returns
     -------
     array, same shape
-        Adjusted p-values: rejecting those at most alpha keeps the family-wise error at alpha.
 
     References
     ----------
@@ -288,24 +231,9 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def spearman_rows(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Spearman rank correlations along one axis, ties sharing their average rank.
+    """Spearman rank correlations along one axis, ties sharing their average rank; NaN where an input is constant.
 
-    Parameters
-    ----------
-    x, y : arrays
-        Broadcast against each other after ranking along `axis`.
-    axis : int
-        The axis of the observations.
-
-    Returns
-    -------
-    array
-        Correlations, the shape of the inputs without `axis`. NaN where an input is constant.
-
-    Examples
-    --------
-    >>> spearman_rows([[1, 2, 3], [3, 1, 2]], [10, 20, 30]).tolist()
-    [1.0, -0.5]
+    The inputs are broadcast against each other after ranking along `axis`.
     """
     a, b = (
         _centred_ranks(np.moveaxis(np.asarray(x), axis, -1)),
@@ -337,11 +265,6 @@ def weighted_spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.n
     -------
     array, shape (k,)
         What `spearman_rows` gives of the repeated observations. NaN where one of the two is constant.
-
-    Examples
-    --------
-    >>> weighted_spearman([1.0, 2.0, 3.0], [30, 10, 20], [[1, 1, 1], [0, 1, 1]]).tolist()
-    [-0.5, 1.0]
     """
     weights = np.asarray(weights, dtype=np.float64)
     a, b = (_centred_weighted_ranks(np.asarray(values), weights) for values in (x, y))
@@ -364,21 +287,9 @@ def _centred_weighted_ranks(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def standardised_ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks along the last axis, scaled so that products of two sum to Spearman's correlation.
+    """Average ranks along the last axis with mean 0 and sum of squares 1; NaN where `x` is constant.
 
-    Parameters
-    ----------
-    x : array, shape (..., n)
-
-    Returns
-    -------
-    array, shape (..., n)
-        Average ranks with mean 0 and sum of squares 1; NaN where `x` is constant.
-
-    Examples
-    --------
-    >>> standardised_ranks([5.0, 7.0]).round(3).tolist()
-    [-0.707, 0.707]
+    Products of two sum to Spearman's correlation.
     """
     ranks = _centred_ranks(x)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -386,7 +297,7 @@ def standardised_ranks(x: np.ndarray) -> np.ndarray:
 
 
 def quantile_rank(values: int | np.ndarray) -> np.ndarray:
-    """The study's target: the quantile rank of each strength.
+    """The study's target: the quantile rank of each strength, from 0 to 1.
 
     Parameters
     ----------
@@ -396,13 +307,11 @@ def quantile_rank(values: int | np.ndarray) -> np.ndarray:
     Returns
     -------
     array, shape (strength,)
-        Ranks scaled to [0, 1], ties at their middle but the smallest at 0 and the largest at 1, as
-        `sklearn.preprocessing.QuantileTransformer` maps these values.
+        As `sklearn.preprocessing.QuantileTransformer` maps these values: ties at their middle, but the smallest at 0
+        and the largest at 1.
 
     Examples
     --------
-    >>> quantile_rank(5).tolist()
-    [0.0, 0.25, 0.5, 0.75, 1.0]
     >>> quantile_rank([1, 10, 1000]).tolist()
     [0.0, 0.5, 1.0]
     """
@@ -418,24 +327,8 @@ def quantile_rank(values: int | np.ndarray) -> np.ndarray:
 def permute_within_clips(target: np.ndarray, n_clips: int, n_permutations: int, seed: int = 0) -> np.ndarray:
     """Shuffle the strengths of every clip, independently of the other clips.
 
-    Parameters
-    ----------
-    target : array, shape (strength,)
-        What is shuffled.
-    n_clips, n_permutations : int
-        Number of clips, number of shuffles.
-    seed : int or numpy.random.Generator
-        Seed of the shuffles.
-
-    Returns
-    -------
-    array, shape (n_permutations, strength, clip)
-        A shuffled copy of `target` per permutation and clip.
-
-    Examples
-    --------
-    >>> sorted(permute_within_clips([0.0, 0.5, 1.0], 4, 2)[1, :, 3].tolist())
-    [0.0, 0.5, 1.0]
+    Returns a copy of `target` (strength,) for each permutation and clip, (n_permutations, strength, clip). `seed` may
+    be a generator.
     """
     target = np.asarray(target, dtype=np.float64)
     rng = np.random.default_rng(seed)
@@ -456,17 +349,8 @@ def permutation_p_value(observed: float | np.ndarray, null: np.ndarray) -> float
     Returns
     -------
     float or array, shape (k,)
-        ``(1 + #{null >= observed}) / (1 + n)``: the observed arrangement is one of the possible ones, hence
-        never 0. NaN where `observed` is NaN.
-
-    References
-    ----------
-    B. Phipson and G. Smyth, Permutation p-values should never be zero, SAGMB 9, 2010.
-
-    Examples
-    --------
-    >>> permutation_p_value(2.0, [0.0, 1.0, 3.0])
-    0.5
+        ``(1 + #{null >= observed}) / (1 + n)``: the observed arrangement is one of the possible ones, hence never 0 (B.
+        Phipson and G. Smyth, Permutation p-values should never be zero, SAGMB 9, 2010). NaN where `observed` is NaN.
     """
     observed, null = np.asarray(observed, dtype=np.float64), np.asarray(null, dtype=np.float64)
     known = np.isfinite(null)

@@ -52,7 +52,7 @@ def _package() -> str:
     return digest.hexdigest()
 
 
-def place(measure: Callable, model: str, effect: str, key: str, options: dict, added: dict[str, str]) -> Path:
+def place(measure: Callable, model: str, effect: str, key: str, options: dict, added: dict) -> Path:
     """Where a result is or would be: of a measure with options, of a sweep with the key of `plan_key`.
 
     `added` holds the sources of the user's projections, on which tables of all projections depend.

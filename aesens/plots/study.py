@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 
+from aesens.analysis import projections
 from aesens.effects import effect
 from aesens.plots import titles as names
 from aesens.plots.style import MUTED, WIDTH, legend_entries
@@ -333,7 +334,7 @@ def study_auc(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
     if len(table):
         handles, labels = legend_entries(axes[:, ::2].flat)
         entries = dict(zip(labels, handles, strict=True))
-        order = [*map(_method_title, names.PROJECTIONS), *_ASIDE]
+        order = [*map(_method_title, projections.PROJECTIONS), *_ASIDE]
         labels = sorted(entries, key=order.index)
         figure.legend([entries[x] for x in labels], labels, loc="outside upper center", ncols=4)
     figure.align_ylabels(axes[:, 0])

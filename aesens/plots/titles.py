@@ -1,7 +1,8 @@
 """Names, order and colours of things as people see them, the same in every figure and table.
 
-Effects carry their own titles and units (`aesens.effects`). What is not listed here, such as a model of the user's
-own, goes by its registry name and takes the next free colour, in the order in which such names are first asked for.
+Effects (`aesens.effects`) and projections (`aesens.analysis.projections`) carry their own titles. What is not listed
+here or there, such as a model of the user's own, goes by its registry name and takes the next free colour, in the order
+in which such names are first asked for.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from aesens.analysis import projections
+
 __all__ = [
     "INSTRUMENTS",
     "METRICS",
     "MODELS",
-    "PROJECTIONS",
     "colour",
     "drawn_projections",
     "instrument_title",
@@ -49,23 +51,6 @@ MODELS = {
     "msclap": "CLAP (Microsoft)",
 }
 
-#: Projections, controls last.
-PROJECTIONS = {
-    "none": "None",
-    "lda": "LDA",
-    "average": "Average displacement",
-    "pca": "PCA",
-    "npca": "Normalised PCA",
-    "cca": "Global CCA",
-    "svd-0.3": "CCA SVD, t = 0.3",
-    "svd-0.4": "CCA SVD, t = 0.4",
-    "svd-0.5": "CCA SVD, t = 0.5",
-    "random": "Random direction",
-    "random-svd-0.3": "Random subspace (0.3)",
-    "random-svd-0.4": "Random subspace (0.4)",
-    "random-svd-0.5": "Random subspace (0.5)",
-}
-
 #: Metrics of a classifier.
 METRICS = {
     "roc_auc": "ROC-AUC",
@@ -90,26 +75,6 @@ _MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 
 # Added names and their places in the palette, in the order in which they were first asked for.
 _places: dict[str, int] = {}
-
-# A figure of curves holds about ten: of each family of subspaces the middle ones stay in the tables.
-_UNDRAWN = {"svd-0.4", "random-svd-0.4", "random-svd-0.5"}
-
-# Projections by family: one hue for the one-direction methods' kin, greys for no projection and the controls.
-_PROJECTION_COLOURS = {
-    "none": "#000000",
-    "lda": "#D55E00",
-    "average": "#E69F00",
-    "pca": "#0072B2",
-    "npca": "#56B4E9",
-    "cca": "#CC79A7",
-    "svd-0.3": "#004D38",
-    "svd-0.4": "#009E73",
-    "svd-0.5": "#7CCDB5",
-    "random": "#A6A6A6",
-    "random-svd-0.3": "#6E6E6E",
-    "random-svd-0.4": "#8A8A8A",
-    "random-svd-0.5": "#BFBFBF",
-}
 
 
 def instrument_title(code: str) -> str:
@@ -147,11 +112,12 @@ def projection_title(name: str) -> str:
     >>> projection_title("npca"), projection_title("mine")
     ('Normalised PCA', 'mine')
     """
-    return PROJECTIONS.get(name, name)
+    entry = projections.PROJECTIONS.get(name)
+    return entry.title if entry else name
 
 
 def drawn_projections(present: Iterable[str]) -> list[str]:
-    """Projections that figures of curves draw: the study's in their order, then all that were added.
+    """Projections that figures of curves draw: those of the registry in its order, then any others.
 
     Parameters
     ----------
@@ -168,8 +134,8 @@ def drawn_projections(present: Iterable[str]) -> list[str]:
     ['none', 'lda', 'random', 'mine']
     """
     found = dict.fromkeys(present)
-    ordered = [name for name in PROJECTIONS if name in found and name not in _UNDRAWN]
-    return ordered + [name for name in found if name not in PROJECTIONS]
+    ordered = [name for name, entry in projections.PROJECTIONS.items() if name in found and entry.drawn]
+    return ordered + [name for name in found if name not in projections.PROJECTIONS]
 
 
 def colour(name: str) -> str:
@@ -185,8 +151,9 @@ def colour(name: str) -> str:
     >>> colour("mine") == colour("mine"), colour("mine") == colour("yours")
     (True, False)
     """
-    if name in _PROJECTION_COLOURS:
-        return _PROJECTION_COLOURS[name]
+    entry = projections.PROJECTIONS.get(name)
+    if entry and entry.colour:
+        return entry.colour
     if name in MODELS or name in INSTRUMENTS:
         return [*_PALETTE, *_MORE][_place(name)]
     return _ADDED[_place(name) % len(_ADDED)]

@@ -169,22 +169,6 @@ def verdicts(
         ``threshold``, ``verdict``, one row a claim, model and effect that it speaks of; ``gate``, what kept the verdict
         from being the interval's own: a gate of `gates`, ``null`` where the permutation null of C1 reaches the
         interval, else empty; and for C5 ``helps`` and ``harms``, how many methods have an interval above and below 0.
-
-    Examples
-    --------
-    >>> from aesens import tables
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=12, features=8)
-    >>> settings = {"resamples": 20, "seed": 0}
-    >>> tables = [
-    ...     tables.response(sweep, permutations=19, **settings),
-    ...     tables.decoding(sweep, permutations=19, **settings),
-    ...     tables.geometry(sweep, **settings),
-    ...     tables.classification(sweep, **settings).query("kind == 'change'"),
-    ... ]
-    >>> named = [table.assign(model="yamnet", pretrained=True, effect="gain") for table in tables]
-    >>> verdicts(*named).set_index("claim").loc[["C1", "C5"], ["verdict", "gate"]].to_numpy().tolist()
-    [['supported', ''], ['inconclusive', 'loss']]
     """
     forward = changes[changes["condition"] == "clean-effected"]
     sources = {

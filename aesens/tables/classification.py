@@ -8,17 +8,12 @@ import numpy as np
 import pandas as pd
 
 from aesens.analysis import projections
-from aesens.analysis.auc import auc_change, auc_loss, metric_table
+from aesens.analysis.auc import auc_change, metric_table
 from aesens.analysis.classify import classify
 from aesens.tables.common import POOLED, _instruments
-from aesens.tables.projections import (
-    fitted_subspaces,
-)
+from aesens.tables.projections import fitted_subspaces
 
 __all__ = ["classification"]
-
-# What the names of the CCA SVD begin with: one method, of several thresholds.
-_THRESHOLDED = "svd-"
 
 
 def classification(
@@ -52,16 +47,6 @@ def classification(
         ``effected-clean``, projection, ``strength``, ``parameter`` and ``instrument``, the metrics of that
         instrument's classifier, and ``folds`` (of the cross-validation: fewer than three where an instrument has
         fewer training songs).
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> table = classification(sweep, resamples=20, seed=0)
-    >>> sorted(set(table["kind"]))
-    ['change', 'curve', 'instrument']
-    >>> table.set_index("projection").query("kind == 'change'").loc["all", "methods"].unique().tolist()
-    [6.0]
     """
     classes = [code for code, _, _ in _instruments(sweep)]
     subspaces = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
@@ -94,23 +79,26 @@ def classification(
 
 def _changes(result, names, drawn) -> pd.DataFrame:
     """Change of ROC-AUC by each projection, with what the effect costs and how many methods help in the pooled row."""
-    own = [name for name in names if name not in ("none", *projections.CONTROLS)]
-    single = [name for name in own if not name.startswith(_THRESHOLDED)]
-    family = [name for name in own if name.startswith(_THRESHOLDED)]
-    methods = single + [_THRESHOLDED] * bool(family)
-    pooled = {_THRESHOLDED: family} if family else {}
-    pooled[POOLED] = [*single, *pooled.values()]
-    changes = auc_change(result, pooled=pooled, **drawn).drop(columns=["auc_low", "auc_high", "p_holm"])
+    entries = projections.PROJECTIONS
+    own = [name for name in names if name != "none" and not entries[name].control]
+    single = [name for name in own if entries[name].family is None]
+    families: dict[str, list[str]] = {}
+    for name in own:
+        if (family := entries[name].family) is not None:
+            families.setdefault(f"mean of {family}", []).append(name)
+    pooled = families | {POOLED: [*single, *families.values()]}
+    changes = auc_change(result, pooled=pooled, **drawn).drop(columns=["auc_low", "auc_high"])
     changes = changes.rename(columns={"auc": "roc_auc", "change_low": "low", "change_high": "high"})
 
-    counted = changes[changes["projection"].isin(methods)]
+    counted = changes[changes["projection"].isin([*single, *families])]
     counts = counted.assign(methods=1, helps=counted["low"] > 0, harms=counted["high"] < 0)
     pair = ["train", "test"]
-    counts = counts.groupby(pair)[["methods", "helps", "harms"]].sum().reset_index()
-    of_all = auc_loss(result, **drawn).merge(counts, on=pair).assign(projection=POOLED)
-    # The mean of the thresholds is a step on the way to the pooled row, not a projection.
-    changes = changes[~changes["projection"].isin(["none", _THRESHOLDED])]
-    changes = changes.merge(of_all, on=[*pair, "projection"], how="left").assign(kind="change")
+    counts = counts.groupby(pair)[["methods", "helps", "harms"]].sum().reset_index().assign(projection=POOLED)
+    losses = ["loss", "loss_low", "loss_high"]
+    changes[losses] = changes[losses].where(changes["projection"] == POOLED)
+    # The mean of a family is a step on the way to the pooled row, not a projection.
+    changes = changes[~changes["projection"].isin(["none", *families])]
+    changes = changes.merge(counts, on=[*pair, "projection"], how="left").assign(kind="change")
     changes.insert(0, "condition", changes.pop("train") + "-" + changes.pop("test"))
     return changes
 

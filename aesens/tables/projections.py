@@ -12,10 +12,9 @@ from scipy.special import gammaln
 from aesens.analysis import projections
 from aesens.analysis.cca import GlobalCCA, cosine_between
 from aesens.analysis.classify import classifier_weights
+from aesens.analysis.methods import principal_variances, variance_ratios
 from aesens.analysis.parallel import each
-from aesens.analysis.statistics import (
-    derived_seed,
-)
+from aesens.analysis.statistics import derived_seed
 from aesens.tables.common import _instruments
 
 __all__ = [
@@ -29,9 +28,6 @@ __all__ = [
     "projected",
     "random_cosine",
 ]
-
-# Projections of one dimension whose directions are compared with one another.
-_ONE_DIMENSIONAL = ("lda", "average", "pca", "npca", "cca", "random")
 
 
 def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, np.ndarray]]:
@@ -51,13 +47,6 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
     -------
     dict of dict of np.ndarray, shape (k, feature)
         Orthonormal rows by projection and instrument.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> fitted = fitted_subspaces(synthetic_sweep("line"), seed=0)
-    >>> {code: rows.shape for code, rows in fitted["pca"].items()}
-    {'cel': (1, 48), 'cla': (1, 48), 'flu': (1, 48)}
     """
     sides = list(_instruments(sweep))
     reference = _reference(sweep)
@@ -79,7 +68,7 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
 def _reference(sweep) -> np.ndarray:
     """Variances of the clean embeddings of all training clips, whatever their instrument."""
     # As one job: its linear algebra runs on one thread, like that of the instruments.
-    (variances,) = each(projections.principal_variances, [sweep.clean[sweep.train]])
+    (variances,) = each(principal_variances, [sweep.clean[sweep.train]])
     return variances
 
 
@@ -97,20 +86,13 @@ def normalised_pca(sweep, *, jobs: int = 1) -> pd.DataFrame:
         One row an instrument: ``component``, the rank of the chosen one, from 1 (missing where nothing moves);
         ``ratio``, its variance over that of the same-ranked component of all clean training clips; and
         ``first_ratio``, that of the first component, which the PCA takes.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> table = normalised_pca(synthetic_sweep("line"))
-    >>> table["component"].tolist(), bool((table["ratio"] >= table["first_ratio"]).all())
-    ([1, 1, 1], True)
     """
     reference = _reference(sweep)
 
     def row(side):
         code, train, _ = side
         moved = (sweep.trajectories[:, train] - sweep.clean[train]).reshape(-1, sweep.clean.shape[1])
-        ratios = projections.variance_ratios(projections.principal_variances(moved), reference)
+        ratios = variance_ratios(principal_variances(moved), reference)
         found = bool(ratios.size and ratios.max() > 0)
         return {
             "instrument": code,
@@ -135,14 +117,6 @@ def direction_vectors(sweep, *, fitted: Mapping | None = None) -> dict[str, np.n
     -------
     dict of str to np.ndarray, shape (feature,)
         Unit vectors; zero where nothing moves.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> vectors = direction_vectors(sweep)
-    >>> [round(float(np.linalg.norm(vector)), 6) for vector in vectors.values()]
-    [1.0, 1.0, 1.0]
     """
     if fitted is not None:
         nothing = np.zeros(sweep.clean.shape[1])
@@ -169,14 +143,6 @@ def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1)
     pandas.DataFrame
         Columns ``instrument``, ``projection``, ``dimension``, ``effect_removed`` (share of the displacement energy of
         the instrument's test clips) and ``clean_removed`` (share of the variance between all clean test clips).
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> table = projected(sweep, seed=0).groupby("projection")["effect_removed"].mean()
-    >>> bool(table["average"] > 0.9 > table["random"])
-    True
     """
     fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
     clean = sweep.clean[sweep.test] - sweep.clean[sweep.test].mean(axis=0)
@@ -202,10 +168,14 @@ def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1)
 
 
 def _one_dimensional(fitted) -> list[str]:
-    """Methods that find one direction, those of the user's own included, the random control last."""
-    own = [name for name in projections.added_names() if name in fitted]
-    single = [name for name in own if all(len(rows) <= 1 for rows in fitted[name].values())]
-    return [name for name in (*_ONE_DIMENSIONAL[:-1], *single, _ONE_DIMENSIONAL[-1]) if name in fitted]
+    """Methods that find one direction, the controls among them last."""
+
+    def finds_one(name):
+        known = projections.PROJECTIONS[name].one_direction
+        return all(len(rows) <= 1 for rows in fitted[name].values()) if known is None else known
+
+    found = [name for name in projections.PROJECTIONS if name in fitted and finds_one(name)]
+    return sorted(found, key=lambda name: projections.PROJECTIONS[name].control)
 
 
 def _stacked(fitted, methods, code) -> np.ndarray:
@@ -232,14 +202,6 @@ def method_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int
     -------
     pandas.DataFrame
         Columns ``first``, ``second``, ``cosine``.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> table = method_cosines(sweep, seed=0).set_index(["first", "second"])["cosine"]
-    >>> bool(table["average", "pca"] > 0.9)
-    True
     """
     fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
     methods = _one_dimensional(fitted)
@@ -300,17 +262,6 @@ def classifier_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs:
     -----
     Removing a direction takes from a classifier's score what its weights have along it, so that a direction at right
     angles to the weights can neither disturb that classifier nor help it.
-
-    Examples
-    --------
-    An effect along the line on which the instruments stand, and one across it:
-
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> for kind in ("carrier", "line"):
-    ...     table = classifier_cosines(synthetic_sweep(kind), seed=0)
-    ...     print(kind, bool(table[table["projection"] == "average"]["cosine"].max() > 0.5))
-    carrier True
-    line False
     """
     fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
     expected = random_cosine(sweep.clean.shape[1])
@@ -343,13 +294,6 @@ def agreement(sweeps, *, seed: int, vectors=direction_vectors, jobs: int = 1) ->
         effects, the same instrument), ``with_own_classifier``, ``with_other_classifiers`` (an instrument's direction
         and the weights of its own and of the others' logistic regressions on clean clips), ``random`` (what random
         directions have); NaN where there is no such pair.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> found = agreement([synthetic_sweep("line"), synthetic_sweep("line")], seed=0)
-    >>> round(float(found["between_effects"]), 6), round(found["random"], 3)
-    (1.0, 0.116)
     """
     stack, weights = [], None
     for sweep in sweeps:

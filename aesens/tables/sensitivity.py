@@ -42,14 +42,6 @@ def distances(
     The Fréchet distance of the clean set from itself is 0; 1 is that of two halves of other songs. Where clips are
     fewer than features, covariances are rank-deficient and both depend on the number of clips: models and effects
     compare on the same clips, runs of different size do not.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> table = distances(sweep, resamples=20, seed=0)
-    >>> sorted(set(table["measure"])), len(table)
-    (['cosine', 'frechet', 'l2'], 12)
     """
     by_clip = {"cosine": sensitivity.cosine_distance, "l2": sensitivity.l2_distance}
     base = {"strength": np.arange(len(sweep.parameters)), "parameter": sweep.parameters}
@@ -111,14 +103,6 @@ def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
     A clip that never moves counts with a correlation of 0, since its distance does not grow; a clip whose embedding is
     zero somewhere has no cosine distance there and is left out of correlations and null alike. ``jump`` is the median
     over clips of `aesens.analysis.distances.jump_ratio`, in which smooth acceleration is no jump.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> row = response(sweep, permutations=20, resamples=20, seed=0).iloc[0]
-    >>> bool(row["spearman"] > row["spearman_null"]), bool(row["moved_low"] > 1)
-    (True, True)
     """
     distance = sensitivity.cosine_distance(sweep.clean, sweep.trajectories)
     order = sweep.effect.departure(sweep.parameters)

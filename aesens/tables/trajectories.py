@@ -43,14 +43,6 @@ def layout(sweep, *, method: str, clips: int, seed: int) -> pd.DataFrame:
     ------
     ValueError
         If there is no such method.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> table = layout(sweep, method="pca", clips=3, seed=0)
-    >>> len(table), sorted(set(table["strength"]))
-    (15, [-1, 0, 1, 2, 3])
     """
     layouts = {"umap": lambda x: trajectories.umap_layout(x, seed=seed), "pca": trajectories.pca_layout}
     if method not in layouts:
@@ -149,13 +141,6 @@ def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataF
     -----
     Training clips span no more dimensions than their rank, so that the numbers of dimensions are at most that; they
     are infinite where even the whole span holds less than 90 %, and NaN where nothing moves.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> bool(geometry(sweep, resamples=20, seed=0)["participation_ratio"].iloc[0] < 2)
-    True
     """
     train, test = sweep.train, sweep.test
     sides = [side for side in (train, test, ~(train | test)) if side.any()]
@@ -226,16 +211,6 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
     The in-sample numbers of few strengths are 1 for anything, those on strengths left out for anything smooth, with a
     small p: shuffled strengths are not smooth. Only the transfer tells a direction from a walk; it is that of a
     direction which clips share, and 0 where each has one of its own.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> table = samplewise(synthetic_sweep("line", features=200, strengths=8), permutations=19, seed=0)
-    >>> median = table.groupby("kind")["value"].median()
-    >>> [bool(median[kind] > 0.9) for kind in ("in-sample", "noise in-sample", "walk held-out", "transfer")]
-    [True, True, True, True]
-    >>> bool(abs(median["walk transfer"]) < 0.1), float(median["p"])
-    (True, 0.05)
     """
 
     sweep = sweep.take(_fitted_on(sweep))
@@ -253,17 +228,12 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
                 strength[:] = rng.standard_normal(strength.shape)
         elif prefix == "walk ":
             x = random_walks(x, seed_of("walk"))
-        report = samplewise_report(
-            x,
-            n_permutations=0 if prefix else permutations,
-            seed=seed_of("shuffles"),
-            parameter=sweep.parameters,
-        )
-        values = {"in-sample": report.clips["in_sample"], "held-out": report.clips["held_out_r2"]}
+        report = samplewise_report(x, 0 if prefix else permutations, seed_of("shuffles"))
+        values = {"in-sample": report.in_sample, "held-out": report.held_out}
         if not prefix:
             # One shuffle a clip: its spread is then that of single clips, as the data's is.
-            values |= {"held-out rho": report.clips["held_out_rho"], "null": report.null[0]}
-            values |= {"p": report.summary["p_value"], "p rho": report.summary["p_rho"]}
+            values |= {"held-out rho": report.held_out_rho, "null": report.null[0]}
+            values |= {"p": report.p_value, "p rho": report.p_rho}
         if prefix != "noise ":
             values["transfer"] = transfer(x, sweep.songs, seed=seed_of("others"))
         return {prefix + kind: value for kind, value in values.items()}
@@ -298,14 +268,6 @@ def spectra(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
         Columns ``instrument``, ``kind`` (``directions``; ``clean``, of the embeddings centred on their mean;
         ``random``, as many unit vectors), ``rank`` (from 1), ``value``. The values of ``directions`` are those that
         `aesens.analysis.projections.SampleWiseSubspace` compares with its threshold.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> table = spectra(sweep, seed=0)
-    >>> set(table.loc[table["rank"] == 1, "value"].round(6)), table["instrument"].nunique()
-    ({1.0}, 3)
     """
     chosen = _fitted_on(sweep)
 
