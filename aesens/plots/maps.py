@@ -15,8 +15,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from aesens.effects import effect
 from aesens.plots import titles as names
-from aesens.plots.style import DIVERGING, MUTED, SEQUENTIAL, WIDTH, mute, number, present, wrapped
-from aesens.tables.claims import definitions
+from aesens.plots.style import DIVERGING, MUTED, SEQUENTIAL, WIDTH, model_axis, mute, number, present, wrapped
+from aesens.tables.claims import CONTROL, definitions
 
 __all__ = ["claims_map", "condition_title", "effect_column", "heatmap", "model_effect_row", "model_row"]
 
@@ -225,11 +225,12 @@ def _name_group(ax: plt.Axes, title: str, y: float, beside: plt.Text) -> None:
     )
 
 
+# Colour of a verdict's cell, and of the number in it.
 _VERDICTS = {
-    "supported": ("#0072B2", "supported"),
-    "not supported": ("#D55E00", "not supported"),
-    "inconclusive": ("#F0D58A", "inconclusive"),
-    "control": ("#F1F1F1", "untrained control, no verdict"),
+    "supported": ("#0072B2", "white"),
+    "not supported": ("#D55E00", "white"),
+    "inconclusive": ("#F0D58A", "black"),
+    CONTROL: ("#F1F1F1", MUTED),
 }
 
 _BLANK = {"facecolor": "white", "edgecolor": "#DDDDDD", "linewidth": 0.6}
@@ -245,12 +246,8 @@ _STATISTICS = {
 }
 
 
-def _short(value: float, form: str = "{:.2f}") -> str:
-    """A number that fits a small cell.
-
-    >>> _short(0.004), _short(-12.4), _short(250.0), _short(float("nan"))
-    ('0.00', '−12', '>99', '–')
-    """
+def _short(value: float, form: str) -> str:
+    """A number that fits a small cell."""
     if not np.isfinite(value):
         return "–"
     if abs(value) >= 100:
@@ -258,79 +255,62 @@ def _short(value: float, form: str = "{:.2f}") -> str:
     return number(value, "{:.0f}" if abs(value) >= 10 else form)
 
 
-def _condition(claim: str, threshold: float | None) -> str:
-    """When a claim is supported, e.g. ``"mean ρ > 0.5"``; empty for a claim that is not defined."""
-    known = definitions().set_index("claim")["supported if"]
-    if claim not in known or threshold is None:
-        return ""
-    name, factor, unit, _ = _STATISTICS.get(claim, ("x", 1, "", ""))
-    within, sign = known[claim].startswith("|"), ">" if ">" in known[claim] else "<"
-    return f"{f'|{name}|' if within else name} {sign} {factor * threshold:g} {unit}".rstrip()
+def _condition(claim: str, threshold: float) -> str:
+    """When a claim is supported, e.g. ``"mean ρ > 0.5"``."""
+    name, factor, unit, _ = _STATISTICS[claim]
+    relation = definitions().set_index("claim").loc[claim, "supported if"].rpartition(" ")[0]
+    name = relation.replace("x", name) if "x" in relation else f"{name} {relation}"
+    return f"{name} {factor * threshold:g} {unit}".rstrip()
 
 
 def claims_map(table: pd.DataFrame) -> plt.Figure:
     """Verdict of each claim for each model and effect, one panel a claim.
 
-    A panel's title says when the claim is supported, in the unit of its numbers.
+    A panel's title says when the claim is supported, in the unit of its numbers; a number with a dagger was held back
+    by a gate.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Columns ``claim``, ``title``, ``model``, ``pretrained``, ``effect``, ``statistic``, ``verdict`` and, if there
-        are such, ``threshold`` and ``gate``: a cell whose gate is not empty has a dagger.
-
-    Examples
-    --------
-    >>> row = {"model": "yamnet", "pretrained": True, "effect": "gain", "claim": "C1", "threshold": 0.5}
-    >>> row |= {"title": "sensitive", "statistic": 0.9, "verdict": "supported"}
-    >>> figure = claims_map(pd.DataFrame([row]))
-    >>> figure.axes[0].get_title("left").split("\\n")[0]
-    'C1 sensitive'
-    >>> plt.close(figure)
+        Of `aesens.tables.claims.verdicts`.
     """
     keys, models, effects = (present(table, name) for name in ("claim", "model", "effect"))
+    table = table.assign(gate=table["gate"].fillna(""))
     figure, axes = wrapped(len(keys), height=0.21 * len(models) + 0.5, spare=1.0)
-    trained = [bool(table.loc[table["model"] == model, "pretrained"].iloc[0]) for model in models]
     for ax, claim in zip(axes.flat, keys, strict=False):
         part = table[table["claim"] == claim]
         for x, y in np.ndindex(len(effects), len(models)):
             ax.add_patch(plt.Rectangle((x - 0.48, y - 0.45), 0.96, 0.9, **_BLANK))
-        _, factor, _, form = _STATISTICS.get(claim, ("x", 1, "", "{:.2f}"))
+        _, factor, _, form = _STATISTICS[claim]
         for row in part.itertuples():
             x, y = effects.index(row.effect), models.index(row.model)
-            cell = plt.Rectangle(
-                (x - 0.48, y - 0.45), 0.96, 0.9, color=_VERDICTS[row.verdict][0], linewidth=0
-            )
-            ax.add_patch(cell)
-            ink = "white" if "supported" in row.verdict else MUTED if row.verdict == "control" else "black"
-            weight = "normal" if row.verdict == "control" else "bold"
-            gated = isinstance(gate := getattr(row, "gate", ""), str) and gate != ""
-            text = _short(factor * row.statistic, form) + "†" * gated
-            ax.text(x, y, text, ha="center", va="center_baseline", fontsize=8, color=ink, weight=weight)
-        threshold = part["threshold"].iloc[0] if "threshold" in part else None
-        title = f"{claim} {part['title'].iloc[0]}\n{_condition(claim, threshold)}".rstrip()
-        ax.set(xlim=(-0.5, len(effects) - 0.5), ylim=(len(models) - 0.5, -0.5))
+            colour, ink = _VERDICTS[row.verdict]
+            ax.add_patch(plt.Rectangle((x - 0.48, y - 0.45), 0.96, 0.9, color=colour, linewidth=0))
+            text = _short(factor * row.statistic, form) + "†" * (row.gate != "")
+            look = {"color": ink, "weight": "normal" if row.verdict == CONTROL else "bold", "fontsize": 8}
+            ax.text(x, y, text, ha="center", va="center_baseline", **look)
+        title = f"{claim} {part['title'].iloc[0]}\n{_condition(claim, part['threshold'].iloc[0])}"
         ax.set_title(title, loc="left", fontsize=8.5, linespacing=1.15)
+        ax.set(xlim=(-0.5, len(effects) - 0.5))
         ax.tick_params(length=0)
-        for spine in ax.spines.values():
-            spine.set_visible(False)
+        ax.spines[:].set_visible(False)
     for ax in axes.flat[max(len(keys) - axes.shape[1], 0) : len(keys)]:
-        ax.set_xticks(range(len(effects)), [effect(name).title for name in effects])
+        ax.set_xticks(range(len(effects)), map(effect_column, effects))
         ax.tick_params(axis="x", labelbottom=True, rotation=30)
         plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
-    axes[0, 0].set_yticks(
-        range(len(models)), [model_row((m, p)) for m, p in zip(models, trained, strict=True)]
-    )
-    for ax in axes[:, 0]:
-        mute(ax, trained)
-    shown = [verdict for verdict in _VERDICTS if verdict in set(table["verdict"])]
-    patches = [plt.Rectangle((0, 0), 1, 1, color=_VERDICTS[verdict][0]) for verdict in shown]
-    labels = [_VERDICTS[verdict][1] for verdict in shown]
+    model_axis(axes[:, 0], table)
+    entries = {
+        verdict if verdict != CONTROL else "untrained control, no verdict": plt.Rectangle(
+            (0, 0), 1, 1, color=colour
+        )
+        for verdict, (colour, _) in _VERDICTS.items()
+        if verdict in set(table["verdict"])
+    }
     if len(table) < len(keys) * len(models) * len(effects):
-        patches.append(plt.Rectangle((0, 0), 1, 1, **_BLANK))
-        labels.append("blank: not part of the claim")
-    if "gate" in table and table["gate"].fillna("").ne("").any():
-        patches.append(plt.Line2D([], [], linestyle="", marker="$†$", color="black", markersize=6))
-        labels.append("held back: too little to judge")
-    figure.legend(patches, labels, loc="outside upper left", ncols=3, columnspacing=1.0, fontsize=8)
+        entries["blank: not part of the claim"] = plt.Rectangle((0, 0), 1, 1, **_BLANK)
+    if (table["gate"] != "").any():
+        look = {"linestyle": "", "marker": "$†$", "color": "black", "markersize": 6}
+        entries["held back: too little to judge"] = plt.Line2D([], [], **look)
+    where = {"loc": "outside upper left", "ncols": 3, "columnspacing": 1.0, "fontsize": 8}
+    figure.legend(entries.values(), entries.keys(), **where)
     return figure

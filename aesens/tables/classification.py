@@ -10,10 +10,8 @@ import pandas as pd
 from aesens.analysis import projections
 from aesens.analysis.auc import auc_change, auc_loss, metric_table
 from aesens.analysis.classify import classify
-from aesens.tables.common import POOLED, _instruments
-from aesens.tables.projections import (
-    fitted_subspaces,
-)
+from aesens.tables.common import POOLED, instrument_sides
+from aesens.tables.projections import fitted_subspaces
 
 __all__ = ["classification", "clean_classification"]
 
@@ -25,16 +23,6 @@ def classification(
     sweep, *, resamples: int, seed: int, fitted: Mapping | None = None, jobs: int = 1
 ) -> pd.DataFrame:
     """Instrument classification in every training and test condition and with every projection.
-
-    Parameters
-    ----------
-    sweep : EffectSweep
-    resamples : int
-        Bootstrap resamples over test songs.
-    seed : int
-    fitted : mapping, optional
-        Of `fitted_subspaces` with the same seed.
-    jobs : int
 
     Returns
     -------
@@ -52,18 +40,8 @@ def classification(
         ``effected-clean``, projection, ``strength``, ``parameter`` and ``instrument``, the metrics of that
         instrument's classifier, and ``folds`` (of the cross-validation: fewer than three where an instrument has
         fewer training songs).
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> table = classification(sweep, resamples=20, seed=0)
-    >>> sorted(set(table["kind"]))
-    ['change', 'curve', 'instrument']
-    >>> table.set_index("projection").query("kind == 'change'").loc["all", "methods"].unique().tolist()
-    [6.0]
     """
-    classes = [code for code, _, _ in _instruments(sweep)]
+    classes = [code for code, _, _ in instrument_sides(sweep)]
     subspaces = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
     result = classify(
         sweep.clean,
@@ -132,20 +110,11 @@ def clean_classification(
     clean : np.ndarray, shape (clip, feature)
     clips : pandas.DataFrame
         Columns ``song``, ``instrument``, ``split``.
-    resamples, seed, jobs : int
 
     Returns
     -------
     dict
         ``roc_auc`` (mean over instruments) with ``low`` and ``high`` (95 %, over test songs).
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> scores = clean_classification(sweep.clean, sweep.clips, resamples=20, seed=0)
-    >>> bool(scores["low"] <= scores["roc_auc"] <= scores["high"])
-    True
     """
     train, test = (clips["split"].to_numpy(dtype=str) == side for side in ("train", "test"))
     instruments, songs = (clips[name].to_numpy(dtype=str) for name in ("instrument", "song"))

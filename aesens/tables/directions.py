@@ -15,7 +15,7 @@ from aesens.analysis.statistics import (
     permutation_p_value,
     weighted_spearman,
 )
-from aesens.tables.common import POOLED, _instruments
+from aesens.tables.common import POOLED, instrument_sides
 
 __all__ = ["decoding", "direction_points", "global_directions"]
 
@@ -25,14 +25,6 @@ def global_directions(
 ) -> pd.DataFrame:
     """Global CCA direction of each instrument, in-sample and on held-out songs.
 
-    Parameters
-    ----------
-    sweep : EffectSweep
-    permutations, seed : int
-    resamples : int
-        Bootstrap resamples over test songs.
-    jobs : int
-
     Returns
     -------
     pandas.DataFrame
@@ -40,14 +32,6 @@ def global_directions(
         ``high`` (95 %, over test songs, the direction as it is), the 95 % quantile of its null and the distance from
         the null's mean, the predictive ``held_out_r2``, p-value, and whether it is below 0.05 after Holm's correction
         over the instruments. Instruments have shuffles of their own.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> table = global_directions(sweep, permutations=19, seed=0)
-    >>> table["instrument"].is_unique and {"in_sample", "held_out"} <= set(table)
-    True
     """
 
     def row(side):
@@ -80,7 +64,7 @@ def global_directions(
             "p": report.p_held_out,
         }
 
-    table = pd.DataFrame(each(row, _instruments(sweep), jobs))
+    table = pd.DataFrame(each(row, instrument_sides(sweep), jobs))
     table["significant"] = holm(table["p"].to_numpy()) < 0.05
     return table
 
@@ -96,11 +80,6 @@ def _squared_spearman(projections, parameters, weights):
 
 def decoding(sweep, *, permutations: int, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
     """How well strength is decoded linearly from single embeddings of held-out songs.
-
-    Parameters
-    ----------
-    sweep : EffectSweep
-    permutations, resamples, seed, jobs : int
 
     Returns
     -------
@@ -127,7 +106,7 @@ def decoding(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
     >>> table["instrument"].tolist(), bool(table["r2"].min() > 0.8), table["p"].tolist()
     (['cel', 'cla', 'flu', 'all'], True, [0.05, 0.05, 0.05, 0.05])
     """
-    sides = list(_instruments(sweep))
+    sides = list(instrument_sides(sweep))
 
     def report_of(side):
         code, train, test = side
@@ -181,21 +160,12 @@ def direction_points(sweep, *, instrument: str) -> pd.DataFrame:
 
     Parameters
     ----------
-    sweep : EffectSweep
     instrument : str
 
     Returns
     -------
     pandas.DataFrame
         Columns ``clip``, ``split``, ``parameter``, ``projection``.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> table = direction_points(sweep, instrument=sweep.instruments[0])
-    >>> sorted(set(table["split"])), len(table) % 4
-    (['test', 'train'], 0)
     """
     mine = sweep.take(sweep.instruments == instrument)
     fitted = GlobalCCA().fit(mine.trajectories[:, mine.train])

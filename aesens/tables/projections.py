@@ -13,10 +13,8 @@ from aesens.analysis import projections
 from aesens.analysis.cca import GlobalCCA, cosine_between
 from aesens.analysis.classify import classifier_weights
 from aesens.analysis.parallel import each
-from aesens.analysis.statistics import (
-    derived_seed,
-)
-from aesens.tables.common import _instruments
+from aesens.analysis.statistics import derived_seed
+from aesens.tables.common import instrument_sides
 
 __all__ = [
     "agreement",
@@ -41,10 +39,8 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
 
     Parameters
     ----------
-    sweep : EffectSweep
     seed : int
         Of the random controls, which are drawn anew for each model, effect and instrument.
-    jobs : int
 
     Returns
     -------
@@ -58,7 +54,7 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
     >>> {code: rows.shape for code, rows in fitted["pca"].items()}
     {'cel': (1, 48), 'cla': (1, 48), 'flu': (1, 48)}
     """
-    sides = list(_instruments(sweep))
+    sides = list(instrument_sides(sweep))
     reference = _reference(sweep)
 
     def fitted(side):
@@ -85,24 +81,12 @@ def _reference(sweep) -> np.ndarray:
 def normalised_pca(sweep, *, jobs: int = 1) -> pd.DataFrame:
     """Which component the normalised PCA chooses for each instrument, and by how much.
 
-    Parameters
-    ----------
-    sweep : EffectSweep
-    jobs : int
-
     Returns
     -------
     pandas.DataFrame
         One row an instrument: ``component``, the rank of the chosen one, from 1 (missing where nothing moves);
         ``ratio``, its variance over that of the same-ranked component of all clean training clips; and
         ``first_ratio``, that of the first component, which the PCA takes.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> table = normalised_pca(synthetic_sweep("line"))
-    >>> table["component"].tolist(), bool((table["ratio"] >= table["first_ratio"]).all())
-    ([1, 1, 1], True)
     """
     reference = _reference(sweep)
 
@@ -118,64 +102,34 @@ def normalised_pca(sweep, *, jobs: int = 1) -> pd.DataFrame:
             "first_ratio": ratios[0] if found else np.nan,
         }
 
-    return pd.DataFrame(each(row, _instruments(sweep), jobs)).astype({"component": "Int64"})
+    return pd.DataFrame(each(row, instrument_sides(sweep), jobs)).astype({"component": "Int64"})
 
 
 def direction_vectors(sweep, *, fitted: Mapping | None = None) -> dict[str, np.ndarray]:
     """Global CCA direction of each instrument, fitted on training clips.
 
-    Parameters
-    ----------
-    sweep : EffectSweep
-    fitted : mapping, optional
-        Of `fitted_subspaces`.
-
     Returns
     -------
     dict of str to np.ndarray, shape (feature,)
         Unit vectors; zero where nothing moves.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> vectors = direction_vectors(sweep)
-    >>> [round(float(np.linalg.norm(vector)), 6) for vector in vectors.values()]
-    [1.0, 1.0, 1.0]
     """
     if fitted is not None:
         nothing = np.zeros(sweep.clean.shape[1])
         return {code: rows[0] if len(rows) else nothing for code, rows in fitted["cca"].items()}
     return {
         code: GlobalCCA().fit(sweep.trajectories[:, train]).direction_
-        for code, train, _ in _instruments(sweep)
+        for code, train, _ in instrument_sides(sweep)
     }
 
 
 def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1) -> pd.DataFrame:
     """Dimension of each projection and what it removes on test songs.
 
-    Parameters
-    ----------
-    sweep : EffectSweep
-    seed : int
-    fitted : mapping, optional
-        Of `fitted_subspaces` with the same seed.
-    jobs : int
-
     Returns
     -------
     pandas.DataFrame
         Columns ``instrument``, ``projection``, ``dimension``, ``effect_removed`` (share of the displacement energy of
         the instrument's test clips) and ``clean_removed`` (share of the variance between all clean test clips).
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> table = projected(sweep, seed=0).groupby("projection")["effect_removed"].mean()
-    >>> bool(table["average"] > 0.9 > table["random"])
-    True
     """
     fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
     clean = sweep.clean[sweep.test] - sweep.clean[sweep.test].mean(axis=0)
@@ -197,7 +151,7 @@ def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1)
             if name != "none"
         ]
 
-    return pd.DataFrame(chain.from_iterable(each(rows, _instruments(sweep), jobs)))
+    return pd.DataFrame(chain.from_iterable(each(rows, instrument_sides(sweep), jobs)))
 
 
 def _one_dimensional(fitted) -> list[str]:
@@ -219,26 +173,10 @@ def method_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int
 
     Methods that were registered from outside the package and find one direction are among them.
 
-    Parameters
-    ----------
-    sweep : EffectSweep
-    seed : int
-    fitted : mapping, optional
-        Of `fitted_subspaces` with the same seed.
-    jobs : int
-
     Returns
     -------
     pandas.DataFrame
         Columns ``first``, ``second``, ``cosine``.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> table = method_cosines(sweep, seed=0).set_index(["first", "second"])["cosine"]
-    >>> bool(table["average", "pca"] > 0.9)
-    True
     """
     fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
     methods = _one_dimensional(fitted)
@@ -250,7 +188,7 @@ def method_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int
 
 def _classifiers(sweep, seed, jobs) -> dict[str, np.ndarray]:
     """Weights of each instrument's classifier of clean clips."""
-    classes = [code for code, _, _ in _instruments(sweep)]
+    classes = [code for code, _, _ in instrument_sides(sweep)]
     return classifier_weights(
         sweep.clean, sweep.instruments, sweep.songs, sweep.train, classes=classes, seed=seed, n_jobs=jobs
     )
@@ -279,14 +217,6 @@ def random_cosine(features: int) -> float:
 
 def classifier_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1) -> pd.DataFrame:
     """Absolute cosine between an instrument's effect directions and the weights of its own classifier.
-
-    Parameters
-    ----------
-    sweep : EffectSweep
-    seed : int
-    fitted : mapping, optional
-        Of `fitted_subspaces` with the same seed.
-    jobs : int
 
     Returns
     -------
@@ -330,10 +260,8 @@ def agreement(sweeps, *, seed: int, vectors=direction_vectors, jobs: int = 1) ->
     ----------
     sweeps : iterable of EffectSweep
         One an effect, all of the same clips.
-    seed : int
     vectors : callable
         Gives the directions of a sweep by instrument.
-    jobs : int
 
     Returns
     -------
@@ -342,13 +270,6 @@ def agreement(sweeps, *, seed: int, vectors=direction_vectors, jobs: int = 1) ->
         effects, the same instrument), ``with_own_classifier``, ``with_other_classifiers`` (an instrument's direction
         and the weights of its own and of the others' logistic regressions on clean clips), ``random`` (what random
         directions have); NaN where there is no such pair.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> found = agreement([synthetic_sweep("line"), synthetic_sweep("line")], seed=0)
-    >>> round(float(found["between_effects"]), 6), round(found["random"], 3)
-    (1.0, 0.116)
     """
     stack, weights = [], None
     for sweep in sweeps:

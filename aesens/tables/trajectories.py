@@ -13,10 +13,7 @@ from aesens.analysis import geometry as trajectories
 from aesens.analysis.cca import singular_spectrum
 from aesens.analysis.parallel import each
 from aesens.analysis.samplewise import random_walks, samplewise_directions, samplewise_report, transfer
-from aesens.analysis.statistics import (
-    bootstrap_songs,
-    derived_seed,
-)
+from aesens.analysis.statistics import bootstrap_songs, derived_seed
 from aesens.data import sort_instruments, spread_over_instruments
 from aesens.tables.common import POOLED
 
@@ -28,11 +25,9 @@ def layout(sweep, *, method: str, clips: int, seed: int) -> pd.DataFrame:
 
     Parameters
     ----------
-    sweep : EffectSweep
     method : {"umap", "pca"}
     clips : int
         How many, spread over the instruments.
-    seed : int
 
     Returns
     -------
@@ -76,8 +71,6 @@ def clip_umap(sweep, *, seed: int, instrument: str | None = None) -> pd.DataFram
 
     Parameters
     ----------
-    sweep : EffectSweep
-    seed : int
     instrument : str, optional
         Whose first clip is drawn, one of the training clips if there are any; by default the first instrument's.
 
@@ -131,8 +124,6 @@ def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataF
 
     Parameters
     ----------
-    sweep : EffectSweep
-    resamples, seed : int
     subspace : int
         Dimension of the subspace whose share of the held-out energy gets an interval.
 
@@ -149,13 +140,6 @@ def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataF
     -----
     Training clips span no more dimensions than their rank, so that the numbers of dimensions are at most that; they
     are infinite where even the whole span holds less than 90 %, and NaN where nothing moves.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> bool(geometry(sweep, resamples=20, seed=0)["participation_ratio"].iloc[0] < 2)
-    True
     """
     train, test = sweep.train, sweep.test
     sides = [side for side in (train, test, ~(train | test)) if side.any()]
@@ -207,7 +191,6 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
     ----------
     sweep : EffectSweep
         Its training clips are used, as in the study; all clips where there is no split.
-    permutations, seed, jobs : int
 
     Returns
     -------
@@ -290,7 +273,6 @@ def spectra(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
     ----------
     sweep : EffectSweep
         Its training clips are used; all clips where there is no split.
-    seed, jobs : int
 
     Returns
     -------
@@ -298,14 +280,6 @@ def spectra(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
         Columns ``instrument``, ``kind`` (``directions``; ``clean``, of the embeddings centred on their mean;
         ``random``, as many unit vectors), ``rank`` (from 1), ``value``. The values of ``directions`` are those that
         `aesens.analysis.projections.SampleWiseSubspace` compares with its threshold.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> table = spectra(sweep, seed=0)
-    >>> set(table.loc[table["rank"] == 1, "value"].round(6)), table["instrument"].nunique()
-    ({1.0}, 3)
     """
     chosen = _fitted_on(sweep)
 
