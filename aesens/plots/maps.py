@@ -16,7 +16,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 from aesens.effects import effect
 from aesens.plots import titles as names
 from aesens.plots.style import DIVERGING, MUTED, SEQUENTIAL, WIDTH, model_axis, mute, number, present, wrapped
-from aesens.tables.claims import CONTROL, definitions
 
 __all__ = ["claims_map", "condition_title", "effect_column", "heatmap", "model_effect_row", "model_row"]
 
@@ -230,7 +229,7 @@ _VERDICTS = {
     "supported": ("#0072B2", "white"),
     "not supported": ("#D55E00", "white"),
     "inconclusive": ("#F0D58A", "black"),
-    CONTROL: ("#F1F1F1", MUTED),
+    "control": ("#F1F1F1", MUTED),
 }
 
 _BLANK = {"facecolor": "white", "edgecolor": "#DDDDDD", "linewidth": 0.6}
@@ -257,6 +256,9 @@ def _short(value: float, form: str) -> str:
 
 def _condition(claim: str, threshold: float) -> str:
     """When a claim is supported, e.g. ``"mean ρ > 0.5"``."""
+    # Imported here, since the claims in turn take the titles of models from this folder.
+    from aesens.tables.claims import definitions
+
     name, factor, unit, _ = _STATISTICS[claim]
     relation = definitions().set_index("claim").loc[claim, "supported if"].rpartition(" ")[0]
     name = relation.replace("x", name) if "x" in relation else f"{name} {relation}"
@@ -287,7 +289,7 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
             colour, ink = _VERDICTS[row.verdict]
             ax.add_patch(plt.Rectangle((x - 0.48, y - 0.45), 0.96, 0.9, color=colour, linewidth=0))
             text = _short(factor * row.statistic, form) + "†" * (row.gate != "")
-            look = {"color": ink, "weight": "normal" if row.verdict == CONTROL else "bold", "fontsize": 8}
+            look = {"color": ink, "weight": "normal" if row.verdict == "control" else "bold", "fontsize": 8}
             ax.text(x, y, text, ha="center", va="center_baseline", **look)
         title = f"{claim} {part['title'].iloc[0]}\n{_condition(claim, part['threshold'].iloc[0])}"
         ax.set_title(title, loc="left", fontsize=8.5, linespacing=1.15)
@@ -300,7 +302,7 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
         plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
     model_axis(axes[:, 0], table)
     entries = {
-        verdict if verdict != CONTROL else "untrained control, no verdict": plt.Rectangle(
+        verdict if verdict != "control" else "untrained control, no verdict": plt.Rectangle(
             (0, 0), 1, 1, color=colour
         )
         for verdict, (colour, _) in _VERDICTS.items()

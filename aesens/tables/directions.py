@@ -98,13 +98,6 @@ def decoding(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
     features the CCA fits every wiggle of the training trajectories, and its R^2 on other songs falls far below zero
     even where all clips move along one line in unequal steps. The ridge penalty, chosen by leaving out training songs,
     is what a direction is worth on songs that it has not seen.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> table = decoding(synthetic_sweep("line"), permutations=19, resamples=50, seed=0)
-    >>> table["instrument"].tolist(), bool(table["r2"].min() > 0.8), table["p"].tolist()
-    (['cel', 'cla', 'flu', 'all'], True, [0.05, 0.05, 0.05, 0.05])
     """
     sides = list(instrument_sides(sweep))
 

@@ -46,13 +46,6 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
     -------
     dict of dict of np.ndarray, shape (k, feature)
         Orthonormal rows by projection and instrument.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> fitted = fitted_subspaces(synthetic_sweep("line"), seed=0)
-    >>> {code: rows.shape for code, rows in fitted["pca"].items()}
-    {'cel': (1, 48), 'cla': (1, 48), 'flu': (1, 48)}
     """
     sides = list(instrument_sides(sweep))
     reference = _reference(sweep)
@@ -229,17 +222,6 @@ def classifier_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs:
     -----
     Removing a direction takes from a classifier's score what its weights have along it, so that a direction at right
     angles to the weights can neither disturb that classifier nor help it.
-
-    Examples
-    --------
-    An effect along the line on which the instruments stand, and one across it:
-
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> for kind in ("carrier", "line"):
-    ...     table = classifier_cosines(synthetic_sweep(kind), seed=0)
-    ...     print(kind, bool(table[table["projection"] == "average"]["cosine"].max() > 0.5))
-    carrier True
-    line False
     """
     fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
     expected = random_cosine(sweep.clean.shape[1])

@@ -78,14 +78,6 @@ def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
     A clip that never moves counts with a correlation of 0, since its distance does not grow; a clip whose embedding is
     zero somewhere has no cosine distance there and is left out of correlations and null alike. ``jump`` is the median
     over clips of `aesens.analysis.distances.jump_ratio`, in which smooth acceleration is no jump.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> row = response(sweep, permutations=20, resamples=20, seed=0).iloc[0]
-    >>> bool(row["spearman"] > row["spearman_null"]), bool(row["moved_low"] > 1)
-    (True, True)
     """
     distance = cosine_distance(sweep.clean, sweep.trajectories)
     order = sweep.effect.departure(sweep.parameters)

@@ -38,14 +38,6 @@ def layout(sweep, *, method: str, clips: int, seed: int) -> pd.DataFrame:
     ------
     ValueError
         If there is no such method.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> sweep = synthetic_sweep("line", songs=6, features=8, strengths=4)
-    >>> table = layout(sweep, method="pca", clips=3, seed=0)
-    >>> len(table), sorted(set(table["strength"]))
-    (15, [-1, 0, 1, 2, 3])
     """
     layouts = {"umap": lambda x: trajectories.umap_layout(x, seed=seed), "pca": trajectories.pca_layout}
     if method not in layouts:
@@ -119,20 +111,15 @@ def clip_umap(sweep, *, seed: int, instrument: str | None = None) -> pd.DataFram
     return pd.concat(parts, ignore_index=True)
 
 
-def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataFrame:
+def geometry(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
     """Shape of the trajectories and dimension of the displacements.
-
-    Parameters
-    ----------
-    subspace : int
-        Dimension of the subspace whose share of the held-out energy gets an interval.
 
     Returns
     -------
     pandas.DataFrame
         One row: median path over chord, participation ratio, components for 90 % of the displacement variance, and,
         where there is a split, the share of the test songs' displacement energy in the best 1, 3, ... dimensions of
-        the training songs, the one for `subspace` with its interval over songs; ``dimensions_90_held_out``, the number
+        the training songs, that of five with its interval over songs; ``dimensions_90_held_out``, the number
         of the training songs' best dimensions that hold 90 % of that energy, and beside it ``dimensions_90_clean``,
         the same for the differences between clean clips (deviations from their mean).
 
@@ -157,7 +144,7 @@ def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataF
         captured, energy = trajectories.energy_along(
             sweep.trajectories[:, test], sweep.clean[test], axes[:20]
         )
-        held = captured[:, :subspace].sum(axis=1)
+        held = captured[:, :5].sum(axis=1)
         # Where nothing moves, the share is undefined.
         with np.errstate(invalid="ignore"):
             for k in (1, 3, 10, 20):
@@ -209,16 +196,6 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
     The in-sample numbers of few strengths are 1 for anything, those on strengths left out for anything smooth, with a
     small p: shuffled strengths are not smooth. Only the transfer tells a direction from a walk; it is that of a
     direction which clips share, and 0 where each has one of its own.
-
-    Examples
-    --------
-    >>> from aesens.analysis.synthetic import synthetic_sweep
-    >>> table = samplewise(synthetic_sweep("line", features=200, strengths=8), permutations=19, seed=0)
-    >>> median = table.groupby("kind")["value"].median()
-    >>> [bool(median[kind] > 0.9) for kind in ("in-sample", "noise in-sample", "walk held-out", "transfer")]
-    [True, True, True, True]
-    >>> bool(abs(median["walk transfer"]) < 0.1), float(median["p"])
-    (True, 0.05)
     """
 
     sweep = sweep.take(_fitted_on(sweep))
