@@ -14,7 +14,7 @@ import json
 import shutil
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from copy import copy
 from dataclasses import replace
@@ -769,8 +769,11 @@ class Study:
             rows.append({"model": model, "pretrained": self.model(model).weights.pretrained, **found})
         return pd.DataFrame(rows)
 
-    def claims(self) -> pd.DataFrame:
-        """The claims table, from results that earlier chapters share through the cache."""
+    def claims(self, definitions: Mapping[str, dict] | None = None) -> pd.DataFrame:
+        """The claims table, from results that earlier chapters share through the cache.
+
+        `definitions` changes lines of ``claims.toml``, as in `aesens.tables.claims.verdicts`.
+        """
         settings = {"resamples": self.profile.resamples, "seed": self.seed}
         permutations = self.profile.permutations
         results = self.collect(tables.classification, **settings)
@@ -779,6 +782,7 @@ class Study:
             self.collect(tables.decoding, permutations=permutations, **settings),
             self.collect(tables.geometry, **settings),
             results[results["kind"] == "change"],
+            definitions,
         )
 
     def provenance(self, caption: str = "") -> dict:
