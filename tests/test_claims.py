@@ -10,7 +10,7 @@ PAIR = {"model": "panns", "pretrained": True, "effect": "gain"}
 WIDE = {"loss": 0.05, "loss_low": 0.03, "loss_high": 0.07, "helps": 1.0, "harms": 2.0, "methods": 6.0}
 
 
-def judged(pair=PAIR, **changed):
+def judged(pair=PAIR, definitions=None, **changed):
     """Verdicts where every interval lies on the claim's own side, but for what is changed."""
     response = {"moved": 0.5, "moved_low": 0.4, "moved_high": 0.6}
     response |= {"spearman": 0.9, "spearman_low": 0.8, "spearman_high": 1.0, "spearman_null": 0.1}
@@ -23,7 +23,8 @@ def judged(pair=PAIR, **changed):
     for row in rows:
         row |= pair | {name: value for name, value in changed.items() if name in row}
     changes = [rows.pop(), change | pair | {"projection": "npca"}]
-    return claims.verdicts(*(pd.DataFrame([row]) for row in rows), pd.DataFrame(changes)).set_index("claim")
+    tables = [*(pd.DataFrame([row]) for row in rows), pd.DataFrame(changes)]
+    return claims.verdicts(*tables, definitions).set_index("claim")
 
 
 def test_with_all_intervals_on_their_side_and_open_gates_all_claims_hold():
@@ -81,6 +82,24 @@ def test_an_interval_without_end_decides_and_an_undefined_one_does_not():
     assert claims.decide(2.0, np.inf, "above", 5) == "inconclusive"
     assert claims.decide(np.nan, np.nan, "above", 5) == "inconclusive"
     assert judged(jump=np.nan, jump_low=np.nan, jump_high=np.nan).loc["C2", "verdict"] == "inconclusive"
+
+
+def test_a_reader_draws_lines_of_their_own():
+    table = judged(
+        definitions={"C1": {"threshold": 0.95}, "C2": {"side": "below"}, "loss": {"threshold": 0.1}}
+    )
+    assert table["verdict"].tolist() == [
+        "inconclusive",
+        "not supported",
+        *["supported"] * 2,
+        "inconclusive",
+        "supported",
+    ]
+    assert table.loc["C1", "threshold"] == 0.95 and table.loc["C5", "gate"] == "loss"
+    # The file's own stay as they are.
+    assert judged().loc["C1", "threshold"] == 0.5
+    with pytest.raises(ValueError, match="no claim or gate 'C9'"):
+        judged(definitions={"C9": {"threshold": 1}})
 
 
 def test_every_gate_is_of_claims_that_exist():

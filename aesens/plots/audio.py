@@ -22,19 +22,6 @@ def effect_strip(kind: Effect, versions: list[tuple[str, np.ndarray]], sample_ra
         Title and mono float32 audio ``(samples,)``; the clean clip first.
     sample_rate : int
         In Hz.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Examples
-    --------
-    >>> from aesens.effects import effect
-    >>> noise = np.random.default_rng(0).standard_normal(44100).astype(np.float32)
-    >>> figure = effect_strip(effect("gain"), [("Clean", noise), ("Gain -40 dB", 0.01 * noise)], 44100)
-    >>> [ax.get_title() for ax in figure.axes[:2]]
-    ['Clean', 'Gain -40 dB']
-    >>> plt.close(figure)
     """
     figure, axes = plt.subplots(
         2,
@@ -43,19 +30,15 @@ def effect_strip(kind: Effect, versions: list[tuple[str, np.ndarray]], sample_ra
         sharex="col",
         sharey="row",
         squeeze=False,
-        gridspec_kw={"height_ratios": [1, 2]},
+        height_ratios=(1, 2),
     )
-    n_fft, hop = 2048, 512
-    reference = np.abs(librosa.stft(versions[0][1], n_fft=n_fft, hop_length=hop)).max()
-    for column, (title, audio) in enumerate(versions):
-        wave, spectrogram = axes[:, column]
+    levels = [np.abs(librosa.stft(audio, n_fft=2048, hop_length=512)) for _, audio in versions]
+    for (wave, spectrogram), (title, audio), level in zip(axes.T, versions, levels, strict=True):
         seconds = np.arange(len(audio)) / sample_rate
         wave.plot(seconds, audio, linewidth=0.3, color="#0072B2", rasterized=True)
         wave.set_title(title)
-        magnitude = np.abs(librosa.stft(audio, n_fft=n_fft, hop_length=hop))
-        level = librosa.amplitude_to_db(magnitude, ref=reference, top_db=None)
         image = spectrogram.imshow(
-            level,
+            librosa.amplitude_to_db(level, ref=levels[0].max(), top_db=None),
             origin="lower",
             aspect="auto",
             extent=(0, len(audio) / sample_rate, 0, sample_rate / 2000),

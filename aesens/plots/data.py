@@ -15,7 +15,12 @@ from aesens.plots.style import MUTED, WIDTH, legend_entries, present, wrapped
 
 __all__ = ["clean_classification", "clean_map", "clips_per_instrument"]
 
-_SIDES = {"train": ("Training", "#0072B2"), "test": ("Test", "#E69F00"), "unused": ("Not used", "#BFBFBF")}
+_SIDES = {
+    "train": ("Training", "#0072B2"),
+    "test": ("Test", "#E69F00"),
+    "unused": ("Not used", "#BFBFBF"),
+    "none": ("none", "#56B4E9"),
+}
 
 
 def clips_per_instrument(table: pd.DataFrame) -> plt.Figure:
@@ -25,25 +30,16 @@ def clips_per_instrument(table: pd.DataFrame) -> plt.Figure:
     ----------
     table : pandas.DataFrame
         Columns ``instrument``, ``split``, ``clips``, ``songs``.
-
-    Examples
-    --------
-    >>> row = {"instrument": "cel", "split": "train", "clips": 4, "songs": 2}
-    >>> figure = clips_per_instrument(pd.DataFrame([row]))
-    >>> [ax.get_xlabel() for ax in figure.axes]
-    ['Clips', 'Songs']
-    >>> plt.close(figure)
     """
     instruments = sort_instruments(table["instrument"])
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 0.19 * len(instruments) + 1.0), sharey=True)
     for ax, unit in zip(axes, ("clips", "songs"), strict=True):
+        counts = table.pivot(index="instrument", columns="split", values=unit).reindex(instruments).fillna(0)
         left = np.zeros(len(instruments))
-        for side in sorted(present(table, "split"), key=[*_SIDES, "none"].index):
-            label, colour = _SIDES.get(side, (side, "#56B4E9"))
-            part = table[table["split"] == side].set_index("instrument")[unit]
-            count = part.reindex(instruments).fillna(0).to_numpy()
-            ax.barh(range(len(instruments)), count, left=left, color=colour, label=label)
-            left += count
+        for side in (side for side in _SIDES if side in counts):
+            label, colour = _SIDES[side]
+            ax.barh(range(len(instruments)), counts[side], left=left, color=colour, label=label)
+            left += counts[side].to_numpy()
         ax.set_xlabel(unit.capitalize())
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_yticks(range(len(instruments)), map(names.instrument_title, instruments))
@@ -59,31 +55,15 @@ def clean_map(table: pd.DataFrame) -> plt.Figure:
     ----------
     table : pandas.DataFrame
         Columns ``model``, ``pretrained``, ``instrument``, ``x``, ``y``, ``explained`` (share of variance on both).
-
-    Examples
-    --------
-    >>> row = {"model": "panns", "pretrained": False, "instrument": "cel", "x": 0.0, "y": 1.0, "explained": 0.5}
-    >>> figure = clean_map(pd.DataFrame([row]))
-    >>> figure.axes[0].get_title()
-    'PANNs (untrained)\\n50 % of variance'
-    >>> plt.close(figure)
     """
     models = present(table, "model")
     figure, axes = wrapped(len(models), height=2.5, spare=0.4, across=3, width=WIDTH, shared=False)
     for ax, model in zip(axes.flat, models, strict=False):
         part = table[table["model"] == model]
-        for code in present(part, "instrument"):
-            clips = part[part["instrument"] == code]
-            ax.scatter(
-                clips["x"],
-                clips["y"],
-                s=24,
-                marker=names.marker(code),
-                color=names.colour(code),
-                label=names.instrument_title(code),
-                linewidth=0.4,
-                edgecolor="white",
-            )
+        for code, clips in part.groupby("instrument", sort=False):
+            look = {"marker": names.marker(code), "color": names.colour(code), "edgecolor": "white"}
+            title = names.instrument_title(code)
+            ax.scatter(clips["x"], clips["y"], s=24, label=title, linewidth=0.4, **look)
         pretrained, explained = bool(part["pretrained"].iloc[0]), 100 * part["explained"].iloc[0]
         title = f"{names.model_title(model, pretrained)}\n{explained:.0f} % of variance"
         ax.set_title(title, color="black" if pretrained else MUTED)
@@ -103,31 +83,22 @@ def clean_classification(table: pd.DataFrame) -> plt.Figure:
     ----------
     table : pandas.DataFrame
         Columns ``data``, ``model``, ``pretrained``, ``roc_auc``, ``low``, ``high``.
-
-    Examples
-    --------
-    >>> row = {"data": "Own", "model": "panns", "pretrained": True, "roc_auc": 0.9, "low": 0.8, "high": 1.0}
-    >>> figure = clean_classification(pd.DataFrame([row]))
-    >>> figure.axes[0].get_title()
-    'Own'
-    >>> plt.close(figure)
     """
     datasets, models = present(table, "data"), present(table, "model")
     figure, axes = wrapped(len(datasets), height=0.38 * len(models) + 0.8, spare=0.4)
     for ax, data in zip(axes.flat, datasets, strict=False):
         part = table[table["data"] == data]
-        for pretrained, marker, offset in ((True, "o", -0.13), (False, "s", 0.13)):
+        for pretrained, label, marker, colour, face, offset in (
+            (True, "Pretrained", "o", "#0072B2", "#0072B2", -0.13),
+            (False, "Untrained control", "s", "#7F7F7F", "white", 0.13),
+        ):
             chosen = part[part["pretrained"] == pretrained]
             if chosen.empty:
                 continue
             y = np.array([models.index(model) for model in chosen["model"]]) + offset
-            colour = "#0072B2" if pretrained else "#7F7F7F"
             ax.hlines(y, chosen["low"], chosen["high"], color=colour, linewidth=2.4, alpha=0.5)
-            label = "Pretrained" if pretrained else "Untrained control"
-            face = colour if pretrained else "white"
-            ax.scatter(
-                chosen["roc_auc"], y, color=colour, facecolor=face, marker=marker, s=32, label=label, zorder=3
-            )
+            look = {"marker": marker, "color": colour, "facecolor": face}
+            ax.scatter(chosen["roc_auc"], y, s=32, label=label, zorder=3, **look)
         ax.axvline(0.5, color="black", linewidth=0.8, linestyle=":")
         ax.set(title=textwrap.fill(data, 24), xlabel="ROC-AUC, clean test clips")
         ax.tick_params(labelbottom=True)

@@ -5,20 +5,20 @@ In a live notebook `explore` shows menus; under papermill, on a page or in print
 
 from __future__ import annotations
 
+import io
 import os
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython import get_ipython
 from IPython.display import Image, display
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
 
 from aesens.analysis.distances import cosine_distance
 from aesens.analysis.geometry import pca_layout
 from aesens.effects import effect, render
 from aesens.plots import titles as names
 from aesens.plots.player import player
-from aesens.plots.style import WIDTH, number, parameter_axis
+from aesens.plots.style import WIDTH, number, parameter_axis, strength_bar
 
 __all__ = ["Explorer", "explore", "live"]
 
@@ -27,20 +27,8 @@ _OTHERS = 200
 
 
 def live() -> bool:
-    """Whether a reader sits at this notebook, so that menus make sense.
-
-    Examples
-    --------
-    >>> live()  # no one sits at a test
-    False
-    """
-    if os.environ.get("AESENS_PLAIN_PROGRESS"):
-        return False
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    return get_ipython() is not None
+    """Whether a reader sits at this notebook, so that menus make sense."""
+    return not os.environ.get("AESENS_PLAIN_PROGRESS") and get_ipython() is not None
 
 
 class Explorer:
@@ -93,10 +81,6 @@ class Explorer:
         strength : int
             0 for the clean clip, 1 for the first strength.
 
-        Returns
-        -------
-        matplotlib.figure.Figure
-
         Raises
         ------
         ValueError
@@ -108,9 +92,23 @@ class Explorer:
         if not 0 <= strength <= len(sweep.parameters):
             raise ValueError(f"strength {strength} is not between 0 and {len(sweep.parameters)}")
         mine = sweep.clips.index.get_loc(clip)
-        points = self._layout(sweep)
-        distance = cosine_distance(sweep.clean, sweep.trajectories)[:, mine]
         figure, (plane, curve) = plt.subplots(1, 2, figsize=(WIDTH, 3.3), width_ratios=(3, 2))
+        self._draw_plane(figure, plane, sweep, mine, strength)
+        kind, distance = sweep.effect, cosine_distance(sweep.clean, sweep.trajectories)[:, mine]
+        shown, colours = sweep.parameters * kind.display, names.strength_colours(len(sweep.parameters))
+        curve.plot(shown, distance, color="#555555", linewidth=1, zorder=2)
+        curve.scatter(shown, distance, color=colours, s=26, zorder=3, clip_on=False)
+        if strength:
+            curve.axvline(shown[strength - 1], color="black", linewidth=0.8, linestyle=":")
+        curve.set(ylabel="Cosine distance", ylim=(0, None))
+        parameter_axis(curve, kind, sweep.parameters)
+        instrument = names.instrument_title(sweep.clips.loc[clip, "instrument"])
+        figure.suptitle(f"{sweep.title}: {instrument}, {clip}")
+        return figure
+
+    def _draw_plane(self, figure: plt.Figure, plane: plt.Axes, sweep, mine: int, strength: int) -> None:
+        """Trajectories on two principal components, that of clip `mine` in colours, with their key below."""
+        points, strengths = self._layout(sweep), len(sweep.parameters)
         # Where the clean setting lies inside the sweep, the sweep does not start from the clean clip.
         start = int(sweep.effect.identity_inside)
         # Of thousands of clips some are enough to show where the others go.
@@ -118,43 +116,20 @@ class Explorer:
             plane.plot(*points[start:, other].T, color="#DDDDDD", linewidth=0.6, zorder=1)
         path = points[:, mine]
         plane.plot(*path[start:].T, color="#555555", linewidth=1, zorder=2)
-        colours = names.strength_colours(len(sweep.parameters))
-        plane.scatter(*path[1:].T, color=colours, s=26, zorder=3)
-        plane.scatter(
-            *path[0], marker="x", color="#D55E00", linewidth=1.6, s=48, zorder=4, label="Clean clip"
-        )
+        plane.scatter(*path[1:].T, color=names.strength_colours(strengths), s=26, zorder=3)
+        cross = {"marker": "x", "color": "#D55E00", "linewidth": 1.6}
+        plane.scatter(*path[0], s=48, zorder=4, label="Clean clip", **cross)
         plane.scatter(*path[strength], s=130, facecolors="none", edgecolors="black", zorder=5, label="Heard")
         plane.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
-        self._key(figure, plane, sweep)
-        handles, labels = plane.get_legend_handles_labels()
-        handles.append(plt.Line2D([], [], color="#CCCCCC", linewidth=1))
-        figure.legend(handles, [*labels, "Other clips"], loc="outside lower center", ncols=3)
-        kind = sweep.effect
-        shown = sweep.parameters * kind.display
-        curve.plot(shown, distance, color="#555555", linewidth=1, zorder=2)
-        curve.scatter(shown, distance, color=colours, s=26, zorder=3, clip_on=False)
-        if strength:
-            curve.axvline(shown[strength - 1], color="black", linewidth=0.8, linestyle=":")
-        curve.set(ylabel="Cosine distance", ylim=(0, None))
-        parameter_axis(curve, kind, sweep.parameters)
-        title = f"{names.model_title(sweep.model, sweep.pretrained)}, {kind.title.lower()}"
-        figure.suptitle(f"{title}: {names.instrument_title(sweep.clips.loc[clip, 'instrument'])}, {clip}")
-        return figure
-
-    @staticmethod
-    def _key(figure: plt.Figure, plane: plt.Axes, sweep) -> None:
-        """The colours of strength, below the plane, with the parameters at both ends."""
-        colours = ListedColormap(names.strength_colours(len(sweep.parameters)))
-        scale = ScalarMappable(Normalize(0, 1), colours)
-        bar = figure.colorbar(
-            scale, cax=plane.inset_axes((0.15, -0.17, 0.7, 0.035)), orientation="horizontal"
-        )
         ends = [number(value * sweep.effect.display, "{:.3g}") for value in sweep.parameters[[0, -1]]]
-        bar.set_ticks([0, 1], labels=ends)
+        place = {"cax": plane.inset_axes((0.15, -0.17, 0.7, 0.035)), "orientation": "horizontal"}
+        bar = strength_bar(figure, dict(enumerate(ends)), strengths, **place)
         # Between the two numbers.
         bar.set_label(sweep.effect.label, labelpad=-9)
         bar.ax.tick_params(length=0)
-        bar.outline.set_visible(False)
+        handles, labels = plane.get_legend_handles_labels()
+        handles.append(plt.Line2D([], [], color="#CCCCCC", linewidth=1))
+        figure.legend(handles, [*labels, "Other clips"], loc="outside lower center", ncols=3)
 
     def _layout(self, sweep) -> np.ndarray:
         """Clean and effected clips on two principal components, (1 + strength, clip, 2), computed once."""
@@ -173,15 +148,6 @@ class Explorer:
             audio = render(kind, decoded, value, self.study.protocol)
         return player(audio, decoded.sample_rate, title=self.strengths(model, effect_name)[strength])
 
-    def show(self, model: str, effect_name: str, clip: str, strength: int) -> None:
-        """Display the figure and the player of a choice."""
-        figure = self.figure(model, effect_name, clip, strength)
-        caption = (
-            f"Trajectory of {clip} in {self.model_title(model)} under {effect(effect_name).title.lower()}."
-        )
-        display(self.study.figure(figure, "05_explorer", caption))
-        display(self.sound(model, effect_name, clip, strength))
-
 
 def explore(study):
     """Explore a study's clips: menus where a reader sits at the notebook, one view that stands still elsewhere.
@@ -196,12 +162,15 @@ def explore(study):
         The menus in a live notebook; None where the view was displayed.
     """
     explorer = Explorer(study)
-    if not live():
-        model, name = explorer.start()
-        clip = explorer.clips(model, explorer.instruments[0])[0]
-        explorer.show(model, name, clip, len(explorer.strengths(model, name)) - 1)
-        return None
-    return _menus(explorer)
+    if live():
+        return _menus(explorer)
+    model, name = explorer.start()
+    clip = explorer.clips(model, explorer.instruments[0])[0]
+    choice = model, name, clip, len(explorer.strengths(model, name)) - 1
+    caption = f"Trajectory of {clip} in {explorer.model_title(model)} under {effect(name).title.lower()}."
+    display(study.figure(explorer.figure(*choice), "05_explorer", caption))
+    display(explorer.sound(*choice))
+    return None
 
 
 def _menus(explorer: Explorer):
@@ -214,9 +183,8 @@ def _menus(explorer: Explorer):
     kind = menu("Effect", explorer.effects, lambda name: effect(name).title)
     instrument = menu("Instrument", explorer.instruments, names.instrument_title)
     clip = widgets.Dropdown(description="Clip")
-    strength = widgets.SelectionSlider(
-        description="Strength", options=[("Clean", 0)], continuous_update=False
-    )
+    slider = {"options": [("Clean", 0)], "continuous_update": False}
+    strength = widgets.SelectionSlider(description="Strength", **slider)
     view = widgets.Output()
 
     def refill():
@@ -245,8 +213,8 @@ def _menus(explorer: Explorer):
             return
         view.clear_output(wait=True)
         with view:
-            figure = explorer.figure(model.value, kind.value, clip.value, strength.value)
-            display(_picture(figure), explorer.sound(model.value, kind.value, clip.value, strength.value))
+            choice = model.value, kind.value, clip.value, strength.value
+            display(_picture(explorer.figure(*choice)), explorer.sound(*choice))
 
     for control in (model, kind, instrument, clip, strength):
         control.observe(chosen, names="value")
@@ -257,8 +225,6 @@ def _menus(explorer: Explorer):
 
 def _picture(figure: plt.Figure) -> Image:
     """A figure as a picture, closed so that the notebook does not show it again."""
-    import io
-
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     plt.close(figure)

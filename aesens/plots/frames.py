@@ -42,10 +42,6 @@ def shown(
     **formats
         Format of single columns instead, e.g. ``jump="{:.1f}"``.
 
-    Returns
-    -------
-    pandas.io.formats.style.Styler
-
     Examples
     --------
     >>> row = {"model": "panns", "pretrained": False, "effect": "lowpass", "r2": 0.9, "low": 0.8, "high": 1, "p": 0.002}

@@ -65,13 +65,7 @@ def provenance(study, caption: str = "") -> dict:
 
 
 def provenance_path(saved: Path) -> Path:
-    """Where the provenance of a saved figure or table lies.
-
-    Examples
-    --------
-    >>> provenance_path(Path("04_distances.png")).name, provenance_path(Path("04_distances.csv")).name
-    ('04_distances.json', '04_distances.csv.json')
-    """
+    """Where the provenance of a saved figure or table lies, ``NAME.json`` or ``NAME.csv.json``."""
     ending = ".csv.json" if saved.suffix == ".csv" else ".json"
     return saved.parent / "provenance" / f"{saved.stem}{ending}"
 
@@ -82,7 +76,7 @@ def _write_provenance(saved: Path, provenance: dict) -> None:
 
 
 def save_figure(figure: Figure, folder: Path, name: str, provenance: dict) -> None:
-    """Save a figure as png and pdf with its provenance.
+    """Save a figure as png and pdf with its provenance, whose ``caption`` doubles as the alternative text.
 
     Parameters
     ----------
@@ -91,18 +85,7 @@ def save_figure(figure: Figure, folder: Path, name: str, provenance: dict) -> No
     name : str
         File name without ending.
     provenance : dict
-        Facts about the run; ``caption`` doubles as the alternative text.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import matplotlib.pyplot as plt
-    >>> figure, _ = plt.subplots()
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     save_figure(figure, Path(place), "empty", {"caption": "Nothing"})
-    ...     sorted(path.name for path in Path(place).iterdir())
-    ['empty.pdf', 'empty.png', 'provenance']
-    >>> plt.close(figure)
+        Facts about the run, such as JSON can hold.
     """
     summary = json.dumps(provenance, sort_keys=True, default=str)
     caption = provenance.get("caption", name)
@@ -133,23 +116,7 @@ def _save_png(figure: Figure, path: Path, metadata: dict) -> None:
 
 
 def save_table(table: pd.DataFrame, folder: Path, name: str, provenance: dict) -> None:
-    """Save a table as csv, floats to six significant digits, with its provenance.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Written without its index.
-    folder, name, provenance
-        As in `save_figure`.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     save_table(pd.DataFrame({"a": [1 / 3]}), Path(place), "third", {"caption": "A third"})
-    ...     (Path(place) / "third.csv").read_text()
-    'a\\n0.333333\\n'
-    """
+    """Save a table without its index as csv, floats to six significant digits, with its provenance."""
     with atomic_path(folder / f"{name}.csv") as path:
         table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
     _write_provenance(folder / f"{name}.csv", provenance)

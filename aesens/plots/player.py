@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Iterable
 from html import escape
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -29,15 +30,6 @@ def player(audio: np.ndarray, sample_rate: int, title: str = "") -> HTML:
         In Hz.
     title : str
         Shown beside the player.
-
-    Returns
-    -------
-    IPython.display.HTML
-
-    Examples
-    --------
-    >>> "<audio controls" in player(np.zeros((1, 4410), np.float32), 44100, "Silence").data
-    True
     """
     buffer = io.BytesIO()
     # A page holds a dozen of these: a bit rate that keeps it small.
@@ -51,21 +43,7 @@ def player(audio: np.ndarray, sample_rate: int, title: str = "") -> HTML:
 
 
 def sweep_versions(kind: Effect, clip: Decoded, n: int, protocol: str) -> list[tuple[str, np.ndarray]]:
-    """The clean clip and `n` strengths of an effect, with titles.
-
-    Parameters
-    ----------
-    kind : Effect
-    clip : Decoded
-        Of `aesens.data.Dataset.decode`.
-    n : int
-        How many strengths, at least 2.
-    protocol : {"study", "float"}
-        See `aesens.effects.render`.
-
-    Returns
-    -------
-    list of (str, np.ndarray)
+    """The clean clip and `n` strengths of an effect (at least 2), with titles; `protocol` as in `effects.render`.
 
     Examples
     --------
@@ -84,39 +62,20 @@ def sweep_versions(kind: Effect, clip: Decoded, n: int, protocol: str) -> list[t
 def effect_levels(kind: Effect, clip: Decoded, protocol: str) -> pd.DataFrame:
     """Level of an effect's result and of the change it makes, along its whole grid.
 
-    Parameters
-    ----------
-    kind, clip, protocol
-        As in `sweep_versions`.
-
     Returns
     -------
     pandas.DataFrame
-        Columns ``effect``, ``parameter``, ``level_db`` and ``change_db``, both relative to the clean clip.
-
-    Examples
-    --------
-    >>> from aesens.effects import effect
-    >>> noise = 0.1 * np.random.default_rng(0).standard_normal((1, 4410)).astype(np.float32)
-    >>> levels = effect_levels(effect("gain"), Decoded(noise, 44100), "float")
-    >>> bool(np.allclose(levels["level_db"], levels["parameter"], atol=0.01))
-    True
+        Columns ``effect``, ``parameter``, ``level_db`` and ``change_db``, both in dB relative to the clean clip.
     """
-    audio = clip.audio
-    energy = float(np.square(audio, dtype=float).sum())
-    rows = []
-    for value in kind.grid:
-        processed = render(kind, clip, value, protocol)
-        changed = float(np.square(processed - audio, dtype=float).sum())
-        rows.append(
-            {
-                "effect": kind.name,
-                "parameter": value,
-                "level_db": 10 * np.log10(float(np.square(processed, dtype=float).sum()) / energy),
-                "change_db": 10 * np.log10(changed / energy) if changed else -np.inf,
-            }
-        )
-    return pd.DataFrame(rows)
+    versions = [render(kind, clip, value, protocol) for value in kind.grid]
+    clean, level, change = (
+        np.array([np.square(audio, dtype=float).sum() for audio in several])
+        for several in ([clip.audio], versions, [version - clip.audio for version in versions])
+    )
+    # A change of nothing is minus infinity.
+    with np.errstate(divide="ignore"):
+        columns = {"level_db": 10 * np.log10(level / clean), "change_db": 10 * np.log10(change / clean)}
+    return pd.DataFrame({"effect": kind.name, "parameter": kind.grid, **columns})
 
 
 def protocol_differences(
@@ -148,12 +107,11 @@ def protocol_differences(
     [0.5]
     """
     rows = []
-    for clip in clips:
-        for kind in kinds:
-            for value in [np.nan] if kind is None else kind.parameters(strengths):
-                filed, floating = (render(kind, clip, value, protocol) for protocol in PROTOCOLS)
-                apart = np.abs(filed - floating).mean(dtype=float)
-                clipped = np.mean((floating >= 1) | (floating < -1))
-                rows.append(["file" if kind is None else kind.name, value, apart * 2**15, clipped])
+    for clip, kind in product(clips, kinds):
+        for value in [np.nan] if kind is None else kind.parameters(strengths):
+            filed, floating = (render(kind, clip, value, protocol) for protocol in PROTOCOLS)
+            apart = np.abs(filed - floating).mean(dtype=float)
+            clipped = np.mean((floating >= 1) | (floating < -1))
+            rows.append(["file" if kind is None else kind.name, value, apart * 2**15, clipped])
     table = pd.DataFrame(rows, columns=["effect", "parameter", "difference", "clipped"])
     return table.groupby(["effect", "parameter"], sort=False, dropna=False).mean().reset_index()

@@ -2,24 +2,24 @@
 
 Those differ from the other figures' in one point: parameters grow to the right and are spaced evenly, so that gain,
 room size, cutoff and bit depth stand where they stand in V. Deng et al. (ICASSP 2025). A panel whose model or
-effect is missing, or whose instrument the data lack, says so in words.
+effect is missing, or whose instrument the data lack, says so in words: every function takes ``missing``, a mapping from
+the name of a model or an effect that is not drawn to the reason. Its table has the columns ``model`` and ``effect`` in
+front of those of the function of `aesens.tables` that made it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
 
 from aesens.analysis import projections
 from aesens.effects import effect
 from aesens.plots import titles as names
-from aesens.plots.style import MUTED, WIDTH, legend_entries
+from aesens.plots.style import MUTED, WIDTH, legend_entries, strength_bar
 
 __all__ = [
     "STUDY_EFFECTS",
@@ -65,10 +65,14 @@ _SIDES = {
 # What its legend has beside the curves.
 _ASIDE = ("Clean clips", "Extent of the study's panel")
 
+_SPECTRA = {
+    "directions": ("CCA directions", "#0072B2", "-"),
+    "clean": ("Clean embeddings, centred", "#D55E00", (0, (4, 1))),
+}
 _THRESHOLDS = {0.3: (0, (1, 1)), 0.4: (0, (4, 1.5)), 0.5: (0, (6, 1.5, 1, 1.5))}
 
 
-def _panel(ax: plt.Axes, table: pd.DataFrame, panel: tuple, missing: Mapping[str, str]) -> pd.DataFrame:
+def _fill(ax: plt.Axes, table: pd.DataFrame, panel: tuple, missing: Mapping[str, str]) -> pd.DataFrame:
     """Rows of a table that belong to a panel; where there are none, the panel says why."""
     model, name, instrument = panel
     part = table[(table["model"] == model) & (table["effect"] == name)]
@@ -84,65 +88,59 @@ def _panel(ax: plt.Axes, table: pd.DataFrame, panel: tuple, missing: Mapping[str
     return part
 
 
-def _parameter_bar(figure: plt.Figure, ax, name: str, values: np.ndarray, location: str) -> None:
+def _panels(
+    axes: np.ndarray, figure: str, table: pd.DataFrame, missing: Mapping[str, str]
+) -> Iterator[tuple[plt.Axes, str, str, pd.DataFrame]]:
+    """Panels of a figure as (ax, model, effect, rows), without those that have nothing to draw."""
+    for ax, panel in zip(axes.flat, STUDY_PANELS[figure], strict=True):
+        part = _fill(ax, table, panel, missing)
+        if len(part):
+            yield ax, *panel[:2], part
+
+
+def _effects_down(height: float, xlabel: str, ylabel: str) -> tuple[plt.Figure, np.ndarray]:
+    """Panels of effects down and models across, named on their axes."""
+    figure, axes = plt.subplots(len(_DOWN), len(STUDY_MODELS), figsize=(WIDTH, height))
+    for ax, name in zip(axes[:, 0], _DOWN, strict=True):
+        ax.set_ylabel(f"{effect(name).title}\n{ylabel}")
+    for ax, model in zip(axes[-1], STUDY_MODELS, strict=True):
+        ax.set_xlabel(f"{xlabel}\n{names.model_title(model)}")
+    return figure, axes
+
+
+def _parameter_bar(figure: plt.Figure, ax: plt.Axes, name: str, strengths: int, location: str) -> None:
     """Colour bar of an effect's parameter, its values evenly spaced."""
-    kind, last = effect(name), len(values) - 1
-    scale = ScalarMappable(Normalize(0, last), ListedColormap(names.strength_colours(64)))
-    ticks = np.unique([0, last // 2, last])
-    bar = figure.colorbar(scale, ax=ax, location=location, ticks=ticks, aspect=14, pad=0.04)
-    bar.set_ticklabels([f"{values[tick] * kind.display:.3g}".replace("-", "−") for tick in ticks])
+    kind, last = effect(name), strengths - 1
+    values = kind.parameters(strengths)
+    titles = {at / max(last, 1): values[at] * kind.display for at in (0, last // 2, last)}
+    ticks = {at: f"{value:.3g}".replace("-", "−") for at, value in titles.items()}
+    bar = strength_bar(figure, ticks, ax=ax, location=location, aspect=14, pad=0.04)
     bar.set_label(kind.label)
-    bar.outline.set_visible(False)
     # As on an axis: the parameter grows upwards or to the right.
     if values[0] > values[-1]:
         (bar.ax.invert_xaxis if location == "bottom" else bar.ax.invert_yaxis)()
 
 
 def study_umap(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
-    """UMAP of the trajectory of one clip, models down and effects across.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `aesens.tables.clip_umap`, with the columns ``model`` and ``effect`` in front.
-    missing : mapping
-        Why a model or an effect is not drawn, in words, by its name.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Examples
-    --------
-    >>> row = {"model": "panns", "effect": "gain", "kind": "clip", "strength": [-1, 0, 1], "x": [0, 1, 2], "y": 0}
-    >>> figure = study_umap(pd.DataFrame(row), {"openl3": "no weights"})
-    >>> figure.axes[0].texts[0].get_text().splitlines()
-    ['OpenL3:', 'no weights']
-    >>> plt.close(figure)
-    """
-    figure, axes = plt.subplots(3, 4, figsize=(WIDTH, 5.2))
-    for ax, panel in zip(axes.flat, STUDY_PANELS["umap"], strict=True):
-        part = _panel(ax, table, panel, missing)
-        ax.set(xticks=[], yticks=[])
-        if ax in axes[0]:
-            ax.set_title(effect(panel[1]).title)
-        if ax in axes[:, 0]:
-            ax.set_ylabel(names.model_title(panel[0]), fontweight="bold")
-        if part.empty:
-            continue
+    """UMAP of the trajectory of one clip, of `aesens.tables.clip_umap`, models down and effects across."""
+    figure, axes = plt.subplots(len(STUDY_MODELS), len(STUDY_EFFECTS), figsize=(WIDTH, 5.2))
+    plt.setp(axes, xticks=[], yticks=[])
+    for ax, name in zip(axes[0], STUDY_EFFECTS, strict=True):
+        ax.set_title(effect(name).title)
+    for ax, model in zip(axes[:, 0], STUDY_MODELS, strict=True):
+        ax.set_ylabel(names.model_title(model), fontweight="bold")
+    for ax, _, _, part in _panels(axes, "umap", table, missing):
         part = part[part["kind"] == "clip"]
         path, clean = part[part["strength"] >= 0], part[part["strength"] < 0]
         colours = names.strength_colours(len(path))[path["strength"].to_numpy(int)]
         ax.scatter(path["x"], path["y"], s=16, color=colours, linewidth=0)
-        ax.scatter(
-            clean["x"], clean["y"], s=32, marker="x", color="#D55E00", linewidth=1.2, label="Clean clip"
-        )
+        look = {"marker": "x", "color": "#D55E00", "linewidth": 1.2}
+        ax.scatter(clean["x"], clean["y"], s=32, label="Clean clip", **look)
         ax.margins(0.1)
-    for column, name in enumerate(STUDY_EFFECTS):
+    for ax, name in zip(axes[-1], STUDY_EFFECTS, strict=True):
         drawn = table[table["effect"] == name]
         if len(drawn):
-            values = effect(name).parameters(int(drawn["strength"].max()) + 1)
-            _parameter_bar(figure, axes[-1, column], name, values, "bottom")
+            _parameter_bar(figure, ax, name, int(drawn["strength"].max()) + 1, "bottom")
     if len(table):
         figure.legend(*legend_entries(axes.flat), loc="outside upper right")
     return figure
@@ -154,131 +152,52 @@ def study_directions(table: pd.DataFrame, fits: pd.DataFrame, missing: Mapping[s
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `aesens.tables.direction_points`, with the columns ``model`` and ``effect`` in front; its training clips are
-        drawn.
+        Of `aesens.tables.direction_points`; its training clips are drawn.
     fits : pandas.DataFrame
         Columns ``model``, ``effect``, ``split``, ``squared``: the squared Spearman correlation.
     missing : mapping
-        Why a model or an effect is not drawn, in words, by its name.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Examples
-    --------
-    >>> row = {"model": "panns", "effect": "gain", "split": "train"}
-    >>> points = pd.DataFrame(row | {"parameter": [-40.0, 5.0], "projection": [0.0, 1.0]})
-    >>> figure = study_directions(points, pd.DataFrame([row | {"squared": 1.0}]), {})
-    >>> figure.axes[4].get_title()
-    '$\\\\rho^2$ = 1.0000'
-    >>> plt.close(figure)
+        See above.
     """
-    figure, axes = plt.subplots(4, 3, figsize=(WIDTH, 7.4))
-    for ax, panel in zip(axes.flat, STUDY_PANELS["directions"], strict=True):
-        model, name, _ = panel
-        part = _panel(ax, table, panel, missing)
-        if ax in axes[:, 0]:
-            ax.set_ylabel(f"{effect(name).title}\nParameter rank")
-        if ax in axes[-1]:
-            ax.set_xlabel(f"Projection on $u$\n{names.model_title(model)}")
-        if part.empty:
-            continue
+    figure, axes = _effects_down(7.4, "Projection on $u$", "Parameter rank")
+    for ax, model, name, part in _panels(axes, "directions", table, missing):
         part = part[part["split"] == "train"]
-        values = np.unique(part["parameter"])
-        # From 0 in steps of one over the number of values, as in the study.
-        rank = np.searchsorted(values, part["parameter"]) / len(values)
+        values, place = np.unique(part["parameter"], return_inverse=True)
         order = effect(name).parameters(len(values))
-        colours = names.strength_colours(len(values))
-        colours = colours if order[0] < order[-1] else colours[::-1]
-        colours = colours[np.searchsorted(values, part["parameter"])]
-        # As a picture: at the study's scale these are thousands of points.
-        ax.scatter(part["projection"], rank, s=5, color=colours, linewidth=0, rasterized=True)
+        colours = names.strength_colours(len(values))[:: 1 if order[0] < order[-1] else -1]
+        # From 0 in steps of one over the number of values, as in the study; as a picture, for at the study's scale
+        # these are thousands of points.
+        look = {"color": colours[place], "linewidth": 0, "rasterized": True}
+        ax.scatter(part["projection"], place / len(values), s=5, **look)
         ax.ticklabel_format(axis="x", style="sci", scilimits=(-3, 3))
         fit = fits[(fits["model"] == model) & (fits["effect"] == name) & (fits["split"] == "train")]
         ax.set_title(f"$\\rho^2$ = {fit['squared'].item():.4f}", fontsize=9)
     for row, name in zip(axes, _DOWN, strict=True):
         drawn = table[table["effect"] == name]
         if len(drawn):
-            values = effect(name).parameters(drawn["parameter"].nunique())
-            _parameter_bar(figure, row[-1], name, values, "right")
+            _parameter_bar(figure, row[-1], name, drawn["parameter"].nunique(), "right")
     return figure
 
 
 def study_histograms(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
-    """Distribution over training clips of the squared correlation on their own direction, effects down, models across.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `aesens.tables.samplewise`, with the columns ``model`` and ``effect`` in front.
-    missing : mapping
-        Why a model or an effect is not drawn, in words, by its name.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"model": "panns", "effect": "gain", "kind": "in-sample", "value": [0.5, 1.0]})
-    >>> figure = study_histograms(table, {})
-    >>> figure.axes[4].get_title()
-    '0.5000 to 1.0000'
-    >>> plt.close(figure)
-    """
-    figure, axes = plt.subplots(4, 3, figsize=(WIDTH, 6.6))
-    for ax, panel in zip(axes.flat, STUDY_PANELS["histograms"], strict=True):
-        model, name, _ = panel
-        part = _panel(ax, table, panel, missing)
-        if ax in axes[:, 0]:
-            ax.set_ylabel(f"{effect(name).title}\nClips")
-        if ax in axes[-1]:
-            ax.set_xlabel(f"Squared correlation\n{names.model_title(model)}")
-        if len(part):
-            values = part.loc[part["kind"] == "in-sample", "value"].dropna()
-            # Where all are nearly 1, that is what is seen, not rounding.
-            ax.hist(values, bins=20, range=(min(values.min(), 0.95), 1), color=names.colour(model))
-            ax.set_title(f"{values.min():.4f} to {values.max():.4f}", fontsize=9)
+    """Squared correlation of training clips on their own direction, of `aesens.tables.samplewise`, effects down."""
+    figure, axes = _effects_down(6.6, "Squared correlation", "Clips")
+    for ax, model, _, part in _panels(axes, "histograms", table, missing):
+        values = part.loc[part["kind"] == "in-sample", "value"].dropna()
+        # Where all are nearly 1, that is what is seen, not rounding.
+        ax.hist(values, bins=20, range=(min(values.min(), 0.95), 1), color=names.colour(model))
+        ax.set_title(f"{values.min():.4f} to {values.max():.4f}", fontsize=9)
     return figure
 
 
 def study_spectra(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
-    """Normalised singular values of sample-wise directions and of clean embeddings of one instrument, with thresholds.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `aesens.tables.spectra`, with the columns ``model`` and ``effect`` in front; of the panels' instruments.
-    missing : mapping
-        Why a model or an effect is not drawn, in words, by its name.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Examples
-    --------
-    >>> row = {"model": "panns", "effect": "reverb", "kind": "directions", "rank": [1, 2], "value": [1.0, 0.5]}
-    >>> figure = study_spectra(pd.DataFrame(row), {})
-    >>> [text.get_text() for text in figure.legends[0].get_texts()]
-    ['CCA directions', 'Clean embeddings, centred', 't = 0.3', 't = 0.4', 't = 0.5']
-    >>> plt.close(figure)
-    """
+    """Normalised singular values of one instrument's directions and clean embeddings, of `aesens.tables.spectra`."""
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.4), sharey=True)
-    looks = {
-        "directions": ("CCA directions", "#0072B2", "-"),
-        "clean": ("Clean embeddings, centred", "#D55E00", (0, (4, 1))),
-    }
-    for ax, panel in zip(axes, STUDY_PANELS["spectra"], strict=True):
-        model, name, instrument = panel
-        part = _panel(ax, table, panel, missing)
-        ax.set_xlabel("Singular vector")
+    for ax, (model, name, instrument) in zip(axes, STUDY_PANELS["spectra"], strict=True):
         title = f"{names.model_title(model)}, {effect(name).title.lower()}"
         ax.set_title(f"{title}\n{names.instrument_title(instrument)}", fontsize=9)
-        if part.empty:
-            continue
-        for kind, (label, colour, style) in looks.items():
+        ax.set_xlabel("Singular vector")
+    for ax, _, _, part in _panels(axes, "spectra", table, missing):
+        for kind, (label, colour, style) in _SPECTRA.items():
             line = part[part["kind"] == kind]
             ax.plot(line["rank"], line["value"], color=colour, linestyle=style, label=label)
         for threshold, style in _THRESHOLDS.items():
@@ -293,26 +212,15 @@ def study_spectra(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure
 def study_auc(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
     """ROC-AUC of three classifiers against the parameter, the clean clips on the axis too.
 
+    A row for each model with its effect and instrument. In each pair of columns, trained on clean and tested on
+    effected clips, then the other way round; in the first pair three methods, in the second the thresholds of one.
+
     Parameters
     ----------
     table : pandas.DataFrame
-        Rows of `aesens.tables.classification` with ``kind == "instrument"``, with the columns ``model`` and ``effect``
-        in front; of the panels' instruments.
+        Rows of `aesens.tables.classification` with ``kind == "instrument"``, of the panels' instruments.
     missing : mapping
-        Why a model or an effect is not drawn, in words, by its name.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A row for each model with its effect and instrument. In each pair of columns, trained on clean and tested on
-        effected clips, then the other way round; in the first pair three methods, in the second the thresholds of one.
-
-    Examples
-    --------
-    >>> figure = study_auc(pd.DataFrame(columns=["model", "effect"]), {})
-    >>> len(figure.axes), figure.axes[0].get_xlabel(), figure.legends
-    (12, 'Room size', [])
-    >>> plt.close(figure)
+        See above.
     """
     figure, axes = plt.subplots(3, 4, figsize=(WIDTH, 6.0), sharey="row")
     for row, panel, shown in zip(axes, STUDY_PANELS["auc"], _SHOWN, strict=True):
@@ -321,22 +229,21 @@ def study_auc(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
         title = [names.model_title(model), kind.title, names.instrument_title(instrument), "ROC-AUC"]
         row[0].set_ylabel("\n".join(title))
         for ax, (methods, condition) in zip(row, product(_CURVES, _SIDES), strict=True):
-            part = _panel(ax, table, panel, missing)
+            part = _fill(ax, table, panel, missing)
             ax.set_xlabel(kind.label)
             if len(part):
                 _auc_panel(ax, part, methods, condition, _IDENTITY[name], kind.display)
                 _mark_shown(ax, shown)
         bottom, top = row[0].get_ylim()
         row[0].set_ylim(bottom, min(top, 1 + 0.04 * (1 - bottom)))
-    for ax, condition in zip(axes[0], list(_SIDES) * 2, strict=True):
-        train, test, _ = _SIDES[condition]
+    for ax, (train, test, _) in zip(axes[0], [*_SIDES.values()] * 2, strict=True):
         ax.set_title(f"Trained on {train},\ntested on {test}", fontsize=9)
     if len(table):
         handles, labels = legend_entries(axes[:, ::2].flat)
-        entries = dict(zip(labels, handles, strict=True))
         order = [*map(_method_title, projections.PROJECTIONS), *_ASIDE]
-        labels = sorted(entries, key=order.index)
-        figure.legend([entries[x] for x in labels], labels, loc="outside upper center", ncols=4)
+        entries = sorted(zip(labels, handles, strict=True), key=lambda entry: order.index(entry[0]))
+        labels, handles = zip(*entries, strict=True)
+        figure.legend(handles, labels, loc="outside upper center", ncols=4)
     figure.align_ylabels(axes[:, 0])
     return figure
 

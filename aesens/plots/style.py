@@ -8,6 +8,9 @@ from itertools import chain
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import ListedColormap, Normalize
 
 from aesens.effects import Effect, effect
 from aesens.plots import titles as names
@@ -21,10 +24,12 @@ __all__ = [
     "WIDTH",
     "grid",
     "legend_entries",
+    "model_axis",
     "mute",
     "number",
     "parameter_axis",
     "present",
+    "strength_bar",
     "use_style",
     "wrapped",
 ]
@@ -49,15 +54,7 @@ UNTRAINED = (0, (3, 1.5))
 
 
 def use_style() -> None:
-    """Set fonts, lines and resolution; called once at the top of a notebook.
-
-    Examples
-    --------
-    >>> with plt.rc_context():
-    ...     use_style()
-    ...     plt.rcParams["figure.constrained_layout.use"]
-    True
-    """
+    """Set fonts, lines and resolution; called once at the top of a notebook."""
     sns.set_theme(
         context="paper",
         style="ticks",
@@ -87,21 +84,89 @@ def use_style() -> None:
     )
 
 
-def mute(ax: plt.Axes, pretrained: list[bool]) -> None:
-    """Grey the names of untrained controls on the y axis, one truth value a tick.
+def present(table, column: str) -> list[str]:
+    """Distinct values of a column in their order of first appearance."""
+    return list(dict.fromkeys(table[column]))
+
+
+def number(value: float, form: str = "{:.2f}") -> str:
+    """A number for a figure: a true minus sign, and none on what rounds to zero.
 
     Examples
     --------
-    >>> figure, ax = plt.subplots()
-    >>> ax.set_yticks([0, 1], ["YAMNet", "PANNs (untrained)"])  # doctest: +ELLIPSIS
-    [...]
-    >>> mute(ax, [True, False])
-    >>> ax.get_yticklabels()[1].get_color() == MUTED
-    True
-    >>> plt.close(figure)
+    >>> number(-0.001), number(-0.25), number(12.34, "{:+.1f}")
+    ('0.00', '−0.25', '+12.3')
     """
-    for title, trained in zip(ax.get_yticklabels(), pretrained, strict=True):
-        title.set_color("black" if trained else MUTED)
+    text = form.format(value)
+    if not any(digit in text for digit in "123456789") and np.isfinite(value):
+        text = form.format(0.0).replace("+", "")
+    return text.replace("-", "−")
+
+
+def grid(table, xlabel: str | None, ylabel: str, *, height=1.45, sharex="col", sharey=False, controls=1.0):
+    """Make a grid of panels, models down and effects across.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        With columns ``model``, ``pretrained`` and ``effect``.
+    xlabel, ylabel : str
+        Of the last row and of the first column; without `xlabel` that of the effect's parameter.
+    height : float
+        Of a row, in inches.
+    sharex, sharey
+        As in `matplotlib.pyplot.subplots`.
+    controls : float
+        Height of the rows of untrained controls beside pretrained models, relative to theirs.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    panels : list of (matplotlib.axes.Axes, pandas.DataFrame, Effect)
+        Row by row; the rows of `table` that belong to each panel.
+    """
+    models, effects = present(table, "model"), present(table, "effect")
+    trained = table.drop_duplicates("model")["pretrained"].astype(bool).tolist()
+    heights = [1.0 if pretrained or not any(trained) else controls for pretrained in trained]
+    figure, axes = plt.subplots(
+        len(models),
+        len(effects),
+        figsize=(WIDTH, height * sum(heights) + 0.7),
+        sharex=sharex,
+        sharey=sharey,
+        squeeze=False,
+        height_ratios=heights,
+    )
+    panels = []
+    for row, model, pretrained in zip(axes, models, trained, strict=True):
+        for ax, name in zip(row, effects, strict=True):
+            part = table[(table["model"] == model) & (table["effect"] == name)]
+            panels.append((ax, part, effect(name)))
+            if not pretrained:
+                ax.spines[:].set_color(MUTED)
+                ax.tick_params(color=MUTED)
+        row[0].set_ylabel(ylabel)
+        row[0].annotate(
+            names.model_title(model, pretrained).replace(" (untrained)", "\n(untrained)"),
+            (0, 0.5),
+            # Left of the axis' label, wherever its numbers push that.
+            xytext=(-24, 0),
+            xycoords=(row[0].yaxis.label, "axes fraction"),
+            textcoords="offset points",
+            rotation=90,
+            ha="center",
+            va="center",
+            fontsize=9.5,
+            fontweight="bold" if pretrained else "normal",
+            color="black" if pretrained else MUTED,
+            linespacing=1.3,
+            annotation_clip=False,
+        )
+    figure.align_ylabels(axes[:, 0])
+    for first, last, name in zip(axes[0], axes[-1], effects, strict=True):
+        first.set_title(effect(name).title)
+        last.set_xlabel(effect(name).label if xlabel is None else xlabel)
+    return figure, panels
 
 
 def wrapped(
@@ -123,13 +188,6 @@ def wrapped(
     -------
     figure : matplotlib.figure.Figure
     axes : array of matplotlib.axes.Axes, shape (row, column)
-
-    Examples
-    --------
-    >>> figure, axes = wrapped(3, height=1.0, spare=0.5)
-    >>> axes.shape, axes[1, 1].axison
-    ((2, 2), False)
-    >>> plt.close(figure)
     """
     across = min(across, panels)
     down = -(-panels // across)
@@ -141,146 +199,54 @@ def wrapped(
     return figure, axes
 
 
-def legend_entries(axes: Iterable[plt.Axes]) -> tuple[list, list[str]]:
-    """Handles and labels of several panels for one legend, each label once.
-
-    Examples
-    --------
-    >>> figure, axes = plt.subplots(1, 2)
-    >>> _ = axes[0].plot([0], [0], label="a"), axes[1].plot([0], [0], label="a"), axes[1].plot([0], [0], label="b")
-    >>> legend_entries(axes)[1]
-    ['a', 'b']
-    >>> plt.close(figure)
-    """
-    pairs = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in axes)
-    found = {label: handle for handle, label in chain.from_iterable(pairs)}
-    return list(found.values()), list(found)
-
-
-def present(table, column: str) -> list[str]:
-    """Distinct values of a column in their order of first appearance.
-
-    Examples
-    --------
-    >>> present({"effect": ["gain", "reverb", "gain"]}, "effect")
-    ['gain', 'reverb']
-    """
-    return list(dict.fromkeys(table[column]))
-
-
-def number(value: float, form: str = "{:.2f}") -> str:
-    """A number for a figure: a true minus sign, and none on what rounds to zero.
-
-    Examples
-    --------
-    >>> number(-0.001), number(-0.25), number(12.34, "{:+.1f}")
-    ('0.00', '−0.25', '+12.3')
-    """
-    text = form.format(value)
-    if not any(digit in text for digit in "123456789") and np.isfinite(value):
-        text = form.format(0.0).replace("+", "")
-    return text.replace("-", "−")
-
-
 def parameter_axis(ax: plt.Axes, kind: Effect, parameters: np.ndarray, *, label: bool = True) -> None:
-    """Set up the x axis for an effect's parameter, strength growing to the right.
-
-    Examples
-    --------
-    >>> figure, ax = plt.subplots()
-    >>> parameter_axis(ax, effect("lowpass"), np.array([18000.0, 1600.0]))
-    >>> ax.get_xlabel(), bool(ax.get_xlim()[0] > ax.get_xlim()[1])
-    ('Cutoff (kHz)', True)
-    >>> plt.close(figure)
-    """
+    """Set up the x axis for an effect's parameter, strength growing to the right."""
     shown = np.asarray(parameters, dtype=float) * kind.display
+    low, high = shown.min(), shown.max()
     if kind.log:
         ax.set_xscale("log")
-        decades = 10.0 ** np.arange(np.floor(np.log10(shown.min())), np.log10(shown.max()) + 1)
-        steps = np.ravel([decade * np.array([1, 2, 3, 5]) for decade in decades])
-        ax.set_xticks(ticks := [t for t in steps if shown.min() * 0.9 <= t <= shown.max() * 1.1])
-        ax.set_xticklabels([f"{t:g}" for t in ticks])
+        decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high) + 1)
+        steps = np.outer(decades, [1, 2, 3, 5]).ravel()
+        ticks = steps[(steps >= low * 0.9) & (steps <= high * 1.1)]
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.minorticks_off()
-    margin = 0.04 * (shown.max() - shown.min())
-    low, high = (
-        (shown.min() / 1.06, shown.max() * 1.06) if kind.log else (shown.min() - margin, shown.max() + margin)
-    )
-    ax.set_xlim(*((high, low) if shown[0] > shown[-1] else (low, high)))
+        ends = low / 1.06, high * 1.06
+    else:
+        margin = 0.04 * (high - low)
+        ends = low - margin, high + margin
+    ax.set_xlim(*(ends if shown[0] <= shown[-1] else reversed(ends)))
     if label:
         ax.set_xlabel(kind.label)
 
 
-def grid(
-    table, *, height: float = 1.45, sharex="col", sharey=False, width: float = WIDTH, controls: float = 1
-):
-    """Make a grid of panels, models down and effects across.
+def model_axis(column: Iterable[plt.Axes], table) -> None:
+    """Models from the top down on the y axes of a column of panels that share them, controls in grey."""
+    about = table.drop_duplicates("model")
+    trained = about["pretrained"].astype(bool).tolist()
+    titles = [names.model_title(model, own) for model, own in zip(about["model"], trained, strict=True)]
+    column[0].set_yticks(range(len(titles)), titles)
+    column[0].set_ylim(len(titles) - 0.5, -0.5)
+    for ax in column:
+        mute(ax, trained)
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        With columns ``model``, ``pretrained`` and ``effect``.
-    height : float
-        Of a row, in inches.
-    sharex, sharey
-        As in `matplotlib.pyplot.subplots`.
-    width : float
-        Of the figure, in inches.
-    controls : float
-        Height of the rows of untrained controls beside pretrained models, relative to theirs.
 
-    Returns
-    -------
-    figure : matplotlib.figure.Figure
-    panels : list of (matplotlib.axes.Axes, pandas.DataFrame, Effect)
-        Row by row; the rows of `table` that belong to each panel.
+def mute(ax: plt.Axes, pretrained: Iterable[bool]) -> None:
+    """Grey the names of untrained controls on the y axis, one truth value a tick."""
+    for title, trained in zip(ax.get_yticklabels(), pretrained, strict=True):
+        title.set_color("black" if trained else MUTED)
 
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> figure, panels = grid(pd.DataFrame({"model": ["panns"], "pretrained": [True], "effect": ["gain"]}))
-    >>> panels[0][0].get_title()
-    'Gain'
-    >>> plt.close(figure)
-    """
-    models, effects = present(table, "model"), present(table, "effect")
-    trained = table.drop_duplicates("model")["pretrained"].astype(bool).tolist()
-    heights = [1.0 if pretrained or not any(trained) else controls for pretrained in trained]
-    figure, axes = plt.subplots(
-        len(models),
-        len(effects),
-        figsize=(width, height * sum(heights) + 0.7),
-        sharex=sharex,
-        sharey=sharey,
-        squeeze=False,
-        height_ratios=heights,
-    )
-    panels = []
-    for row, model, pretrained in zip(axes, models, trained, strict=True):
-        for ax, name in zip(row, effects, strict=True):
-            part = table[(table["model"] == model) & (table["effect"] == name)]
-            panels.append((ax, part, effect(name)))
-        title = names.model_title(model, pretrained)
-        if not pretrained:
-            for ax in row:
-                ax.spines[:].set_color(MUTED)
-                ax.tick_params(color=MUTED)
-        row[0].annotate(
-            title.replace(" (untrained)", "\n(untrained)"),
-            (0, 0.5),
-            # Left of the axis' label, wherever its numbers push that.
-            xytext=(-24, 0),
-            xycoords=(row[0].yaxis.label, "axes fraction"),
-            textcoords="offset points",
-            rotation=90,
-            ha="center",
-            va="center",
-            fontsize=9.5,
-            fontweight="bold" if pretrained else "normal",
-            color="black" if pretrained else MUTED,
-            linespacing=1.3,
-            annotation_clip=False,
-        )
-    figure.align_ylabels(axes[:, 0])
-    for ax, name in zip(axes[0], effects, strict=True):
-        ax.set_title(effect(name).title)
-    return figure, panels
+
+def strength_bar(figure: plt.Figure, ticks: dict[float, str], colours: int = 64, **place) -> Colorbar:
+    """Colour bar of strength, from 0 to 1; `ticks` has a title by place, `place` goes to ``Figure.colorbar``."""
+    scale = ScalarMappable(Normalize(0, 1), ListedColormap(names.strength_colours(colours)))
+    bar = figure.colorbar(scale, ticks=list(ticks), **place)
+    bar.set_ticklabels(list(ticks.values()))
+    bar.outline.set_visible(False)
+    return bar
+
+
+def legend_entries(axes: Iterable[plt.Axes]) -> tuple[list, list[str]]:
+    """Handles and labels of several panels for one legend, each label once."""
+    pairs = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in axes)
+    found = {label: handle for handle, label in chain.from_iterable(pairs)}
+    return list(found.values()), list(found)

@@ -78,13 +78,7 @@ _places: dict[str, int] = {}
 
 
 def instrument_title(code: str) -> str:
-    """Instrument code to name; a code of the user's own stays as it is.
-
-    Examples
-    --------
-    >>> instrument_title("cel"), instrument_title("theremin")
-    ('Cello', 'theremin')
-    """
+    """Instrument code to name; a code of the user's own stays as it is."""
     return INSTRUMENTS.get(code, code)
 
 
@@ -160,13 +154,7 @@ def colour(name: str) -> str:
 
 
 def marker(name: str) -> str:
-    """The shape of an instrument's points, so that colour is not all that tells them apart.
-
-    Examples
-    --------
-    >>> marker("cel"), marker("cla"), marker("cel")
-    ('o', 's', 'o')
-    """
+    """The shape of an instrument's points, so that colour is not all that tells them apart."""
     return _MARKERS[_place(name) % len(_MARKERS)]
 
 
@@ -179,14 +167,7 @@ def _place(name: str) -> int:
 
 
 def strength_colours(n: int) -> np.ndarray:
-    """Perceptually ordered colours from nearly clean to strongest, shape (n, 4).
-
-    Examples
-    --------
-    >>> light, dark = strength_colours(2)[:, :3].sum(axis=1)
-    >>> bool(light > dark)
-    True
-    """
+    """Perceptually ordered colours from nearly clean to strongest, shape (n, 4)."""
     # Imported here: it makes its folder and looks for fonts, which only those who draw need.
     import matplotlib
 

@@ -1,4 +1,11 @@
-"""Sweeps in, tidy tables out: one module a chapter."""
+"""Sweeps in, tidy tables out: one module a chapter.
+
+A function takes an `aesens.embeddings.sweep.EffectSweep` and gives the rows of that model and effect;
+`aesens.study.Study.collect` joins those of all. Everywhere ``resamples`` counts bootstrap draws over songs,
+``permutations`` the shuffled orders of a null, ``seed`` rules both, ``fitted`` is what `fitted_subspaces` gave with the
+same seed, so that it need not be fitted again, and ``jobs`` is how many threads work, which no number depends on.
+Intervals ``low`` and ``high`` hold 95 %. Without a split, what needs one is left out.
+"""
 
 from aesens.tables.classification import classification
 from aesens.tables.common import POOLED
@@ -17,31 +24,3 @@ from aesens.tables.projections import (
 )
 from aesens.tables.sensitivity import distances, protocols, response
 from aesens.tables.trajectories import clip_umap, geometry, layout, samplewise, spectra
-
-__all__ = [
-    "POOLED",
-    "agreement",
-    "agreements",
-    "classification",
-    "classifier_cosines",
-    "clean_classification",
-    "clean_layout",
-    "clip_umap",
-    "decoding",
-    "direction_points",
-    "direction_vectors",
-    "distances",
-    "fitted_subspaces",
-    "geometry",
-    "global_directions",
-    "layout",
-    "method_cosines",
-    "model_table",
-    "normalised_pca",
-    "projected",
-    "protocols",
-    "random_cosine",
-    "response",
-    "samplewise",
-    "spectra",
-]

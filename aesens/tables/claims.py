@@ -9,6 +9,7 @@ them.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
 
@@ -32,52 +33,41 @@ __all__ = ["CONTROL", "answers", "decide", "definitions", "gates", "of_study", "
 #: Verdict of untrained weights.
 CONTROL = "control"
 
-
 _SUPPORTED, _NOT, _OPEN = "supported", "not supported", "inconclusive"
 
 
 @lru_cache(maxsize=1)
-def _tables() -> dict[str, dict]:
+def _file() -> dict[str, dict]:
     return tomllib.loads(files(__package__).joinpath("claims.toml").read_text(encoding="utf-8"))
 
 
-def _claims() -> dict[str, dict]:
-    return {key: table for key, table in _tables().items() if "side" in table}
-
-
-def _gates() -> dict[str, dict]:
-    return {key: table for key, table in _tables().items() if "side" not in table}
+def _entries(changed: Mapping[str, dict] | None = None) -> tuple[dict[str, dict], dict[str, dict]]:
+    """Claims and gates by name, of the file or with entries changed."""
+    changed = changed or {}
+    if unknown := [name for name in changed if name not in _file()]:
+        raise ValueError(f"there is no claim or gate {unknown[0]!r}; there are {', '.join(_file())}")
+    entries = {name: entry | changed.get(name, {}) for name, entry in _file().items()}
+    claims = {name: entry for name, entry in entries.items() if "side" in entry}
+    return claims, {name: entry for name, entry in entries.items() if name not in claims}
 
 
 def definitions() -> pd.DataFrame:
-    """The claims with their statistics and thresholds.
-
-    Examples
-    --------
-    >>> list(definitions()["claim"])
-    ['C1', 'C2', 'C3', 'C4', 'C5', 'C6']
-    """
+    """The claims with their statistics and thresholds."""
+    relations = {"within": "|x| <", "above": ">", "below": "<"}
     return pd.DataFrame(
         {
             "claim": key,
             "text": claim["text"],
             "statistic": claim["statistic"],
-            "supported if": f"{'|x| <' if claim['side'] == 'within' else {'above': '>', 'below': '<'}[claim['side']]} "
-            f"{claim['threshold']:g}",
+            "supported if": f"{relations[claim['side']]} {claim['threshold']:g}",
             "why": claim["why"],
         }
-        for key, claim in _claims().items()
+        for key, claim in _entries()[0].items()
     )
 
 
 def gates() -> pd.DataFrame:
-    """What is asked before a claim is judged, with the claims that depend on it.
-
-    Examples
-    --------
-    >>> gates().set_index("gate")["claims"].to_dict()
-    {'movement': 'C1, C2, C3, C4, C5', 'loss': 'C5'}
-    """
+    """What is asked before a claim is judged, with the claims that depend on it."""
     return pd.DataFrame(
         {
             "gate": key,
@@ -87,7 +77,7 @@ def gates() -> pd.DataFrame:
             "claims": ", ".join(gate["claims"]),
             "why": gate["why"],
         }
-        for key, gate in _gates().items()
+        for key, gate in _entries()[1].items()
     )
 
 
@@ -120,20 +110,24 @@ def decide(low: float, high: float, side: str, threshold: float) -> str:
     if side not in ("above", "below", "within"):
         raise ValueError(f"side={side!r} is not one of above, below, within")
     if np.isnan(low) or np.isnan(high):
-        return "inconclusive"
-    if side == "below":
-        low, high, side = -high, -low, "above"
-        threshold = -threshold
-    if side == "above":
-        return "supported" if low > threshold else "not supported" if high < threshold else "inconclusive"
-    if -threshold < low and high < threshold:
-        return "supported"
-    return "not supported" if high < -threshold or low > threshold else "inconclusive"
+        return _OPEN
+    # What lies between these bounds is as the claim says.
+    bottom, top = {
+        "above": (threshold, np.inf),
+        "below": (-np.inf, threshold),
+        "within": (-threshold, threshold),
+    }[side]
+    # An interval may end in infinity, on the side that has no bound.
+    if (low > bottom or side == "below") and (high < top or side == "above"):
+        return _SUPPORTED
+    return _NOT if high < bottom or low > top else _OPEN
 
 
-def _gated(claim: str, verdict: str, intervals: dict[str, tuple[float, float]]) -> tuple[str, str]:
+def _gated(
+    claim: str, verdict: str, intervals: dict[str, tuple[float, float]], gates: dict[str, dict]
+) -> tuple[str, str]:
     """Verdict after the gates with their intervals, and the gate that changed it, if one did."""
-    for name, gate in _gates().items():
+    for name, gate in gates.items():
         if claim not in gate["claims"]:
             continue
         passed = decide(*intervals[name], "above", gate["threshold"])
@@ -149,7 +143,11 @@ def _gated(claim: str, verdict: str, intervals: dict[str, tuple[float, float]]) 
 
 
 def verdicts(
-    response: pd.DataFrame, decoding: pd.DataFrame, geometry: pd.DataFrame, changes: pd.DataFrame
+    response: pd.DataFrame,
+    decoding: pd.DataFrame,
+    geometry: pd.DataFrame,
+    changes: pd.DataFrame,
+    definitions: Mapping[str, dict] | None = None,
 ) -> pd.DataFrame:
     """The table of claims.
 
@@ -161,6 +159,8 @@ def verdicts(
     changes : pandas.DataFrame
         Rows of `aesens.tables.classification` with the change of ROC-AUC against no projection; the row
         ``projection == "all"`` is the mean over methods, with the loss that there is to repair.
+    definitions : mapping, optional
+        What is to be changed in ``claims.toml``, by claim or gate: ``{"C1": {"threshold": 0.7}}`` draws another line.
 
     Returns
     -------
@@ -169,7 +169,13 @@ def verdicts(
         ``threshold``, ``verdict``, one row a claim, model and effect that it speaks of; ``gate``, what kept the verdict
         from being the interval's own: a gate of `gates`, ``null`` where the permutation null of C1 reaches the
         interval, else empty; and for C5 ``helps`` and ``harms``, how many methods have an interval above and below 0.
+
+    Raises
+    ------
+    ValueError
+        If `definitions` names what is neither a claim nor a gate.
     """
+    claims, gates = _entries(definitions)
     forward = changes[changes["condition"] == "clean-effected"]
     sources = {
         "C1": (response, "spearman", "spearman_low", "spearman_high"),
@@ -186,7 +192,7 @@ def verdicts(
     unknown = (np.nan, np.nan)
     rows = []
     for key, (table, value, low, high) in sources.items():
-        claim = _claims()[key]
+        claim = claims[key]
         for row in table.to_dict("records"):
             if "models" in claim and row["model"] not in claim["models"]:
                 continue
@@ -195,7 +201,7 @@ def verdicts(
                 "loss": (row.get("loss_low", np.nan), row.get("loss_high", np.nan)),
             }
             verdict = decide(row[low], row[high], claim["side"], claim["threshold"])
-            verdict, gate = _gated(key, verdict, intervals)
+            verdict, gate = _gated(key, verdict, intervals, gates)
             if key == "C1" and verdict == _SUPPORTED and row["spearman_null"] >= row[low]:
                 verdict, gate = _OPEN, "null"
             rows.append(
@@ -245,20 +251,9 @@ def answers(verdicts: pd.DataFrame) -> pd.DataFrame:
         One row a claim: ``claim``, ``text``, ``pretrained pairs`` (pairs of a model with pretrained weights and an
         effect), how many of them are ``supported``, ``not supported`` and ``inconclusive``, ``statistic`` (its range
         over them, empty without any), ``supported pairs`` (models with their effects) and ``answer``, a sentence.
-
-    Examples
-    --------
-    >>> pair = {"claim": "C1", "model": "yamnet", "effect": "gain", "pretrained": True, "statistic": 0.9}
-    >>> other = pair | {"effect": "reverb", "statistic": 0.4, "verdict": "inconclusive"}
-    >>> table = answers(pd.DataFrame([pair | {"verdict": "supported"}, other])).set_index("claim")
-    >>> table.loc["C1", ["statistic", "supported pairs", "answer"]].tolist()  # doctest: +NORMALIZE_WHITESPACE
-    ['0.4 to 0.9', 'YAMNet: gain',
-     'supported for 1 of 2 pairs of model and effect, not supported for 0, inconclusive for 1']
-    >>> table.loc["C6", "answer"]
-    'not decided in this run: no pretrained weights of PANNs or CLAP (Microsoft)'
     """
     rows = []
-    for key, claim in _claims().items():
+    for key, claim in _entries()[0].items():
         pairs = verdicts[(verdicts["claim"] == key) & verdicts["pretrained"].astype(bool)]
         counts = {name: int((pairs["verdict"] == name).sum()) for name in (_SUPPORTED, _NOT, _OPEN)}
         held = pairs[pairs["verdict"] == _SUPPORTED].groupby("model", sort=False)["effect"].unique()

@@ -10,7 +10,7 @@ import pandas as pd
 from aesens.analysis import projections
 from aesens.analysis.auc import auc_change, metric_table
 from aesens.analysis.classify import classify
-from aesens.tables.common import POOLED, _instruments
+from aesens.tables.common import POOLED, instrument_sides
 from aesens.tables.projections import fitted_subspaces
 
 __all__ = ["classification"]
@@ -20,16 +20,6 @@ def classification(
     sweep, *, resamples: int, seed: int, fitted: Mapping | None = None, jobs: int = 1
 ) -> pd.DataFrame:
     """Instrument classification in every training and test condition and with every projection.
-
-    Parameters
-    ----------
-    sweep : Sweep
-    resamples : int
-        Bootstrap resamples over test songs.
-    seed : int
-    fitted : mapping, optional
-        Of `fitted_subspaces` with the same seed.
-    jobs : int
 
     Returns
     -------
@@ -48,7 +38,7 @@ def classification(
         instrument's classifier, and ``folds`` (of the cross-validation: fewer than three where an instrument has
         fewer training songs).
     """
-    classes = [code for code, _, _ in _instruments(sweep)]
+    classes = [code for code, _, _ in instrument_sides(sweep)]
     subspaces = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
     result = classify(
         sweep.clean,

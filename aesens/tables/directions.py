@@ -15,7 +15,7 @@ from aesens.analysis.statistics import (
     permutation_p_value,
     weighted_spearman,
 )
-from aesens.tables.common import POOLED, _instruments
+from aesens.tables.common import POOLED, instrument_sides
 
 __all__ = ["decoding", "direction_points", "global_directions"]
 
@@ -24,14 +24,6 @@ def global_directions(
     sweep, *, permutations: int, seed: int, resamples: int = 1000, jobs: int = 1
 ) -> pd.DataFrame:
     """Global CCA direction of each instrument, in-sample and on held-out songs.
-
-    Parameters
-    ----------
-    sweep : Sweep
-    permutations, seed : int
-    resamples : int
-        Bootstrap resamples over test songs.
-    jobs : int
 
     Returns
     -------
@@ -70,7 +62,7 @@ def global_directions(
             "p": report.p_held_out,
         }
 
-    table = pd.DataFrame(each(row, _instruments(sweep), jobs))
+    table = pd.DataFrame(each(row, instrument_sides(sweep), jobs))
     table["significant"] = holm(table["p"].to_numpy()) < 0.05
     return table
 
@@ -86,11 +78,6 @@ def _squared_spearman(projections, parameters, weights):
 
 def decoding(sweep, *, permutations: int, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
     """How well strength is decoded linearly from single embeddings of held-out songs.
-
-    Parameters
-    ----------
-    sweep : Sweep
-    permutations, resamples, seed, jobs : int
 
     Returns
     -------
@@ -110,7 +97,7 @@ def decoding(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
     even where all clips move along one line in unequal steps. The ridge penalty, chosen by leaving out training songs,
     is what a direction is worth on songs that it has not seen.
     """
-    sides = list(_instruments(sweep))
+    sides = list(instrument_sides(sweep))
 
     def report_of(side):
         code, train, test = side
@@ -164,7 +151,6 @@ def direction_points(sweep, *, instrument: str) -> pd.DataFrame:
 
     Parameters
     ----------
-    sweep : Sweep
     instrument : str
 
     Returns

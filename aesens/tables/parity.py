@@ -22,46 +22,20 @@ from aesens.plots.titles import MODELS, model_title
 
 __all__ = ["report", "summary", "versions"]
 
-_FOLDER = Path("figures") / "parity"
-
 
 def report(folder: str | Path | None = None) -> pd.DataFrame:
-    """Read the report.
-
-    Parameters
-    ----------
-    folder : path-like, optional
-        Where ``parity.csv`` lies; ``figures/parity`` of the clone by default.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``model``, ``variant``, ``reference``, ``signal``, ``stage``, ``max_abs``, ``max_rel``,
-        ``cosine_distance``.
+    """Read ``parity.csv`` of a folder, by default ``figures/parity`` of the clone.
 
     Raises
     ------
     ValueError
         If there is none.
-
-    Examples
-    --------
-    >>> {"model", "stage", "max_rel"} <= set(report())
-    True
     """
-    path = from_root(folder or _FOLDER) / "parity.csv"
-    if not path.is_file():
-        raise ValueError(f"there is no parity report {path}; tests/parity/run.sh writes it")
-    return pd.read_csv(path)
+    return pd.read_csv(_made(folder, "parity.csv"))
 
 
 def summary(folder: str | Path | None = None) -> pd.DataFrame:
     """Condense the report to one row a model, with the largest difference of each stage.
-
-    Parameters
-    ----------
-    folder : path-like, optional
-        See `report`.
 
     Returns
     -------
@@ -70,16 +44,6 @@ def summary(folder: str | Path | None = None) -> pd.DataFrame:
         largest absolute difference of waveforms and spectrograms (in the spectrogram's unit), the largest
         relative difference and cosine distance of embeddings, the latter of files too, and the cosine distance
         where a package resamples or rounds by itself.
-
-    Raises
-    ------
-    ValueError
-        If there is no report.
-
-    Examples
-    --------
-    >>> bool((summary()["embedding, cosine"] < 1e-4).all())
-    True
     """
     table = report(folder)
     order = [name for name in MODELS if name in set(table["model"])]
@@ -107,14 +71,13 @@ def summary(folder: str | Path | None = None) -> pd.DataFrame:
 
 
 def versions(folder: str | Path | None = None) -> pd.Series:
-    """Versions of the packages that the report was made with, by name; see `report` for the folder.
+    """Versions of the packages that the report was made with, by name."""
+    about = json.loads(_made(folder, "provenance/parity.csv.json").read_text())
+    return pd.Series(about["packages"], name="version")
 
-    Examples
-    --------
-    >>> "torch" in versions()
-    True
-    """
-    path = from_root(folder or _FOLDER) / "provenance" / "parity.csv.json"
+
+def _made(folder: str | Path | None, name: str) -> Path:
+    path = from_root(folder or Path("figures") / "parity") / name
     if not path.is_file():
-        raise ValueError(f"there is no {path}; tests/parity/run.sh writes it")
-    return pd.Series(json.loads(path.read_text())["packages"], name="version")
+        raise ValueError(f"there is no parity report {path}; tests/parity/run.sh writes it")
+    return path

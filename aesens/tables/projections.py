@@ -15,7 +15,7 @@ from aesens.analysis.classify import classifier_weights
 from aesens.analysis.methods import principal_variances, variance_ratios
 from aesens.analysis.parallel import each
 from aesens.analysis.statistics import derived_seed
-from aesens.tables.common import _instruments
+from aesens.tables.common import instrument_sides
 
 __all__ = [
     "agreement",
@@ -38,17 +38,15 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
 
     Parameters
     ----------
-    sweep : Sweep
     seed : int
         Of the random controls, which are drawn anew for each model, effect and instrument.
-    jobs : int
 
     Returns
     -------
     dict of dict of np.ndarray, shape (k, feature)
         Orthonormal rows by projection and instrument.
     """
-    sides = list(_instruments(sweep))
+    sides = list(instrument_sides(sweep))
     reference = _reference(sweep)
 
     def fitted(side):
@@ -75,11 +73,6 @@ def _reference(sweep) -> np.ndarray:
 def normalised_pca(sweep, *, jobs: int = 1) -> pd.DataFrame:
     """Which component the normalised PCA chooses for each instrument, and by how much.
 
-    Parameters
-    ----------
-    sweep : Sweep
-    jobs : int
-
     Returns
     -------
     pandas.DataFrame
@@ -101,17 +94,11 @@ def normalised_pca(sweep, *, jobs: int = 1) -> pd.DataFrame:
             "first_ratio": ratios[0] if found else np.nan,
         }
 
-    return pd.DataFrame(each(row, _instruments(sweep), jobs)).astype({"component": "Int64"})
+    return pd.DataFrame(each(row, instrument_sides(sweep), jobs)).astype({"component": "Int64"})
 
 
 def direction_vectors(sweep, *, fitted: Mapping | None = None) -> dict[str, np.ndarray]:
     """Global CCA direction of each instrument, fitted on training clips.
-
-    Parameters
-    ----------
-    sweep : Sweep
-    fitted : mapping, optional
-        Of `fitted_subspaces`.
 
     Returns
     -------
@@ -123,20 +110,12 @@ def direction_vectors(sweep, *, fitted: Mapping | None = None) -> dict[str, np.n
         return {code: rows[0] if len(rows) else nothing for code, rows in fitted["cca"].items()}
     return {
         code: GlobalCCA().fit(sweep.trajectories[:, train]).direction_
-        for code, train, _ in _instruments(sweep)
+        for code, train, _ in instrument_sides(sweep)
     }
 
 
 def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1) -> pd.DataFrame:
     """Dimension of each projection and what it removes on test songs.
-
-    Parameters
-    ----------
-    sweep : Sweep
-    seed : int
-    fitted : mapping, optional
-        Of `fitted_subspaces` with the same seed.
-    jobs : int
 
     Returns
     -------
@@ -164,7 +143,7 @@ def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1)
             if name != "none"
         ]
 
-    return pd.DataFrame(chain.from_iterable(each(rows, _instruments(sweep), jobs)))
+    return pd.DataFrame(chain.from_iterable(each(rows, instrument_sides(sweep), jobs)))
 
 
 def _one_dimensional(fitted) -> list[str]:
@@ -190,14 +169,6 @@ def method_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int
 
     Methods that were registered from outside the package and find one direction are among them.
 
-    Parameters
-    ----------
-    sweep : Sweep
-    seed : int
-    fitted : mapping, optional
-        Of `fitted_subspaces` with the same seed.
-    jobs : int
-
     Returns
     -------
     pandas.DataFrame
@@ -213,7 +184,7 @@ def method_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int
 
 def _classifiers(sweep, seed, jobs) -> dict[str, np.ndarray]:
     """Weights of each instrument's classifier of clean clips."""
-    classes = [code for code, _, _ in _instruments(sweep)]
+    classes = [code for code, _, _ in instrument_sides(sweep)]
     return classifier_weights(
         sweep.clean, sweep.instruments, sweep.songs, sweep.train, classes=classes, seed=seed, n_jobs=jobs
     )
@@ -242,14 +213,6 @@ def random_cosine(features: int) -> float:
 
 def classifier_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1) -> pd.DataFrame:
     """Absolute cosine between an instrument's effect directions and the weights of its own classifier.
-
-    Parameters
-    ----------
-    sweep : Sweep
-    seed : int
-    fitted : mapping, optional
-        Of `fitted_subspaces` with the same seed.
-    jobs : int
 
     Returns
     -------
@@ -282,10 +245,8 @@ def agreement(sweeps, *, seed: int, vectors=direction_vectors, jobs: int = 1) ->
     ----------
     sweeps : iterable of Sweep
         One an effect, all of the same clips.
-    seed : int
     vectors : callable
         Gives the directions of a sweep by instrument.
-    jobs : int
 
     Returns
     -------

@@ -7,11 +7,18 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from aesens.analysis import distances as sensitivity
-from aesens.analysis.parallel import each
-from aesens.analysis.statistics import (
-    bootstrap_songs,
+from aesens.analysis.distances import (
+    cosine_distance,
+    discontinuity,
+    frechet_curve,
+    frechet_floor,
+    jump_ratio,
+    l2_distance,
+    monotonicity,
+    monotonicity_null,
 )
+from aesens.analysis.parallel import each
+from aesens.analysis.statistics import bootstrap_songs
 
 __all__ = ["distances", "protocols", "response"]
 
@@ -23,10 +30,6 @@ def distances(
 
     Parameters
     ----------
-    sweep : Sweep
-    resamples : int
-        Bootstrap resamples over songs.
-    seed, jobs : int
     measures : sequence of str
         Which of them.
 
@@ -43,7 +46,7 @@ def distances(
     fewer than features, covariances are rank-deficient and both depend on the number of clips: models and effects
     compare on the same clips, runs of different size do not.
     """
-    by_clip = {"cosine": sensitivity.cosine_distance, "l2": sensitivity.l2_distance}
+    by_clip = {"cosine": cosine_distance, "l2": l2_distance}
     base = {"strength": np.arange(len(sweep.parameters)), "parameter": sweep.parameters}
     parts = []
     for name, distance in by_clip.items():
@@ -52,8 +55,8 @@ def distances(
             interval = bootstrap_songs(values.T, sweep.songs, resamples, seed=seed)
             parts.append(pd.DataFrame({**base, "measure": name, **interval._asdict()}))
     if "frechet" in measures:
-        floor = np.median(sensitivity.frechet_floor(sweep.clean, sweep.songs, seed=seed, jobs=jobs))
-        curve = sensitivity.frechet_curve(sweep.clean, sweep.trajectories, jobs) / floor
+        floor = np.median(frechet_floor(sweep.clean, sweep.songs, seed=seed, jobs=jobs))
+        curve = frechet_curve(sweep.clean, sweep.trajectories, jobs) / floor
         parts.append(pd.DataFrame({**base, "measure": "frechet", "estimate": curve}))
     return pd.concat(parts, ignore_index=True).rename(columns={"estimate": "value"})
 
@@ -84,11 +87,6 @@ def protocols(sweeps: Iterable[tuple], *, resamples: int, seed: int) -> pd.DataF
 def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
     """Whether the distance grows with strength, and whether it grows in jumps.
 
-    Parameters
-    ----------
-    sweep : Sweep
-    permutations, resamples, seed, jobs : int
-
     Returns
     -------
     pandas.DataFrame
@@ -104,29 +102,29 @@ def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
     zero somewhere has no cosine distance there and is left out of correlations and null alike. ``jump`` is the median
     over clips of `aesens.analysis.distances.jump_ratio`, in which smooth acceleration is no jump.
     """
-    distance = sensitivity.cosine_distance(sweep.clean, sweep.trajectories)
+    distance = cosine_distance(sweep.clean, sweep.trajectories)
     order = sweep.effect.departure(sweep.parameters)
     paths = sweep.trajectories, sweep.clean, sweep.effect.identity_inside
     places = np.array([np.abs(sweep.effect.grid - value).argmin() for value in sweep.parameters])
 
     def movement():
-        lengths = sensitivity.l2_distance(sweep.clean, sweep.trajectories)
+        lengths = l2_distance(sweep.clean, sweep.trajectories)
         return bootstrap_songs(lengths[lengths.mean(axis=1).argmax()], sweep.songs, resamples, seed=seed)
 
     def growth():
         exists = np.isfinite(distance).all(axis=0)
-        clips = sensitivity.monotonicity(distance, order).fillna(0.0)[exists].reindex(range(len(exists)))
+        clips = monotonicity(distance, order).fillna(0.0)[exists].reindex(range(len(exists)))
         return clips, bootstrap_songs(clips["spearman"].to_numpy(), sweep.songs, resamples, seed=seed)
 
     def jumps():
-        jump = sensitivity.jump_ratio(*paths, places)
+        jump = jump_ratio(*paths, places)
         interval = bootstrap_songs(
             lambda clip: np.median(jump[clip]), sweep.songs, resamples, seed=seed, by="indices"
         )
-        return sensitivity.discontinuity(*paths), interval
+        return discontinuity(*paths), interval
 
     def chance():
-        return sensitivity.monotonicity_null(distance, order, permutations, seed)
+        return monotonicity_null(distance, order, permutations, seed)
 
     parts = each(lambda part: part(), (chance, jumps, growth, movement), jobs)
     (_, null, p_value), (steps, interval), (clips, spearman), moved = parts

@@ -13,10 +13,7 @@ from aesens.analysis import geometry as trajectories
 from aesens.analysis.cca import singular_spectrum
 from aesens.analysis.parallel import each
 from aesens.analysis.samplewise import random_walks, samplewise_directions, samplewise_report, transfer
-from aesens.analysis.statistics import (
-    bootstrap_songs,
-    derived_seed,
-)
+from aesens.analysis.statistics import bootstrap_songs, derived_seed
 from aesens.data import sort_instruments, spread_over_instruments
 from aesens.tables.common import POOLED
 
@@ -28,11 +25,9 @@ def layout(sweep, *, method: str, clips: int, seed: int) -> pd.DataFrame:
 
     Parameters
     ----------
-    sweep : Sweep
     method : {"umap", "pca"}
     clips : int
         How many, spread over the instruments.
-    seed : int
 
     Returns
     -------
@@ -68,8 +63,6 @@ def clip_umap(sweep, *, seed: int, instrument: str | None = None) -> pd.DataFram
 
     Parameters
     ----------
-    sweep : Sweep
-    seed : int
     instrument : str, optional
         Whose first clip is drawn, one of the training clips if there are any; by default the first instrument's.
 
@@ -118,22 +111,15 @@ def clip_umap(sweep, *, seed: int, instrument: str | None = None) -> pd.DataFram
     return pd.concat(parts, ignore_index=True)
 
 
-def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataFrame:
+def geometry(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
     """Shape of the trajectories and dimension of the displacements.
-
-    Parameters
-    ----------
-    sweep : Sweep
-    resamples, seed : int
-    subspace : int
-        Dimension of the subspace whose share of the held-out energy gets an interval.
 
     Returns
     -------
     pandas.DataFrame
         One row: median path over chord, participation ratio, components for 90 % of the displacement variance, and,
         where there is a split, the share of the test songs' displacement energy in the best 1, 3, ... dimensions of
-        the training songs, the one for `subspace` with its interval over songs; ``dimensions_90_held_out``, the number
+        the training songs, that of five with its interval over songs; ``dimensions_90_held_out``, the number
         of the training songs' best dimensions that hold 90 % of that energy, and beside it ``dimensions_90_clean``,
         the same for the differences between clean clips (deviations from their mean).
 
@@ -158,7 +144,7 @@ def geometry(sweep, *, resamples: int, seed: int, subspace: int = 5) -> pd.DataF
         captured, energy = trajectories.energy_along(
             sweep.trajectories[:, test], sweep.clean[test], axes[:20]
         )
-        held = captured[:, :subspace].sum(axis=1)
+        held = captured[:, :5].sum(axis=1)
         # Where nothing moves, the share is undefined.
         with np.errstate(invalid="ignore"):
             for k in (1, 3, 10, 20):
@@ -192,7 +178,6 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
     ----------
     sweep : Sweep
         Its training clips are used, as in the study; all clips where there is no split.
-    permutations, seed, jobs : int
 
     Returns
     -------
@@ -260,7 +245,6 @@ def spectra(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
     ----------
     sweep : Sweep
         Its training clips are used; all clips where there is no split.
-    seed, jobs : int
 
     Returns
     -------

@@ -145,5 +145,5 @@ shown(verdicts.drop(columns=["title", "data"]), precision=3, threshold="{:g}", h
 # Microsoft's CLAP 2023. Verdicts on LAION's CLAP, YAMNet and musicnn are **[beyond]** it, and C6 is asked of the
 # study's models only ([chapter 3](03_embeddings.ipynb)). "Not supported" is not "false": it says that this run's
 # interval lies on the other side of a line that someone drew. The verdicts are many and each stands at its own 95 %:
-# of twenty that hold at the edge one may be wrong. The line stands in `aesens/claims.toml`; draw your own and run
-# this chapter again.
+# of twenty that hold at the edge one may be wrong. The lines stand in `aesens/tables/claims.toml`; draw your own
+# with `study.claims({"C1": {"threshold": 0.7}})` and run this chapter again.
