@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from aesens.data import INSTRUMENTS, check_clips, load_dataset, rendered, songs, split_clips
+from aesens.data import INSTRUMENTS, check_clips, load_dataset, split_clips
 from aesens.data.irmas import parse_name
+from aesens.data.rendered import render as rendered
+from aesens.data.rendered import songs
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
