@@ -19,11 +19,19 @@ from aesens.cache import atomic_path, runtime_environment
 from aesens.paths import repository
 from aesens.settings import PROFILES
 
-__all__ = ["RunError", "notebooks", "run"]
+__all__ = ["RunError", "clone", "notebooks", "run"]
 
 
 class RunError(RuntimeError):
     """A notebook failed, or there is none to run."""
+
+
+def clone() -> Path:
+    """The folder that holds ``notebooks/``; `RunError` outside a clone."""
+    root = repository()
+    if root is None:
+        raise RunError(f"no notebooks/ in {Path.cwd()} or above; run from within a clone of the compendium")
+    return root
 
 
 def notebooks(root: Path, only: str | None = None, appendices: bool = False) -> list[Path]:
@@ -105,9 +113,7 @@ def run(
     RunError
         If a notebook fails; names it and the cell. If the report cannot be built; the results are kept.
     """
-    root = repository()
-    if root is None:
-        raise RunError(f"no notebooks/ in {Path.cwd()} or above; run from within a clone of the compendium")
+    root = clone()
     chosen = notebooks(root, only, PROFILES[parameters["profile"]].appendices)
     parameters = {key: value for key, value in parameters.items() if value is not None}
     scheduler = parameters.pop("scheduler", None)
