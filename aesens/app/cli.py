@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from aesens.app.run import RunError, environment
 from aesens.cache import cache_dir, runtime_environment
 from aesens.settings import OPTIONS, PROFILES, absolute
 
@@ -148,14 +149,14 @@ def main(arguments: list[str] | None = None) -> int:
     _weights_parser(subparsers)
     options = vars(parser.parse_args(arguments))
     command, debug = options.pop("command"), options.pop("debug")
-    # Before anything imports matplotlib, which would make a folder in the home directory.
-    os.environ.update(runtime_environment())
     try:
-        if command == "run":
-            return _run(options)
-        from aesens.app import commands
+        # Before anything imports matplotlib, which would make a folder in the home directory.
+        with environment(**runtime_environment()):
+            if command == "run":
+                return _run(options)
+            from aesens.app import commands
 
-        return getattr(commands, command)(**options)
+            return getattr(commands, command)(**options)
     except KeyboardInterrupt:
         print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
         return 130
@@ -217,7 +218,6 @@ def _prepare(options: dict) -> None:
 def _can_be_put_right(error: Exception) -> bool:
     """Whether an error says what to change in what was asked for, rather than that the code is at fault."""
     from aesens.app.report import ReportError
-    from aesens.app.run import RunError
     from aesens.embeddings.cluster import ClusterError
     from aesens.embeddings.store import StoreError
     from aesens.models.base import ModelError

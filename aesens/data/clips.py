@@ -99,12 +99,6 @@ def spread_over_instruments(table: pd.DataFrame, n: int) -> np.ndarray:
     -------
     array of int
         Their positions in the table, ascending.
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"instrument": ["cel", "cel", "cel", "flu", "flu"]})
-    >>> spread_over_instruments(table, 3).tolist()
-    [0, 1, 3]
     """
     turn = table.groupby("instrument", sort=False).cumcount().to_numpy()
     return np.sort(np.argsort(turn, kind="stable")[:n])
@@ -128,11 +122,6 @@ def make_table(rows: Iterable[dict]) -> pd.DataFrame:
     ------
     ValueError
         If two files give the same clip name.
-
-    Examples
-    --------
-    >>> make_table([{"clip": "a", "path": "a.wav", "instrument": "cel", "song": "1"}])["song"].to_dict()
-    {'a': '1'}
     """
     table = pd.DataFrame(list(rows))
     twice = table[table["clip"].duplicated(keep=False)].sort_values("clip")
@@ -157,12 +146,6 @@ class Decoded(NamedTuple):
         In Hz.
     bits : int or None
         b where the file holds 8, 16 or 24; None for other files, which all readers scale alike.
-
-    Examples
-    --------
-    >>> clip = Decoded(np.array([[0.5, -1.0]], np.float32), 44100, 16)
-    >>> (clip.dry * 32767).tolist()
-    [[16384.0, -32768.0]]
     """
 
     audio: np.ndarray
@@ -180,13 +163,7 @@ class Decoded(NamedTuple):
 
 
 def left_out_table(problems: Iterable[tuple[Path, str]], folder: Path = Path()) -> pd.DataFrame:
-    """Make the table `Dataset.left_out` from files below a folder and what is wrong with each.
-
-    Examples
-    --------
-    >>> left_out_table([(Path("irmas/cel/take.wav"), "not a name")], Path("irmas"))["problem"].to_dict()
-    {'cel/take': 'not a name'}
-    """
+    """Make the table `Dataset.left_out` from files below a folder and what is wrong with each."""
     rows = [
         (path.relative_to(folder).with_suffix("").as_posix(), problem, str(path))
         for path, problem in problems
@@ -459,15 +436,6 @@ def check_clips(
         Index ``clip``, columns ``problem`` and ``path``; empty when all is well. A clip is listed when its
         file cannot be read, is cut off or empty, holds values that are not finite, or is silent (constant, once its
         channels are averaged as for every model), or has a sample rate that is not admitted.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp(), "a.wav")
-    >>> sf.write(path, np.zeros(8000), 8000)
-    >>> table = make_table([{"clip": "a", "path": str(path), "instrument": "cel", "song": "a"}])
-    >>> check_clips(Dataset("mine", "Mine", table))["problem"].to_dict()
-    {'a': 'silent'}
     """
     paths = list(dataset.table["path"])
     judged = _remembered(

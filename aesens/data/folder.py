@@ -52,18 +52,6 @@ def load_folder(folder: str | os.PathLike, *, seconds: float = 3.0) -> Dataset:
     ValueError
         If there is no such folder, it has no class subfolders or no audio files, two files differ in their
         suffix only, or ``metadata.csv`` is malformed or names a file that is not there.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import numpy as np
-    >>> import soundfile
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     for name in ("cello", "piano"):
-    ...         (Path(place) / name).mkdir()
-    ...         soundfile.write(Path(place) / name / "take1.wav", np.zeros(44100), 44100)
-    ...     load_folder(place).clips
-    ['cello/take1', 'piano/take1']
     """
     folder = Path(folder).expanduser().resolve()
     if not folder.is_dir():

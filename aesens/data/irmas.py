@@ -87,11 +87,6 @@ class IrmasName(NamedTuple):
     """What an IRMAS file name says; ``prefix`` and ``drums`` are empty where the name has none.
 
     ``drums`` is ``dru``, ``nod`` or, where the name says that it is not known, ``---``.
-
-    Examples
-    --------
-    >>> parse_name("[cla][pop_roc]0310__1.wav").song
-    '0310'
     """
 
     prefix: str
@@ -137,13 +132,7 @@ def parse_name(name: str | os.PathLike) -> IrmasName:
 
 
 def format_name(name: IrmasName) -> str:
-    """Put an IRMAS file name together: the inverse of `parse_name`, with the ending in lower case.
-
-    Examples
-    --------
-    >>> format_name(IrmasName("008", "cel", "nod", "cla", "0058", 1))
-    '008__[cel][nod][cla]0058__1.wav'
-    """
+    """Put an IRMAS file name together: the inverse of `parse_name`, with the ending in lower case."""
     prefix = f"{name.prefix}__" if name.prefix else ""
     drums = f"[{name.drums}]" if name.drums else ""
     return f"{prefix}[{name.instrument}]{drums}[{name.genre}]{name.song}__{name.excerpt}.wav"
@@ -175,15 +164,6 @@ def is_irmas(folder: str | os.PathLike) -> bool:
     Returns
     -------
     bool
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     (Path(place) / "cla").mkdir()
-    ...     (Path(place) / "cla" / "[cla][pop_roc]0310__1.wav").touch()
-    ...     is_irmas(place)
-    True
     """
     root = _root(Path(folder))
     files = _wav_files(root)
@@ -203,16 +183,6 @@ def misplaced(folder: str | os.PathLike) -> str:
     -------
     str
         Empty if the folder is nothing of IRMAS.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     (Path(place) / "Part1").mkdir()
-    ...     (Path(place) / "Part1" / "01 Song-1.wav").touch()
-    ...     _ = (Path(place) / "Part1" / "01 Song-1.txt").write_text("gel\\nvoi\\n")
-    ...     misplaced(place).endswith("give the folder IRMAS-TrainingData")
-    True
     """
     folder = Path(folder)
     below = [*_folders(folder), *(inner for outer in _folders(folder) for inner in _folders(outer))]
@@ -322,13 +292,6 @@ def published_overlap(table: pd.DataFrame, sides: dict[str, pd.Series]) -> pd.Da
     pandas.DataFrame
         Rows ``published test clips`` and ``published test songs``; columns ``in all``, ``at hand``, and for each split
         how many of those at hand are on its test side.
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"song": ["0005", "0010", "0010"], "genre": ["cla", "cla", "lat_sou"]})
-    >>> split = pd.Series(["test", "train", "unused"])
-    >>> published_overlap(table, {"mine": split}).loc["published test clips"].tolist()
-    [1666, 2, 1]
     """
     published = table["song"].isin(TEST_SONGS) & (table["genre"] != "lat_sou")
     found = {"at hand": published} | {name: published & (split == "test") for name, split in sides.items()}
@@ -338,13 +301,7 @@ def published_overlap(table: pd.DataFrame, sides: dict[str, pd.Series]) -> pd.Da
 
 
 def at_hand() -> bool:
-    """Whether the training set is in the cache, so that `load_irmas` downloads nothing.
-
-    Examples
-    --------
-    >>> at_hand() in (True, False)
-    True
-    """
+    """Whether the training set is in the cache, so that `load_irmas` downloads nothing."""
     return (cache_dir("data", "irmas") / _FOLDER).is_dir()
 
 

@@ -160,15 +160,6 @@ def read_list(path: Path) -> pd.DataFrame:
     ------
     SplitError
         If the file cannot be read, lacks a column, or holds another word in ``split``.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     path = Path(place) / "list.csv"
-    ...     _ = path.write_text("File_Name,Split\\ncel/take1,train\\ncel/take2.wav,test\\n")
-    ...     read_list(path)["split"].to_dict()
-    {2: 'train', 3: 'test'}
     """
     try:
         listed = read_texts(path)

@@ -8,13 +8,13 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
+from pygments.formatters import HtmlFormatter
 
 import aesens
 from aesens.app.report.api import api_pages, modules
@@ -110,7 +110,8 @@ def build_report(out: Path, notebooks: Iterable[Path]) -> Path:
     titles = {target: _FIXED.get(target, "") for target in parts} | {p.target: p.title for p in pages}
     with _replaced(out / "report") as folder:
         style = (_HERE / "static" / "report.css").read_text(encoding="utf-8")
-        (folder / "report.css").write_text(f"{style}\n{_code_style()}\n", encoding="utf-8")
+        code = HtmlFormatter(style="default").get_style_defs(".highlight")
+        (folder / "report.css").write_text(f"{style}\n{code}\n", encoding="utf-8")
         for place, html in api_pages().items():
             (folder / "api" / place).parent.mkdir(parents=True, exist_ok=True)
             (folder / "api" / place).write_text(html, encoding="utf-8")
@@ -152,19 +153,9 @@ def _replaced(path: Path) -> Iterator[Path]:
         shutil.rmtree(holder, ignore_errors=True)
 
 
-@lru_cache(maxsize=1)
-def _environment():
-    return Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True)
-
-
 def _render(template: str, **values) -> str:
-    return _environment().get_template(f"{template}.html.j2").render(**values)
-
-
-def _code_style() -> str:
-    from pygments.formatters import HtmlFormatter
-
-    return HtmlFormatter(style="default").get_style_defs(".highlight")
+    templates = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True)
+    return templates.get_template(f"{template}.html.j2").render(**values)
 
 
 def _page(path: Path) -> _Page:
@@ -192,18 +183,15 @@ def _items(out: Path) -> tuple[list[_Item], list[_Item]]:
         if path.suffix == ".png":
             figures.append(_Item(**found, pdf=path.with_suffix(".pdf").exists()))
         else:
-            tables.append(_Item(**found, **_rows(path)))
+            table = pd.read_csv(path)
+            first = table.head(_ROWS)
+            tables.append(_Item(**found, rows=len(table), shown=len(first), html=_table_html(first)))
     return figures, tables
 
 
-def _rows(path: Path) -> dict:
-    table = pd.read_csv(path)
-    html = _table_html(table.head(_ROWS))
-    return {"rows": len(table), "shown": min(_ROWS, len(table)), "html": Markup(html)}
-
-
-def _table_html(table: pd.DataFrame) -> str:
-    return table.to_html(index=False, border=0, na_rep="", float_format=lambda number: f"{number:.4g}")
+def _table_html(table: pd.DataFrame) -> Markup:
+    html = table.to_html(index=False, border=0, na_rep="", float_format=lambda number: f"{number:.4g}")
+    return Markup(html)
 
 
 def _groups(items: list[_Item]) -> list[dict]:
@@ -228,7 +216,11 @@ def _groups(items: list[_Item]) -> list[dict]:
             "Data licence": data.get("licence", ""),
             "Data citation": data.get("citation", ""),
         }
-        rows = [{"model": names.model_title(name), **_flat(model)} for name, model in models.items()]
+        rows = [
+            {"model": names.model_title(name)}
+            | {key: _text(value) if isinstance(value, dict) else value for key, value in model.items()}
+            for name, model in models.items()
+        ]
         effects = [
             {"effect": name, "settings": _text(kind)}
             for name, kind in _ordered(about.get("effects", {}), EFFECTS).items()
@@ -238,10 +230,9 @@ def _groups(items: list[_Item]) -> list[dict]:
             {
                 "sources": sorted(group["sources"]),
                 "facts": {key: value for key, value in facts.items() if value not in ("", None)},
-                **{
-                    key: Markup(_table_html(pd.DataFrame(value)))
-                    for key, value in (("models", rows), ("effects", effects), ("packages", packages))
-                },
+                "models": _table_html(pd.DataFrame(rows)),
+                "effects": _table_html(pd.DataFrame(effects)),
+                "packages": _table_html(pd.DataFrame(packages)),
             }
         )
     return groups
@@ -251,10 +242,6 @@ def _ordered(values: dict, order: Iterable[str]) -> dict:
     """Entries in the order of the study, added ones last; files keep them by the alphabet."""
     first = [name for name in order if name in values]
     return {name: values[name] for name in dict.fromkeys([*first, *values])}
-
-
-def _flat(values: dict) -> dict:
-    return {key: _text(value) if isinstance(value, dict) else value for key, value in values.items()}
 
 
 def _text(values: dict) -> str:

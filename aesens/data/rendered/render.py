@@ -78,11 +78,6 @@ def find_soundfont() -> Path:
     ------
     ValueError
         If it is missing or is not the expected file.
-
-    Examples
-    --------
-    >>> find_soundfont().name
-    'TimGM6mb.sf2'
     """
     spec = importlib.util.find_spec("pretty_midi")  # not imported: that takes a second
     folders = list(spec.submodule_search_locations) if spec else []
@@ -216,13 +211,6 @@ def render_song(song: Song, soundfont: str | os.PathLike, rng: np.random.Generat
     -------
     np.ndarray, shape (2, samples), float64
         At `SAMPLE_RATE`, scaled to the song's loudness but to a peak of at most -1 dB re full scale.
-
-    Examples
-    --------
-    >>> song = compose("cel", 0, seed=0)
-    >>> audio = render_song(song, find_soundfont(), np.random.default_rng(0))
-    >>> audio.shape[0], audio.dtype.name
-    (2, 'float64')
     """
     from symusic import Synthesizer
 

@@ -44,11 +44,6 @@ class Lead:
         Greatest depth in dB of swells within notes and phrases; 0 where a note cannot swell.
     genres : tuple of float
         Weights of cla, cou_fol, jaz_blu, pop_roc: the clips of this instrument in IRMAS.
-
-    Examples
-    --------
-    >>> LEADS["flu"].low < LEADS["flu"].high
-    True
     """
 
     programs: tuple[int, ...]
@@ -198,13 +193,7 @@ _BEATS = {
 
 @dataclass(frozen=True)
 class Part:
-    """Notes ``(time, duration, pitch, velocity)`` for one program, with its level and pan in the mix.
-
-    Examples
-    --------
-    >>> Part(program=73, notes=[(0.0, 0.5, 72, 90)])
-    Part(program=73, level=0.0, pan=0.0, is_drum=False)
-    """
+    """Notes ``(time, duration, pitch, velocity)`` for one program, with its level and pan in the mix."""
 
     program: int
     notes: list[tuple[float, float, int, int]] = field(repr=False)
@@ -241,12 +230,6 @@ class Song:
         Reverberation time in seconds and level of the reverberation.
     loudness : float
         Root mean square in dB re full scale.
-
-    Examples
-    --------
-    >>> song = compose("pia", 0, seed=0)
-    >>> song.instrument, len(song.lead.notes) > 10
-    ('pia', True)
     """
 
     instrument: str
