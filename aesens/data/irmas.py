@@ -33,7 +33,6 @@ from aesens.data.clips import INSTRUMENTS, Dataset, left_out_table, make_table
 from aesens.progress import tqdm
 
 __all__ = [
-    "GENRES",
     "PUBLISHED",
     "TEST_SONGS",
     "IrmasName",
@@ -46,8 +45,8 @@ __all__ = [
     "published_overlap",
 ]
 
-#: Genre tags of IRMAS.
-GENRES = ("pop_roc", "jaz_blu", "cla", "cou_fol", "lat_sou")
+# Genre tags.
+_GENRES = ("pop_roc", "jaz_blu", "cla", "cou_fol", "lat_sou")
 
 CITATION = (
     "J. J. Bosch, J. Janer, F. Fuhrmann, P. Herrera, A Comparison of Sound Segregation Techniques for Predominant "
@@ -78,7 +77,7 @@ _NAME = re.compile(
     r"(?:(?P<prefix>[^\[\]]+)__)?"
     r"\[(?P<instrument>[a-z]{3})\]"
     r"(?:\[(?P<drums>dru|nod|---)\])?"
-    rf"\[(?P<genre>{'|'.join(GENRES)})\]"
+    rf"\[(?P<genre>{'|'.join(_GENRES)})\]"
     r"(?P<song>[0-9]{4})__(?P<excerpt>[0-9]+)\.(?i:wav)"
 )
 
@@ -98,34 +97,18 @@ class IrmasName(NamedTuple):
 
 
 def parse_name(name: str | os.PathLike) -> IrmasName:
-    """Take an IRMAS file name apart.
-
-    Parameters
-    ----------
-    name : str or path-like
-        File name; folders before it are ignored.
-
-    Returns
-    -------
-    IrmasName
-
-    Raises
-    ------
-    ValueError
-        If the name does not follow the grammar.
+    """Take an IRMAS file name apart, whatever folders stand before it; `ValueError` if it is outside the grammar.
 
     Examples
     --------
     >>> parse_name("008__[cel][nod][cla]0058__1.wav")
     IrmasName(prefix='008', instrument='cel', drums='nod', genre='cla', song='0058', excerpt=1)
-    >>> parse_name("[cla][pop_roc]0310__2.wav")
-    IrmasName(prefix='', instrument='cla', drums='', genre='pop_roc', song='0310', excerpt=2)
     """
     match = _NAME.fullmatch(Path(name).name)
     if match is None:
         raise ValueError(
             f"{os.fspath(name)!r} is not an IRMAS file name; expected [prefix__][instrument][dru|nod|---][genre]"
-            f"SONG__EXCERPT.wav with prefix and drum tag optional and genre one of {', '.join(GENRES)}"
+            f"SONG__EXCERPT.wav with prefix and drum tag optional and genre one of {', '.join(_GENRES)}"
         )
     fields = match.groupdict(default="")
     return IrmasName(**{**fields, "excerpt": int(fields["excerpt"])})
@@ -156,14 +139,6 @@ def is_irmas(folder: str | os.PathLike) -> bool:
 
     That is the case if its class folders carry IRMAS codes and most of the files in them follow the file grammar.
     A folder with a ``metadata.csv`` says for itself what its files are and is not taken for IRMAS.
-
-    Parameters
-    ----------
-    folder : path-like
-
-    Returns
-    -------
-    bool
     """
     root = _root(Path(folder))
     files = _wav_files(root)
@@ -175,14 +150,7 @@ def is_irmas(folder: str | os.PathLike) -> bool:
 def misplaced(folder: str | os.PathLike) -> str:
     """What of IRMAS a folder is that is not its training set, in a sentence that says which folder to give.
 
-    Parameters
-    ----------
-    folder : path-like
-
-    Returns
-    -------
-    str
-        Empty if the folder is nothing of IRMAS.
+    Empty if the folder is nothing of IRMAS.
     """
     folder = Path(folder)
     below = [*_folders(folder), *(inner for outer in _folders(folder) for inner in _folders(outer))]
@@ -212,12 +180,8 @@ def _is_test_part(folder: Path) -> bool:
 def read_layout(folder: Path) -> tuple[list[dict], pd.DataFrame]:
     """Rows for `make_table` from the class folders of an IRMAS layout, and a table of the files left out.
 
-    A file is left out if its name is outside the grammar or says another class than its folder.
-
-    Raises
-    ------
-    ValueError
-        If there are no files that belong.
+    A file is left out if its name is outside the grammar or says another class than its folder; `ValueError` if none
+    belongs.
     """
     rows, left_out = [], []
     for path in _wav_files(folder):
