@@ -104,7 +104,9 @@ def test_paths_are_those_of_the_working_directory(tmp_path, monkeypatch):
 def test_a_plan_counts_the_folder_beside_the_user(tmp_path, monkeypatch, capsys):
     write_clips(tmp_path / "mine", songs=8, seconds=0.2)
     monkeypatch.chdir(tmp_path)
+    before = dict(os.environ)
     assert main([*FEW, "--effects", "gain", "--data", "mine", "--dry-run"]) == 0
+    assert dict(os.environ) == before
     out = capsys.readouterr().out
     assert "Folder mine" in out and "nothing is downloaded or embedded." in out
 

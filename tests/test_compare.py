@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from support import aesens
+from support import ROOT, aesens
 
 from aesens.app.cli import main
 from aesens.app.compare import Tolerance, compare_runs, compare_tables, tolerance
@@ -42,6 +42,41 @@ TABLE = pd.DataFrame(
 def test_outcome(change, outcome, what):
     result = compare_tables("t", TABLE, TABLE.assign(**change))
     assert (result["outcome"], result["what"]) == (outcome, what)
+
+
+@pytest.mark.parametrize(
+    ("column", "outcome"), [("dimensions_90_held_out", "within tolerance"), ("test_songs", "different")]
+)
+def test_whole_numbers_follow_what_is_stated_for_their_column(column, outcome):
+    """Whether a count happens to be written as whole numbers in both runs, in one or in none."""
+    one = pd.DataFrame({"model": ["clap", "yamnet"], column: [120, 121]})
+    other = one.assign(**{column: [121, 121]})
+    assert compare_tables("05_geometry", one, other)["outcome"] == outcome
+    if outcome == "within tolerance":
+        assert compare_tables("05_geometry", one.astype({column: float}), other)["outcome"] == outcome
+    worse = one.assign(**{column: [129, 121]})
+    assert compare_tables("05_geometry", one, worse)["what"] == column
+
+
+def test_rows_are_matched_by_their_strength_and_classes_whatever_they_are_called():
+    one = pd.DataFrame({"instrument": [1, 2], "strength": [0, 1], "value": [0.1, 0.2]})
+    assert compare_tables("t", one, one[::-1])["outcome"] == "equal"
+    found = compare_tables("t", one, one.assign(strength=[0, 2]))
+    assert found["outcome"] == "different" and found["what"] == "rows: 2 and 2; e.g. 2, 1"
+
+
+def test_missing_texts_and_repeated_rows():
+    one = pd.DataFrame({"model": ["clap", None, "clap"], "value": [0.1, 0.2, 0.3]})
+    assert compare_tables("t", one, one)["outcome"] == "equal"
+    assert compare_tables("t", one, one[:2])["what"] == "rows: 3 and 2; e.g. clap"
+    assert (
+        compare_tables("t", one[["value"]], one[["value"]][:2])["what"] == "rows: 3 and 2; e.g. repeated rows"
+    )
+
+
+def test_runs_of_other_data_are_compared_without_an_error():
+    table = compare_runs(ROOT / "figures" / "demo", ROOT / "figures" / "recordings")
+    assert "different" in set(table["outcome"])
 
 
 def test_largest_difference_is_told_and_row_order_does_not_matter():

@@ -22,7 +22,7 @@ from test_weights import Server
 
 import aesens.data as data
 from aesens.app.plan import plan, summary
-from aesens.data import clips, folder, irmas
+from aesens.data import clips, folder, irmas, remember
 from aesens.data.irmas import IrmasName, format_name, parse_name
 from aesens.models import weights
 from aesens.settings import Profile
@@ -172,7 +172,7 @@ def test_the_published_test_set_comes_out_clip_for_clip(real_table):
     overlap = irmas.published_overlap(real_table, {"rule": split})
     assert overlap.to_numpy().tolist() == [[1666] * 3, [562] * 3]
     # The order of the files plays no part.
-    turned = data.split_clips(real_table.sample(frac=1, random_state=1), published=True, balance=False)
+    turned = data.split_clips(real_table.sample(frac=1, random_state=1), published=True)
     assert ((turned == "test") == (split == "test")[turned.index]).all()
 
 
@@ -206,10 +206,10 @@ def test_songs_are_dealt_as_worked_out_by_hand():
     # falling deviation a, c, f, b, d, e. Of 7 x and 6 y: a to the first fold, c to the second, which has fewer; f to
     # the first (y 2:3 is nearer than 0:5), b to the second (x 4:2), d to the first (y 3:3), e to the second (x 4:3).
     assert list(np.random.RandomState(0).permutation(6)) == [5, 2, 1, 3, 0, 4]
-    split = data.split_clips(table, seed=0, n_folds=2, balance=False, published=False)
+    split = data.split_clips(table, seed=0, n_folds=2, published=False)
     assert set(table["song"][split == "test"]) == {"a", "d", "f"}
     # The old way their places count for the songs: the fifth row is not that of a but of e.
-    split = data.split_clips(table, seed=0, n_folds=2, balance=False, published=True)
+    split = data.split_clips(table, seed=0, n_folds=2, published=True)
     assert set(table["song"][split == "test"]) == {"a", "d", "e"}
 
 
@@ -219,12 +219,17 @@ def test_songs_are_dealt_as_worked_out_by_hand():
 @pytest.mark.parametrize("seed", range(12))
 def test_other_data_are_dealt_as_scikit_learn_deals_them(seed):
     table = random_table(np.random.default_rng(100 + seed))
-    split = data.split_clips(table, seed=seed, n_folds=3, balance=False, published=False)
+    split = data.split_clips(table, seed=seed, n_folds=3, published=False)
     rows = table[table["genre"] != "lat_sou"]
     folds = StratifiedGroupKFold(n_splits=3, shuffle=True, random_state=seed)
     _, test = next(iter(folds.split(rows, rows["instrument"], rows["song"])))
     assert set(rows.index[test]) == set(split.index[split == "test"])
-    assert set(rows.index) == set(split.index[split != "unused"])
+    # Of the other clips all of the smallest class train, and as many of each class.
+    rest = rows.drop(index=rows.index[test])["instrument"]
+    size = rest.value_counts().min()
+    train = rest[split[rest.index] == "train"]
+    assert (train.value_counts() == size).all() and train.nunique() == rest.nunique()
+    assert set(split.index[split == "train"]) == set(train.index)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -238,10 +243,7 @@ def test_no_song_crosses_and_training_is_balanced(seed):
     assert set(table["song"][split == "train"]).isdisjoint(table["song"][split == "test"])
     counts = table["instrument"][split == "train"].value_counts()
     assert counts.nunique() == 1 and set(counts.index) == set(table["instrument"])
-    unbalanced = (
-        data.split_clips(table, seed=seed, n_folds=4, balance=False, published=False) if seed % 2 else split
-    )
-    assert not (table["genre"][unbalanced != "unused"] == "lat_sou").any()
+    assert not (table["genre"][split != "unused"] == "lat_sou").any()
     assert split.index.equals(table.index) and set(split) <= {"train", "test", "unused"}
 
 
@@ -257,15 +259,13 @@ def test_most_random_tables_can_be_split():
 
 
 def test_balancing_leaves_the_test_side_and_the_smallest_class_alone(real_table):
-    plain, balanced = (data.split_clips(real_table, balance=value) for value in (False, True))
-    assert ((plain == "test") == (balanced == "test")).all()
-    counts = real_table["instrument"][plain == "train"].value_counts()
-    smallest = real_table["instrument"] == counts.idxmin()
-    assert (plain[smallest] == balanced[smallest]).all()
-    assert (balanced == "train").sum() == 11 * counts.min()
-    other = data.split_clips(real_table, seed=1)
-    assert (other != balanced).any()
-    assert data.split_clips(real_table).equals(balanced)
+    split = data.split_clips(real_table)
+    rest = real_table["instrument"][(split != "test") & (real_table["genre"] != "lat_sou")]
+    smallest = rest.value_counts().idxmin()
+    assert set(split[rest.index[rest == smallest]]) == {"train"}
+    assert (split == "train").sum() == 11 * (rest == smallest).sum()
+    assert (data.split_clips(real_table, seed=1) != split).any()
+    assert data.split_clips(real_table).equals(split)
 
 
 def test_too_few_songs_are_named():
@@ -781,18 +781,24 @@ def test_fingerprint_follows_content_and_labels_not_place(irmas_folder, tmp_path
 
 def test_hashes_of_large_collections_are_remembered(tmp_path, monkeypatch):
     monkeypatch.setenv("AESENS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(clips, "_REMEMBER_BYTES", 1)
+    monkeypatch.setattr(remember, "_LARGE", 1)
     path = write_tone(tmp_path / "a.wav")
-    first = clips.file_hashes([path])
+    first = remember.file_hashes([path])
     monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("read again"))
-    assert clips.file_hashes([path]) == first
+    assert remember.file_hashes([path]) == first
     monkeypatch.undo()
     monkeypatch.setenv("AESENS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(clips, "_REMEMBER_BYTES", 1)
+    monkeypatch.setattr(remember, "_LARGE", 1)
     write_tone(path, seconds=2.0)
-    assert clips.file_hashes([path]) != first
+    assert remember.file_hashes([path]) != first
     (tmp_path / "cache" / "data" / "hashes.json").write_text("{damaged")
-    assert clips.file_hashes([path]) != first
+    assert remember.file_hashes([path]) != first
+
+
+def test_a_few_clips_are_spread_over_the_instruments():
+    table = pd.DataFrame({"instrument": ["cel", "cel", "cel", "flu", "flu"]})
+    assert data.spread_over_instruments(table, 3).tolist() == [0, 1, 3]
+    assert data.spread_over_instruments(table, 9).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_select(irmas_folder):
@@ -801,13 +807,11 @@ def test_select(irmas_folder):
     one = dataset.select(per_song=1)
     assert len(one) == 5 and set(one.table["excerpt"]) == {1}
     assert set(dataset.select(songs=["0002", "5001"]).table["song"]) == {"0002", "5001"}
-    assert sorted(set(dataset.select(songs=1).table["song"])) == ["0001", "5001"]
     assert dataset.select().fingerprint == dataset.fingerprint
     for options, message in [
         ({"instruments": ["vio"]}, "no instrument 'vio'; there are cel, gac"),
         ({"instruments": []}, "no instrument was chosen"),
         ({"songs": ["1234"]}, "no song '1234'"),
-        ({"songs": 0}, "at least 1"),
         ({"per_song": 0}, "at least 1"),
         ({"instruments": ["cel"], "songs": ["5001"]}, "no song '5001'"),
     ]:
@@ -822,7 +826,7 @@ def test_bad_clips_are_found(class_folder):
     sf.write(class_folder / "harp" / "nan.wav", np.full(rate, np.nan, np.float32), rate, subtype="FLOAT")
     (class_folder / "harp" / "text.wav").write_text("this is no sound")
     dataset = data.load_dataset(class_folder)
-    problems = data.check_clips(dataset, progress=False)
+    problems = data.check_clips(dataset)
     assert list(problems.index) == ["harp/empty", "harp/nan", "harp/silent", "harp/text"]
     assert problems.at["harp/silent", "problem"] == "silent"
     for clip in ("harp/empty", "harp/nan", "harp/text"):
@@ -864,7 +868,7 @@ def test_recordings():
     assert dataset.name == "recordings"
     assert dataset.instruments == ["cel", "cla", "flu", "gac", "sax", "vio"]
     assert dataset.summary()["clips"].tolist() == [22, 24, 24, 24, 24, 13, 131]
-    assert data.check_clips(dataset, progress=False).empty
+    assert data.check_clips(dataset).empty
     shapes = {(dataset.load(clip)[0].shape, dataset.load(clip)[1]) for clip in dataset.clips}
     assert shapes == {((1, 132300), 44100)}
     split = data.split_clips(dataset.table, published=False)

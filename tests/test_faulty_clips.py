@@ -8,7 +8,7 @@ import soundfile as sf
 from support import ToyModel, write_clips
 
 from aesens import models
-from aesens.data import check_clips, clips, load_dataset
+from aesens.data import check_clips, clips, load_dataset, remember
 from aesens.settings import Profile, Scale
 from aesens.study import Study
 
@@ -154,7 +154,7 @@ def test_too_few_clips_left_to_split_is_said(tmp_path):
 
 
 def test_a_large_collection_is_checked_once(good, monkeypatch, tmp_path):
-    monkeypatch.setattr(clips, "_REMEMBER_BYTES", 1)
+    monkeypatch.setattr(remember, "_LARGE", 1)
     (good / "aaa" / "nothing.wav").write_bytes(b"")
     first = check_clips(load_dataset(good))
     read, seen = clips._read, []

@@ -23,7 +23,7 @@ from support import ROOT, ToyModel, aesens, write_clips
 from aesens import data, effects, models, plots, tables
 from aesens.analysis import projections
 from aesens.app.cli import main
-from aesens.app.new import new_notebook
+from aesens.app.commands import new_notebook
 from aesens.embeddings.extract import Plan, extract
 from aesens.plots import explorer as explore
 from aesens.plots import titles as names

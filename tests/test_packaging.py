@@ -110,11 +110,12 @@ import aesens
 package = pathlib.Path(aesens.__file__).parent
 files = [path.relative_to(package.parent).with_suffix("") for path in package.rglob("*.py")]
 names = {".".join(path.parts).removesuffix(".__init__") for path in files} - {"aesens.__main__"}
-drawing = {name for name in names if name.startswith(("aesens.plots", "aesens.plots.explorer"))}
-for name in names - drawing:
-    importlib.import_module(name)
+below = ("aesens.data", "aesens.effects", "aesens.models", "aesens.settings")
+for name in names:
+    if name.startswith(below):
+        importlib.import_module(name)
 assert not os.listdir(os.environ["HOME"]), os.listdir(os.environ["HOME"])
-for name in drawing:
+for name in names:
     importlib.import_module(name)
 """
     home = tmp_path / "home"

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from aesens.app.run import RunError, environment
 from aesens.cache import cache_dir, runtime_environment
 from aesens.settings import OPTIONS, PROFILES, absolute
 
@@ -32,9 +33,9 @@ examples:
 """
 
 
-def _run_parser(commands) -> None:
+def _run_parser(subparsers) -> None:
     listed = "\n".join(f"  {entry.name:<8} {entry.purpose}" for entry in PROFILES.values())
-    parser = commands.add_parser(
+    parser = subparsers.add_parser(
         "run",
         prog="./run_all.sh",
         help="execute the notebooks",
@@ -93,25 +94,25 @@ def _debug(parser) -> None:
     )
 
 
-def _reader_parsers(commands) -> None:
-    """Commands that belong to a run's results and to notebooks of one's own (`aesens.app.results`)."""
-    report = commands.add_parser("report", help="build the report of a run again")
+def _reader_parsers(subparsers) -> None:
+    """Commands that belong to a run's results and to notebooks of one's own."""
+    report = subparsers.add_parser("report", help="build the report of a run again")
     report.add_argument(
         "--out", type=absolute, metavar="PATH", help="the run's folder; default: figures/demo"
     )
-    compare = commands.add_parser("compare", help="compare the tables of two runs")
+    compare = subparsers.add_parser("compare", help="compare the tables of two runs")
     compare.add_argument(
         "first", type=absolute, metavar="A", help="folder of figures and tables, e.g. figures/demo"
     )
     compare.add_argument("second", type=absolute, metavar="B", help="the other one")
-    new = commands.add_parser("new", help="start a notebook from the template")
+    new = subparsers.add_parser("new", help="start a notebook from the template")
     new.add_argument("name", metavar="NAME")
     for parser in (report, compare, new):
         _debug(parser)
 
 
-def _weights_parser(commands) -> None:
-    weights = commands.add_parser(
+def _weights_parser(subparsers) -> None:
+    weights = subparsers.add_parser(
         "weights",
         help="list, fetch or add weight files",
         description="Without an action: list the weight files, with their source, size, licence and state.",
@@ -133,44 +134,8 @@ def _weights_parser(commands) -> None:
     )
 
 
-def _weights(action: str | None = None, model: str | None = None, file: str | None = None) -> int:
-    """List, fetch or add weight files; 1 if one of several could not be fetched."""
-    from aesens.models import weights
-
-    if action == "add":
-        for path in weights.add_to(model, file):
-            print(f"{path}: added")
-        return 0
-    if action == "fetch":
-        return _fetch_weights(model)
-    table = weights.weights_table()
-    print(table[["model", "state", "size", "licence", "file", "source"]].to_string(index=False))
-    return 0
-
-
-def _fetch_weights(model: str | None) -> int:
-    from aesens.models import weights
-
-    failed = 0
-    for file in weights.files_of(model):
-        try:
-            print(f"{weights.fetch(file)}: verified")
-        except weights.WeightsError as error:
-            if model:
-                raise
-            # Of all of them, what can be had is had.
-            print(f"error: {error}", file=sys.stderr)
-            failed += 1
-    return 1 if failed else 0
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point.
-
-    Parameters
-    ----------
-    arguments : list of str, optional
-        Instead of the command line's.
+    """Entry point, with the command line's arguments by default.
 
     Returns
     -------
@@ -178,40 +143,20 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status: 0 if all went well, 1 if a step failed, 130 if it was interrupted.
     """
     parser = argparse.ArgumentParser(prog="aesens", description="The aesens research compendium.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    _run_parser(commands)
-    _reader_parsers(commands)
-    _weights_parser(commands)
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    _run_parser(subparsers)
+    _reader_parsers(subparsers)
+    _weights_parser(subparsers)
     options = vars(parser.parse_args(arguments))
     command, debug = options.pop("command"), options.pop("debug")
-    # Before anything imports matplotlib, which would make a folder in the home directory.
-    os.environ.update(runtime_environment())
     try:
-        if command == "weights":
-            return _weights(**options)
-        if command in ("report", "compare", "new"):
-            from aesens.app import results
+        # Before anything imports matplotlib, which would make a folder in the home directory.
+        with environment(**runtime_environment()):
+            if command == "run":
+                return _run(options)
+            from aesens.app import commands
 
-            return getattr(results, command)(**options)
-        _prepare(options)
-        if options.pop("dry_run"):
-            from aesens.app.plan import dry_run
-
-            fresh, *others = (options.pop(name) for name in ("fresh", "only", "keep_outputs", "check"))
-            if others != [None, False, None]:
-                raise ValueError("--dry-run counts a whole run: leave out --only, --keep-outputs and --check")
-            dry_run(options, fresh=fresh)
-            return 0
-        if options["check"] is not None:
-            from aesens.app.results import check
-
-            return check(options)
-        from aesens.app.run import run
-
-        options.pop("check")
-        only, fresh, keep = (options.pop(name) for name in ("only", "fresh", "keep_outputs"))
-        run(options, only=only, fresh=fresh, keep=keep)
-        return 0
+            return getattr(commands, command)(**options)
     except KeyboardInterrupt:
         print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
         return 130
@@ -220,6 +165,31 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _run(options: dict) -> int:
+    """``aesens run``: a run, its plan, or a run that is compared with what is kept."""
+    only, fresh, keep, dry, kept = (
+        options.pop(name) for name in ("only", "fresh", "keep_outputs", "dry_run", "check")
+    )
+    _prepare(options)
+    if dry:
+        from aesens.app.plan import dry_run
+
+        if only or keep or kept is not None:
+            raise ValueError("--dry-run counts a whole run: leave out --only, --keep-outputs and --check")
+        dry_run(options, fresh=fresh)
+        return 0
+    if kept is not None:
+        from aesens.app.commands import check
+
+        if keep or options["out"]:
+            raise ValueError("--check makes its own folder: leave out --out and --keep-outputs")
+        return check(options, kept, only=only, fresh=fresh)
+    from aesens.app.run import run
+
+    run(options, only=only, fresh=fresh, keep=keep)
+    return 0
 
 
 def _prepare(options: dict) -> None:
@@ -248,7 +218,6 @@ def _prepare(options: dict) -> None:
 def _can_be_put_right(error: Exception) -> bool:
     """Whether an error says what to change in what was asked for, rather than that the code is at fault."""
     from aesens.app.report import ReportError
-    from aesens.app.run import RunError
     from aesens.embeddings.cluster import ClusterError
     from aesens.embeddings.store import StoreError
     from aesens.models.base import ModelError

@@ -14,17 +14,15 @@ calibrated untrained. Rendered clips are rendered and kept, since nothing is kno
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from aesens.app.run import environment
 from aesens.data import irmas
 from aesens.data.irmas import PUBLISHED
 from aesens.data.split import read_list
@@ -66,60 +64,34 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
     ------
     ValueError
         If the data cannot be read.
-
-    Examples
-    --------
-    >>> table = plan(Study("paper", models="panns", weights="untrained", data="irmas"), calibrate=False)
-    >>> table[["effect", "strengths"]].to_numpy().tolist()
-    [['clean', 1], ['gain', 31], ['lowpass', 31], ['reverb', 34], ['bitcrush', 12]]
     """
-    notes: list[str] = []
     at_hand = study.data != "irmas" or irmas.at_hand()
-    if at_hand:
-        sides = study.dataset.table["split"].value_counts().to_dict()
-        data = study.source.title
-        if study.source.name == "irmas":
-            notes.append(_beside_published(sides, len(study.source)))
-            if (overlap := study.split_overlap()) is not None:
-                clips, here = overlap.loc["published test clips", ["in all", "this run"]]
-                notes.append(f"Of the {clips} clips of the published test set {here} are on the test side.")
-        if len(study.excluded):
-            notes.append(f"Clips left out as faulty: {len(study.excluded)}.")
-    else:
-        counted, whose = PUBLISHED, "published"
-        if study.settings.split:
-            counted, whose = read_list(study.settings.split)["split"].value_counts(), "given"
-        sides, data = {side: int(counted.get(side, 0)) for side in PUBLISHED}, "IRMAS (training set)"
-        notes.append(
-            f"IRMAS is not at hand: counted with the {whose} split; a run downloads about 3 GB first, and takes "
-            "7 GB while it unpacks them."
-        )
-    rows, costs, speeds, devices, untrained = [], [], {}, [], []
+    data, sides, notes = _clips(study) if at_hand else _published(study)
+    rows, costs, audio, devices, untrained = [], [], {}, [], []
     kinds = [None, *map(effect, study.effects)]
-    with _offline():
+    with environment(AESENS_OFFLINE="1"):
         for name in study.models:
             model, ready = _model(study, name)
             if study.weights != "untrained" and not model.weights.pretrained:
                 untrained.append(names.model_title(name))
             devices.append(str(model.device))
-            seconds = study.clips(name).seconds if at_hand else _SECONDS
-            operations, speed = _network(model, seconds, study.jobs) if calibrate else (np.nan, np.nan)
+            clips = study.clips(name) if at_hand else None
+            seconds, count = (clips.seconds, len(clips)) if at_hand else (_SECONDS, sum(sides.values()))
+            # Clips of each block.
+            blocks = np.diff(np.append(np.arange(0, count, BLOCK), count))
+            operations, network = _network(model, seconds, study.jobs) if calibrate else (np.nan, np.nan)
             for kind in kinds:
                 parameters = kind.parameters(study.scale(name).strengths) if kind else np.array([np.nan])
-                count = len(study.clips(name)) if at_hand else sum(sides.values())
-                blocks = -(-count // BLOCK)
-                done = np.zeros((len(parameters), blocks), dtype=bool)
+                missing = np.ones((len(parameters), len(blocks)), dtype=bool)
                 if at_hand and ready and not fresh:
-                    path = Store.path_of(
-                        Plan(model, kind, parameters, study.clips(name), study.protocol).address()
-                    )
-                    if path.exists():
-                        done = ~Store(path).missing()
-                missing = int((~done * _sizes(count)).sum())
-                if calibrate and (kind, model.sample_rate) not in speeds:
-                    speeds[kind, model.sample_rate] = _audio(kind, parameters, seconds, model, study)
-                audio = speeds[kind, model.sample_rate] if calibrate else np.nan
-                costs.append((missing, speed, audio, model.device.type))
+                    planned = Plan(model, kind, parameters, clips, study.protocol)
+                    if (path := Store.path_of(planned.address())).exists():
+                        missing = Store(path).missing()
+                shared = kind, model.sample_rate
+                if shared not in audio:
+                    audio[shared] = _audio(kind, parameters, seconds, model, study) if calibrate else np.nan
+                costs.append((int((missing * blocks).sum()), network, audio[shared], model.device.type))
+                embeddings = len(parameters) * count
                 rows.append(
                     {
                         "model": name,
@@ -127,11 +99,11 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
                         "effect": kind.name if kind else CLEAN,
                         "strengths": len(parameters),
                         "clips": count,
-                        "embeddings": len(parameters) * count,
-                        "chunks_done": int(done.sum()),
-                        "chunks_missing": int((~done).sum()),
-                        "gflop": operations * len(parameters) * count / 1e9,
-                        "megabytes": len(parameters) * count * model.dimension * 4e-6,
+                        "embeddings": embeddings,
+                        "chunks_done": int((~missing).sum()),
+                        "chunks_missing": int(missing.sum()),
+                        "gflop": operations * embeddings / 1e9,
+                        "megabytes": embeddings * model.dimension * 4e-6,
                     }
                 )
     if untrained:
@@ -145,44 +117,56 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
     return table
 
 
+def _clips(study: Study) -> tuple[str, dict[str, int], list[str]]:
+    """What the data are called, their clips a side, and what to say of them."""
+    sides, notes = study.dataset.table["split"].value_counts().to_dict(), []
+    if study.source.name == "irmas":
+        notes.append(_beside_published(sides, len(study.source)))
+        if (overlap := study.split_overlap()) is not None:
+            clips, here = overlap.loc["published test clips", ["in all", "this run"]]
+            notes.append(f"Of the {clips} clips of the published test set {here} are on the test side.")
+    if len(study.excluded):
+        notes.append(f"Clips left out as faulty: {len(study.excluded)}.")
+    return study.source.title, sides, notes
+
+
+def _published(study: Study) -> tuple[str, dict[str, int], list[str]]:
+    """`_clips` of IRMAS, before it is at hand."""
+    counted, whose = PUBLISHED, "published"
+    if study.settings.split:
+        counted, whose = read_list(study.settings.split)["split"].value_counts(), "given"
+    note = (
+        f"IRMAS is not at hand: counted with the {whose} split; a run downloads about 3 GB first, and takes 7 GB while "
+        "it unpacks them."
+    )
+    return "IRMAS (training set)", {side: int(counted.get(side, 0)) for side in PUBLISHED}, [note]
+
+
 def summary(table: pd.DataFrame) -> str:
-    """A plan in words and one line a model.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `plan`.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> table = plan(Study("paper", models="panns", weights="untrained"), calibrate=False)
-    >>> summary(table).splitlines()[1]
-    'Conditions  109: clean, 31 gain, 31 lowpass, 34 reverb, 12 bitcrush'
-    """
+    """A plan in words and one line a model."""
     # The model with the finest grids stands for all.
-    most = table.groupby("model", sort=False)["strengths"].sum().idxmax()
-    first = table[table["model"] == most]
+    totals = table.groupby("model", sort=False)["strengths"].sum()
+    first = table[table["model"] == totals.idxmax()]
     sides = ", ".join(f"{count} {side}" for side, count in table.attrs["sides"].items())
     kinds = ", ".join(
         row.effect if row.effect == CLEAN else f"{row.strengths} {row.effect}" for row in first.itertuples()
     )
-    totals = table.groupby("model")["strengths"].sum()
     fewer = f" (some models fewer: {totals.min()})" if totals.min() < totals.max() else ""
-    shown = table.groupby("model", sort=False).agg(
-        **{
-            "clips": ("clips", "first"),
-            "embeddings": ("embeddings", "sum"),
-            "chunks stored": ("chunks_done", "sum"),
-            "missing": ("chunks_missing", "sum"),
-            "TFLOP": ("gflop", lambda x: x.sum(min_count=1) / 1e3),
-            "MB": ("megabytes", "sum"),
-            "hours left": ("seconds", lambda x: x.sum(min_count=1) / 3600),
+    # Sums of what was not measured are missing too.
+    shown = pd.DataFrame(
+        {
+            heading: table.groupby("model", sort=False)[column].sum(min_count=1) / unit
+            for heading, column, unit in (
+                ("embeddings", "embeddings", 1),
+                ("chunks stored", "chunks_done", 1),
+                ("missing", "chunks_missing", 1),
+                ("TFLOP", "gflop", 1e3),
+                ("MB", "megabytes", 1),
+                ("hours left", "seconds", 3600),
+            )
         }
     )
+    shown.insert(0, "clips", table.groupby("model", sort=False)["clips"].first())
     total = shown.sum(min_count=1)
     total["clips"] = shown["clips"].max()
     shown.loc["all"] = total
@@ -190,7 +174,7 @@ def summary(table: pd.DataFrame) -> str:
     shown[whole] = shown[whole].astype(int)
     lines = [
         f"Data        {table.attrs['data']}: {sum(table.attrs['sides'].values())} clips of the split ({sides})",
-        f"Conditions  {int(first['strengths'].sum())}: {kinds}" + fewer,
+        f"Conditions  {totals.max()}: {kinds}{fewer}",
         f"Device      {table.attrs['device']}",
         "",
         shown.rename_axis(None).to_string(float_format=_short),
@@ -200,17 +184,9 @@ def summary(table: pd.DataFrame) -> str:
     return "\n".join(lines).rstrip()
 
 
-def dry_run(parameters: dict, *, fresh: bool = False) -> None:
-    """Print the plan of a run.
-
-    Parameters
-    ----------
-    parameters : dict
-        See `aesens.app.run.run`.
-    fresh : bool
-        As if nothing were stored.
-    """
-    given = {key: value for key, value in parameters.items() if value is not None}
+def dry_run(options: dict, *, fresh: bool = False) -> None:
+    """Print the plan of a run, given as to `aesens.app.run.run`."""
+    given = {key: value for key, value in options.items() if value is not None}
     # Nobody is asked: without --device the workers' own is known only when they are there.
     scheduler = given.pop("scheduler", None)
     study = Study(**given)
@@ -224,19 +200,6 @@ def dry_run(parameters: dict, *, fresh: bool = False) -> None:
 
 def _short(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.2g}"
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    before = os.environ.get("AESENS_OFFLINE")
-    os.environ["AESENS_OFFLINE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["AESENS_OFFLINE"]
-        else:
-            os.environ["AESENS_OFFLINE"] = before
 
 
 def _model(study: Study, name: str) -> tuple[Embedder, bool]:
@@ -267,11 +230,6 @@ def _seconds(table: pd.DataFrame, costs: list[tuple[int, float, float, str]]) ->
     return seconds
 
 
-def _sizes(count: int) -> np.ndarray:
-    """Clips of each block."""
-    return np.diff(np.append(np.arange(0, count, BLOCK), count))
-
-
 def _network(model: Embedder, seconds: float, jobs: int) -> tuple[int, float]:
     """Operations of one clip by definition, and seconds a clip with `jobs` threads at work where it runs on a CPU."""
     rng = np.random.default_rng(0)
@@ -285,13 +243,13 @@ def _network(model: Embedder, seconds: float, jobs: int) -> tuple[int, float]:
     try:
         with direct_convolutions(), FlopCounterMode(display=False) as counter:
             model.embed(clips[:1])
-        _, took = _timed(lambda: model.embed(clips[:1]))
+        took = _timed(lambda: model.embed(clips[:1]))
         # A batch if that takes seconds; the first one on a GPU only prepares it.
         batch = clips if model.device.type != "cpu" or took * len(clips) < 2 else clips[:1]
         if model.device.type != "cpu":
             model.embed(batch)
         with ThreadPoolExecutor(jobs) as pool:
-            _, took = _timed(lambda: list(pool.map(model.embed, [batch] * jobs)))
+            took = _timed(lambda: list(pool.map(model.embed, [batch] * jobs)))
     finally:
         torch.set_num_threads(before)
     return counter.get_total_flops(), took / (jobs * len(batch))
@@ -311,11 +269,11 @@ def _audio(
     process()
     count = 4 * study.jobs
     with ThreadPoolExecutor(study.jobs) as pool:
-        _, took = _timed(lambda: list(pool.map(process, range(count))))
+        took = _timed(lambda: list(pool.map(process, range(count))))
     return took / count
 
 
-def _timed(work) -> tuple[object, float]:
+def _timed(work) -> float:
     start = time.perf_counter()
-    result = work()
-    return result, time.perf_counter() - start
+    work()
+    return time.perf_counter() - start

@@ -11,18 +11,27 @@ import os
 import re
 import sys
 import time
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from aesens.cache import atomic_path, repository, runtime_environment
 from aesens.settings import PROFILES
 
-__all__ = ["RunError", "notebooks", "run"]
+__all__ = ["RunError", "clone", "environment", "notebooks", "run"]
 
 
 class RunError(RuntimeError):
     """A notebook failed, or there is none to run."""
+
+
+def clone() -> Path:
+    """The folder that holds ``notebooks/``; `RunError` outside a clone."""
+    root = repository()
+    if root is None:
+        raise RunError(f"no notebooks/ in {Path.cwd()} or above; run from within a clone of the compendium")
+    return root
 
 
 def notebooks(root: Path, only: str | None = None, appendices: bool = False) -> list[Path]:
@@ -41,12 +50,6 @@ def notebooks(root: Path, only: str | None = None, appendices: bool = False) -> 
     ------
     RunError
         If `only` names a notebook that is not there.
-
-    Examples
-    --------
-    >>> from aesens.cache import repository
-    >>> [path.stem for path in notebooks(repository(), "01,08")]
-    ['01_data', '08_claims']
     """
     found = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not only:
@@ -71,7 +74,19 @@ class _Outcome:
 
     name: str
     seconds: float
-    stopped: str = field(default="")
+    stopped: str = ""
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Environment variables for the time of a block, at whose end all are as they were before."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def run(
@@ -104,35 +119,31 @@ def run(
     RunError
         If a notebook fails; names it and the cell. If the report cannot be built; the results are kept.
     """
-    root = repository()
-    if root is None:
-        raise RunError(f"no notebooks/ in {Path.cwd()} or above; run from within a clone of the compendium")
+    root = clone()
     chosen = notebooks(root, only, PROFILES[parameters["profile"]].appendices)
     parameters = {key: value for key, value in parameters.items() if value is not None}
     scheduler = parameters.pop("scheduler", None)
-    profile = parameters["profile"]
-    out = (root / (parameters.get("out") or Path("figures") / profile)).resolve()
+    out = (root / (parameters.get("out") or Path("figures") / parameters["profile"])).resolve()
     # As it is seen from where notebooks run, and from where the command was given.
     parameters["out"], shown = os.path.relpath(out, root), os.path.relpath(out)
     copies = root / "runs" / out.name
     copies.mkdir(parents=True, exist_ok=True)
-
-    # The kernel inherits these: nothing is written outside the cache, and bars are text that reaches this terminal.
-    os.environ.update(runtime_environment(), AESENS_PLAIN_PROGRESS="1")
-    _quieten_kernels(Path(os.environ["IPYTHONDIR"]))
-    _prepare(parameters, scheduler, fresh)
-    started = time.monotonic()
     outcomes = []
-    for number, path in enumerate(chosen, 1):
-        print(f"[{number}/{len(chosen)}] {path.stem}", flush=True)
-        outcomes.append(_execute(path, copies / path.name, parameters, root))
-        last = outcomes[-1]
-        print(f"      {last.stopped or 'done'} ({last.seconds:.0f} s)", flush=True)
-        if keep:
-            _keep(copies / path.name, path)
-    print(f"{len(outcomes)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {shown}")
-    if report:
-        _report(out, copies, shown)
+    # The kernels inherit these: nothing is written outside the cache, and bars are text that reaches this terminal.
+    with environment(**runtime_environment(), AESENS_PLAIN_PROGRESS="1"):
+        _quieten_kernels(Path(os.environ["IPYTHONDIR"]))
+        _prepare(parameters, scheduler, fresh)
+        started = time.monotonic()
+        for number, path in enumerate(chosen, 1):
+            print(f"[{number}/{len(chosen)}] {path.stem}", flush=True)
+            outcomes.append(_execute(path, copies / path.name, parameters, root))
+            last = outcomes[-1]
+            print(f"      {last.stopped or 'done'} ({last.seconds:.0f} s)", flush=True)
+            if keep:
+                _keep(copies / path.name, path)
+        print(f"{len(outcomes)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {shown}")
+        if report:
+            _report(out, copies, shown)
     return outcomes
 
 

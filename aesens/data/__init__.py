@@ -60,14 +60,6 @@ def register(name: str, loader: str | Callable[..., Dataset]) -> None:
     ------
     ValueError
         If `name` is that of one of the package's datasets.
-
-    Examples
-    --------
-    >>> from functools import partial
-    >>> register("cellos", partial(load_dataset, "rendered", instruments=["cel"]))
-    >>> "cellos" in DATASETS
-    True
-    >>> _ = DATASETS.pop("cellos")
     """
     if name in _SHIPPED:
         raise ValueError(f"a dataset named {name!r} is registered already: {DATASETS[name]}")
@@ -94,18 +86,6 @@ def load_dataset(name: str | os.PathLike, **options) -> Dataset:
     ValueError
         If `name` is neither known nor a folder, or the folder holds no clips, or IRMAS's test part, or IRMAS lies
         deeper in it.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import numpy as np
-    >>> import soundfile
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     for name in ("cello", "piano"):
-    ...         (Path(place) / name).mkdir()
-    ...         soundfile.write(Path(place) / name / "take1.wav", np.zeros(44100), 44100)
-    ...     load_dataset(place).instruments
-    ['cello', 'piano']
     """
     if isinstance(name, str) and name in DATASETS:
         loader = DATASETS[name]

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -35,7 +34,7 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 
-from aesens.cache import atomic_path, cache_dir, tqdm
+from aesens.data.remember import file_hashes, remembered
 
 __all__ = [
     "COLUMNS",
@@ -59,9 +58,6 @@ COLUMNS = ("path", "instrument", "song", "excerpt", "genre", "drums")
 #: What a split says of a clip.
 SIDES = ("train", "test", "unused")
 
-#: From this many bytes of audio on, file hashes and checks of clips are remembered between runs.
-_REMEMBER_BYTES = 500_000_000
-
 # Raised when `check_clips` comes to another judgement of the same file.
 _CHECK = 2
 
@@ -73,13 +69,7 @@ _CUT_OFF = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be \d+\)", re.MUL
 
 
 def sort_instruments(codes: Iterable[str]) -> list[str]:
-    """Return the distinct codes in canonical order: those of IRMAS first, others by name.
-
-    Examples
-    --------
-    >>> sort_instruments(["voi", "harp", "cel", "voi"])
-    ['cel', 'voi', 'harp']
-    """
+    """Return the distinct codes in canonical order: those of IRMAS first, others by name."""
     rank = {code: position for position, code in enumerate(INSTRUMENTS)}
     return sorted(set(codes), key=lambda code: (rank.get(code, len(rank)), code))
 
@@ -98,40 +88,15 @@ def spread_over_instruments(table: pd.DataFrame, n: int) -> np.ndarray:
     -------
     array of int
         Their positions in the table, ascending.
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"instrument": ["cel", "cel", "cel", "flu", "flu"]})
-    >>> spread_over_instruments(table, 3).tolist()
-    [0, 1, 3]
     """
     turn = table.groupby("instrument", sort=False).cumcount().to_numpy()
     return np.sort(np.argsort(turn, kind="stable")[:n])
 
 
 def make_table(rows: Iterable[dict]) -> pd.DataFrame:
-    """Make a clip table from one dictionary a clip.
+    """Make the table that the module describes from one dictionary a clip; `ValueError` for two of one name.
 
-    Parameters
-    ----------
-    rows : iterable of dict
-        Each with ``clip`` and ``path`` and ``instrument`` and ``song``; ``excerpt``, ``genre``, ``drums`` and
-        ``split`` if known.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As the module describes it, sorted by clip.
-
-    Raises
-    ------
-    ValueError
-        If two files give the same clip name.
-
-    Examples
-    --------
-    >>> make_table([{"clip": "a", "path": "a.wav", "instrument": "cel", "song": "1"}])["song"].to_dict()
-    {'a': '1'}
+    Each has ``clip``, ``path``, ``instrument`` and ``song``; ``excerpt``, ``genre``, ``drums`` and ``split`` if known.
     """
     table = pd.DataFrame(list(rows))
     twice = table[table["clip"].duplicated(keep=False)].sort_values("clip")
@@ -156,12 +121,6 @@ class Decoded(NamedTuple):
         In Hz.
     bits : int or None
         b where the file holds 8, 16 or 24; None for other files, which all readers scale alike.
-
-    Examples
-    --------
-    >>> clip = Decoded(np.array([[0.5, -1.0]], np.float32), 44100, 16)
-    >>> (clip.dry * 32767).tolist()
-    [[16384.0, -32768.0]]
     """
 
     audio: np.ndarray
@@ -179,13 +138,7 @@ class Decoded(NamedTuple):
 
 
 def left_out_table(problems: Iterable[tuple[Path, str]], folder: Path = Path()) -> pd.DataFrame:
-    """Make the table `Dataset.left_out` from files below a folder and what is wrong with each.
-
-    Examples
-    --------
-    >>> left_out_table([(Path("irmas/cel/take.wav"), "not a name")], Path("irmas"))["problem"].to_dict()
-    {'cel/take': 'not a name'}
-    """
+    """Make the table `Dataset.left_out` from files below a folder and what is wrong with each."""
     rows = [
         (path.relative_to(folder).with_suffix("").as_posix(), problem, str(path))
         for path, problem in problems
@@ -254,10 +207,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hexadecimal hash of what the clips are: their audio files' content, labels and length.
-
-        It does not depend on where the files lie, so a dataset that is moved or copied keeps its embeddings.
-        """
+        """Hash of the audio files' content, labels and length; it does not depend on where the files lie."""
         labels = self.table.drop(columns="path").astype(str)
         digest = hashlib.sha256(f"seconds={self.seconds!r}".encode())
         hashes = file_hashes(self.table["path"])
@@ -291,22 +241,7 @@ class Dataset:
         return decoded.audio, decoded.sample_rate
 
     def decode(self, clip: str) -> Decoded:
-        """Read one clip, for networks and for effects.
-
-        Parameters
-        ----------
-        clip : str
-            As for `load`, which gives ``audio`` and ``sample_rate`` of it.
-
-        Returns
-        -------
-        Decoded
-
-        Raises
-        ------
-        ValueError
-            As by `load`.
-        """
+        """Read one clip as by `load`, for networks and for effects."""
         if clip not in self.table.index:
             raise ValueError(f"dataset {self.name!r} has no clip {clip!r}")
         return _read(self.table.at[clip, "path"], self.seconds)
@@ -320,8 +255,8 @@ class Dataset:
             Codes to keep; all by default.
         per_song : int, optional
             Keep the first so many excerpts of each song.
-        songs : iterable of str or int, optional
-            Labels of the songs to keep, or how many to keep of each instrument (the first by label).
+        songs : iterable of str, optional
+            Labels of the songs to keep; all by default.
 
         Returns
         -------
@@ -330,19 +265,12 @@ class Dataset:
         Raises
         ------
         ValueError
-            If an instrument or song is unknown, a number is not positive, or nothing is left.
+            If an instrument or song is unknown, `per_song` is not positive, or nothing is left.
         """
         table = self.table
         if instruments is not None:
             table = table[_known(table, "instrument", instruments, self.name)]
-        if isinstance(songs, int):
-            if songs < 1:
-                raise ValueError(f"songs must be at least 1, got {songs}")
-            first = table.groupby("instrument")["song"].transform(
-                lambda s: s.isin(sorted(s.unique())[:songs])
-            )
-            table = table[first.astype(bool)]
-        elif songs is not None:
+        if songs is not None:
             table = table[_known(table, "song", songs, self.name)]
         if per_song is not None:
             if per_song < 1:
@@ -352,21 +280,9 @@ class Dataset:
         return replace(self, table=table)
 
     def without(self, excluded: pd.DataFrame) -> Dataset:
-        """Return the dataset of the clips that are in order.
+        """The dataset of the clips that are in order, `excluded` being those that `check_clips` lists.
 
-        Parameters
-        ----------
-        excluded : pandas.DataFrame
-            Of `check_clips`.
-
-        Returns
-        -------
-        Dataset
-
-        Raises
-        ------
-        ValueError
-            If an instrument would have no clip left; names it, what is wrong with its clips, and what to do.
+        `ValueError` if an instrument would have no clip left: it names what is wrong with its clips, and what to do.
         """
         left = self.table.drop(index=excluded.index)
         gone = [code for code in self.instruments if code not in set(left["instrument"])]
@@ -382,14 +298,7 @@ class Dataset:
         return replace(self, table=left)
 
     def summary(self) -> pd.DataFrame:
-        """Count clips, songs and seconds of each instrument, with a last row of totals.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Index ``instrument`` in canonical order, then ``"all"``; columns ``clips``, ``songs`` and
-            ``seconds``.
-        """
+        """Count ``clips``, ``songs`` and ``seconds`` of each instrument in canonical order, then of ``"all"``."""
         counts = self.table.groupby("instrument")["song"].agg(clips="size", songs="nunique")
         counts = counts.reindex(pd.Index(self.instruments, name="instrument"))
         counts.loc["all"] = [len(self.table), self.table["song"].nunique()]
@@ -436,9 +345,7 @@ def _read(path: str, seconds: float) -> Decoded:
     return Decoded(np.ascontiguousarray(np.pad(audio, ((0, 0), (0, padding)))), rate, bits)
 
 
-def check_clips(
-    dataset: Dataset, *, admits: Callable[[int], None] | None = None, progress: bool = True
-) -> pd.DataFrame:
+def check_clips(dataset: Dataset, *, admits: Callable[[int], None] | None = None) -> pd.DataFrame:
     """Read every clip and list those that should not be analysed.
 
     Which files of a large collection are in order is remembered by path, size and time of modification in
@@ -449,8 +356,6 @@ def check_clips(
     dataset : Dataset
     admits : callable, optional
         ``admits(sample_rate)`` raises `ValueError` if clips of that rate in Hz cannot be used.
-    progress : bool
-        Show a progress bar when there is much to read.
 
     Returns
     -------
@@ -458,18 +363,9 @@ def check_clips(
         Index ``clip``, columns ``problem`` and ``path``; empty when all is well. A clip is listed when its
         file cannot be read, is cut off or empty, holds values that are not finite, or is silent (constant, once its
         channels are averaged as for every model), or has a sample rate that is not admitted.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp(), "a.wav")
-    >>> sf.write(path, np.zeros(8000), 8000)
-    >>> table = make_table([{"clip": "a", "path": str(path), "instrument": "cel", "song": "a"}])
-    >>> check_clips(Dataset("mine", "Mine", table))["problem"].to_dict()
-    {'a': 'silent'}
     """
     paths = list(dataset.table["path"])
-    judged = _remembered(
+    judged = remembered(
         "checks.json",
         paths,
         lambda path: _judge(path, dataset.seconds),
@@ -477,7 +373,6 @@ def check_clips(
         # A faulty one may be repaired without a trace, say by its permissions; there are few of them.
         worth=lambda judgement: not judgement[1],
         label="checking clips",
-        progress=progress,
     )
     refused = {rate: _refusal(admits, rate) for rate in {rate for rate, _ in judged} - {None}}
     problems = [problem or refused[rate] for rate, problem in judged]
@@ -505,76 +400,3 @@ def _refusal(admits: Callable[[int], None] | None, rate: int) -> str:
     except ValueError as error:
         return str(error)
     return ""
-
-
-def file_hashes(paths: Iterable[str], *, progress: bool = True) -> list[str]:
-    """Return the SHA-256 of each file.
-
-    Those of large collections are remembered by path, size and time of modification in ``cache_dir("data")``.
-
-    Parameters
-    ----------
-    paths : iterable of str
-    progress : bool
-        Show a progress bar when there is much to read.
-
-    Returns
-    -------
-    list of str
-        Hexadecimal hashes in the order of `paths`.
-
-    Raises
-    ------
-    ValueError
-        If a file is missing.
-    """
-    return _remembered(
-        "hashes.json", [str(path) for path in paths], _hash, label="hashing", progress=progress
-    )
-
-
-def _hash(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ValueError(f"cannot read the audio file {path}: {error.strerror}") from error
-
-
-def _remembered(
-    name: str, paths: list[str], find: Callable, *, suffix="", worth=bool, label: str, progress: bool
-) -> list:
-    """``find(path)`` of every file; of many bytes together, what is `worth` it is kept in the cache's file `name`."""
-    stats = [_stat(path) for path in paths]
-    large = sum(stat.st_size for stat in stats if stat) >= _REMEMBER_BYTES
-    memory = cache_dir("data") / name if large else None
-    known = _read_json(memory) if memory else {}
-    found, fresh = [], {}
-    bar = tqdm(paths, desc=label, disable=not (large and progress), leave=False)
-    for path, stat in zip(bar, stats, strict=True):
-        key = f"{path}|{stat.st_size}|{stat.st_mtime_ns}{suffix}" if stat else None
-        if key in known:
-            found.append(known[key])
-            continue
-        found.append(find(path))
-        if key and worth(found[-1]):
-            fresh[key] = found[-1]
-    if memory and fresh:
-        with atomic_path(memory) as temporary:
-            temporary.write_text(json.dumps(known | fresh))
-    return found
-
-
-def _stat(path: str) -> os.stat_result | None:
-    try:
-        return os.stat(path)
-    except OSError:
-        return None
-
-
-def _read_json(path: Path) -> dict:
-    """Content of a file of remembered things; a missing or damaged one is as good as none."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -52,18 +52,6 @@ def load_folder(folder: str | os.PathLike, *, seconds: float = 3.0) -> Dataset:
     ValueError
         If there is no such folder, it has no class subfolders or no audio files, two files differ in their
         suffix only, or ``metadata.csv`` is malformed or names a file that is not there.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import numpy as np
-    >>> import soundfile
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     for name in ("cello", "piano"):
-    ...         (Path(place) / name).mkdir()
-    ...         soundfile.write(Path(place) / name / "take1.wav", np.zeros(44100), 44100)
-    ...     load_folder(place).clips
-    ['cello/take1', 'piano/take1']
     """
     folder = Path(folder).expanduser().resolve()
     if not folder.is_dir():
@@ -102,30 +90,10 @@ def _row(path: Path, folder: Path, instrument: str) -> dict:
 
 
 def read_texts(path: Path) -> pd.DataFrame:
-    """Read the texts of a csv file, without the spaces around them.
+    """Read the texts of a csv file, without the spaces around them, indexed by row as a spreadsheet numbers them.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by row as a spreadsheet numbers them; empty lines are left out.
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be read, is empty, has two columns of one name or a row longer than its header.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     path = Path(place) / "metadata.csv"
-    ...     _ = path.write_text("file, song\\n\\ncel/a.wav, one\\n")
-    ...     read_texts(path)["song"].to_dict()
-    {3: 'one'}
+    Empty lines are left out. `ValueError` if the file cannot be read, is empty, has two columns of one name or a row
+    longer than its header.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -32,7 +32,6 @@ from aesens.cache import atomic_path, cache_dir, tqdm
 from aesens.data.clips import INSTRUMENTS, Dataset, left_out_table, make_table
 
 __all__ = [
-    "GENRES",
     "PUBLISHED",
     "TEST_SONGS",
     "IrmasName",
@@ -45,8 +44,8 @@ __all__ = [
     "published_overlap",
 ]
 
-#: Genre tags of IRMAS.
-GENRES = ("pop_roc", "jaz_blu", "cla", "cou_fol", "lat_sou")
+# Genre tags.
+_GENRES = ("pop_roc", "jaz_blu", "cla", "cou_fol", "lat_sou")
 
 CITATION = (
     "J. J. Bosch, J. Janer, F. Fuhrmann, P. Herrera, A Comparison of Sound Segregation Techniques for Predominant "
@@ -77,7 +76,7 @@ _NAME = re.compile(
     r"(?:(?P<prefix>[^\[\]]+)__)?"
     r"\[(?P<instrument>[a-z]{3})\]"
     r"(?:\[(?P<drums>dru|nod|---)\])?"
-    rf"\[(?P<genre>{'|'.join(GENRES)})\]"
+    rf"\[(?P<genre>{'|'.join(_GENRES)})\]"
     r"(?P<song>[0-9]{4})__(?P<excerpt>[0-9]+)\.(?i:wav)"
 )
 
@@ -86,11 +85,6 @@ class IrmasName(NamedTuple):
     """What an IRMAS file name says; ``prefix`` and ``drums`` are empty where the name has none.
 
     ``drums`` is ``dru``, ``nod`` or, where the name says that it is not known, ``---``.
-
-    Examples
-    --------
-    >>> parse_name("[cla][pop_roc]0310__1.wav").song
-    '0310'
     """
 
     prefix: str
@@ -102,47 +96,25 @@ class IrmasName(NamedTuple):
 
 
 def parse_name(name: str | os.PathLike) -> IrmasName:
-    """Take an IRMAS file name apart.
-
-    Parameters
-    ----------
-    name : str or path-like
-        File name; folders before it are ignored.
-
-    Returns
-    -------
-    IrmasName
-
-    Raises
-    ------
-    ValueError
-        If the name does not follow the grammar.
+    """Take an IRMAS file name apart, whatever folders stand before it; `ValueError` if it is outside the grammar.
 
     Examples
     --------
     >>> parse_name("008__[cel][nod][cla]0058__1.wav")
     IrmasName(prefix='008', instrument='cel', drums='nod', genre='cla', song='0058', excerpt=1)
-    >>> parse_name("[cla][pop_roc]0310__2.wav")
-    IrmasName(prefix='', instrument='cla', drums='', genre='pop_roc', song='0310', excerpt=2)
     """
     match = _NAME.fullmatch(Path(name).name)
     if match is None:
         raise ValueError(
             f"{os.fspath(name)!r} is not an IRMAS file name; expected [prefix__][instrument][dru|nod|---][genre]"
-            f"SONG__EXCERPT.wav with prefix and drum tag optional and genre one of {', '.join(GENRES)}"
+            f"SONG__EXCERPT.wav with prefix and drum tag optional and genre one of {', '.join(_GENRES)}"
         )
     fields = match.groupdict(default="")
     return IrmasName(**{**fields, "excerpt": int(fields["excerpt"])})
 
 
 def format_name(name: IrmasName) -> str:
-    """Put an IRMAS file name together: the inverse of `parse_name`, with the ending in lower case.
-
-    Examples
-    --------
-    >>> format_name(IrmasName("008", "cel", "nod", "cla", "0058", 1))
-    '008__[cel][nod][cla]0058__1.wav'
-    """
+    """Put an IRMAS file name together: the inverse of `parse_name`, with the ending in lower case."""
     prefix = f"{name.prefix}__" if name.prefix else ""
     drums = f"[{name.drums}]" if name.drums else ""
     return f"{prefix}[{name.instrument}]{drums}[{name.genre}]{name.song}__{name.excerpt}.wav"
@@ -166,23 +138,6 @@ def is_irmas(folder: str | os.PathLike) -> bool:
 
     That is the case if its class folders carry IRMAS codes and most of the files in them follow the file grammar.
     A folder with a ``metadata.csv`` says for itself what its files are and is not taken for IRMAS.
-
-    Parameters
-    ----------
-    folder : path-like
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     (Path(place) / "cla").mkdir()
-    ...     (Path(place) / "cla" / "[cla][pop_roc]0310__1.wav").touch()
-    ...     is_irmas(place)
-    True
     """
     root = _root(Path(folder))
     files = _wav_files(root)
@@ -194,24 +149,7 @@ def is_irmas(folder: str | os.PathLike) -> bool:
 def misplaced(folder: str | os.PathLike) -> str:
     """What of IRMAS a folder is that is not its training set, in a sentence that says which folder to give.
 
-    Parameters
-    ----------
-    folder : path-like
-
-    Returns
-    -------
-    str
-        Empty if the folder is nothing of IRMAS.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     (Path(place) / "Part1").mkdir()
-    ...     (Path(place) / "Part1" / "01 Song-1.wav").touch()
-    ...     _ = (Path(place) / "Part1" / "01 Song-1.txt").write_text("gel\\nvoi\\n")
-    ...     misplaced(place).endswith("give the folder IRMAS-TrainingData")
-    True
+    Empty if the folder is nothing of IRMAS.
     """
     folder = Path(folder)
     below = [*_folders(folder), *(inner for outer in _folders(folder) for inner in _folders(outer))]
@@ -241,12 +179,8 @@ def _is_test_part(folder: Path) -> bool:
 def read_layout(folder: Path) -> tuple[list[dict], pd.DataFrame]:
     """Rows for `make_table` from the class folders of an IRMAS layout, and a table of the files left out.
 
-    A file is left out if its name is outside the grammar or says another class than its folder.
-
-    Raises
-    ------
-    ValueError
-        If there are no files that belong.
+    A file is left out if its name is outside the grammar or says another class than its folder; `ValueError` if none
+    belongs.
     """
     rows, left_out = [], []
     for path in _wav_files(folder):
@@ -321,13 +255,6 @@ def published_overlap(table: pd.DataFrame, sides: dict[str, pd.Series]) -> pd.Da
     pandas.DataFrame
         Rows ``published test clips`` and ``published test songs``; columns ``in all``, ``at hand``, and for each split
         how many of those at hand are on its test side.
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"song": ["0005", "0010", "0010"], "genre": ["cla", "cla", "lat_sou"]})
-    >>> split = pd.Series(["test", "train", "unused"])
-    >>> published_overlap(table, {"mine": split}).loc["published test clips"].tolist()
-    [1666, 2, 1]
     """
     published = table["song"].isin(TEST_SONGS) & (table["genre"] != "lat_sou")
     found = {"at hand": published} | {name: published & (split == "test") for name, split in sides.items()}
@@ -337,13 +264,7 @@ def published_overlap(table: pd.DataFrame, sides: dict[str, pd.Series]) -> pd.Da
 
 
 def at_hand() -> bool:
-    """Whether the training set is in the cache, so that `load_irmas` downloads nothing.
-
-    Examples
-    --------
-    >>> at_hand() in (True, False)
-    True
-    """
+    """Whether the training set is in the cache, so that `load_irmas` downloads nothing."""
     return (cache_dir("data", "irmas") / _FOLDER).is_dir()
 
 

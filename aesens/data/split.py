@@ -1,6 +1,6 @@
 """Training and test clips such that no song stands on both sides: by the study's rule, or as a list gives them.
 
-The rule: clips of the dropped genres are set aside; songs are dealt into folds, each as even over the instruments as
+The rule: clips of the dropped genre are set aside; songs are dealt into folds, each as even over the instruments as
 can be, and the first fold is the test set; the remaining clips are then down-sampled at random to the size of the
 smallest instrument among them, which balances training. The test set stays as it falls. What was dropped or left over
 is ``"unused"``.
@@ -19,7 +19,7 @@ A given split is taken as it is and never down-sampled.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +29,13 @@ from sklearn.utils import check_random_state
 from aesens.data.clips import SIDES, sort_instruments
 from aesens.data.folder import AUDIO_SUFFIXES, read_texts
 
-__all__ = ["SEED", "SplitError", "read_list", "read_split", "split_clips"]
+__all__ = ["DROPPED", "SEED", "SplitError", "read_list", "read_split", "split_clips"]
 
 #: The study's seed.
 SEED = 20220419
+
+#: The genre that the study leaves out: two instruments lack it almost wholly.
+DROPPED = "lat_sou"
 
 #: Codes of what the authors' list writes out.
 _SPELLINGS = {
@@ -67,8 +70,6 @@ def split_clips(
     *,
     seed: int = SEED,
     n_folds: int = 4,
-    drop_genres: Iterable[str] = ("lat_sou",),
-    balance: bool = True,
     published: bool = True,
     left_out: Collection[str] = (),
 ) -> pd.Series:
@@ -77,17 +78,12 @@ def split_clips(
     Parameters
     ----------
     table : pandas.DataFrame
-        Clip table with columns ``instrument``, ``song`` and ``genre``. If it has a column ``split``, that
-        assignment is checked and used as it is; `seed`, `n_folds`, `drop_genres`, `balance` and `published`
-        then play no part.
+        Clip table, in any order, with columns ``instrument``, ``song`` and ``genre``. If it has a column ``split``,
+        that assignment is checked and used as it is; `seed`, `n_folds` and `published` then play no part.
     seed : int
         Of the folds and of the down-sampling.
     n_folds : int
         The test set is about ``1 / n_folds`` of the clips.
-    drop_genres : iterable of str
-        Genres left out. The study leaves out ``lat_sou``, which two instruments lack almost wholly.
-    balance : bool
-        Down-sample the training clips to the smallest instrument.
     published : bool
         Deal songs as the study's scikit-learn did, which on the whole of IRMAS gives its test set; as it does now, more
         evenly, where False. `Study` deals so where the data are not IRMAS, since of a few songs an instrument the old
@@ -106,10 +102,6 @@ def split_clips(
     SplitError
         If an instrument has fewer songs than `n_folds`, or has no clip on one of the sides, or a given split
         puts a song on both sides.
-
-    Notes
-    -----
-    The order of the rows plays no part.
 
     References
     ----------
@@ -130,45 +122,24 @@ def split_clips(
     else:
         if n_folds < 2:
             raise SplitError(f"n_folds={n_folds}: a training and a test side need at least 2 folds")
-        kept = ~table["genre"].isin(list(drop_genres))
+        kept = table["genre"] != DROPPED
         _check_songs(table[used], kept[used], n_folds)
         rows = table[kept & table["song"].isin(table.loc[kept & used, "song"])]
         fold = _deal(rows["instrument"], rows["song"], n_folds, seed, published)
         split[rows.index] = np.where(fold == 0, "test", "train")
     split[~used] = "unused"
     _check_sides(table[used], split[used], given)
-    if balance and not given:
+    if not given:
         split[_surplus(table.loc[split == "train", "instrument"], seed)] = "unused"
     return split
 
 
 def read_list(path: Path) -> pd.DataFrame:
-    """Read a list of clips and their sides.
+    """Read a list of clips and their sides, as text, indexed by row as a spreadsheet numbers them.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A csv file with the columns ``file_name`` and ``split`` (``train``, ``test`` or ``unused``), and perhaps
-        ``instrument`` and ``genre``, such as the authors' ``train_test_split.csv``; others are ignored.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Those columns, as text; indexed by row as a spreadsheet numbers them.
-
-    Raises
-    ------
-    SplitError
-        If the file cannot be read, lacks a column, or holds another word in ``split``.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     path = Path(place) / "list.csv"
-    ...     _ = path.write_text("File_Name,Split\\ncel/take1,train\\ncel/take2.wav,test\\n")
-    ...     read_list(path)["split"].to_dict()
-    {2: 'train', 3: 'test'}
+    It is a csv file with the columns ``file_name`` and ``split`` (``train``, ``test`` or ``unused``), and perhaps
+    ``instrument`` and ``genre``, such as the authors' ``train_test_split.csv``; others are ignored. `SplitError` if it
+    cannot be read, lacks a column, or holds another word in ``split``.
     """
     try:
         listed = read_texts(path)
@@ -215,17 +186,6 @@ def read_split(path: Path, table: pd.DataFrame, *, left_out: Collection[str] = (
     SplitError
         If the list cannot be read, names a clip that is not there, or could be several, or twice, or of another
         instrument or genre, or has a song on both sides.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> table = pd.DataFrame({"instrument": ["cel", "vio", "vio"], "genre": "", "song": ["1", "2", "3"]},
-    ...                      index=["cel/take1", "vio/take1", "vio/take2"])
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     path = Path(place) / "list.csv"
-    ...     _ = path.write_text("file_name,split\\ncel/take1,train\\ntake2.wav,test\\n")
-    ...     read_split(path, table).tolist()
-    ['train', 'unused', 'test']
     """
     listed = read_list(path)
     places = _places(table, left_out)

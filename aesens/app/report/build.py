@@ -8,14 +8,16 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import nbformat
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+from pygments.formatters import HtmlFormatter
 
 import aesens
-from aesens.app.report import reference
+from aesens.app.report.api import api_pages, modules
 from aesens.app.report.cells import markdown_html, notebook_html, opening
 from aesens.effects import EFFECTS
 from aesens.plots import titles as names
@@ -24,15 +26,15 @@ from aesens.plots.outputs import provenance_path
 __all__ = ["ReportError", "build_report"]
 
 _HERE = Path(__file__).parent
-#: Rows of a table shown in the gallery.
+# Rows of a table shown in the gallery.
 _ROWS = 20
-_FIXED = (
-    ("index.html", "Contents"),
-    ("gallery.html", "Gallery"),
-    ("provenance.html", "Provenance"),
-    ("architecture.html", "Architecture"),
-    ("api.html", "API"),
-)
+# Pages beside the chapters, which stand between the first and the others.
+_FIXED = {
+    "index.html": "Contents",
+    "gallery.html": "Gallery",
+    "provenance.html": "Provenance",
+    "api.html": "API reference",
+}
 # The figure that opens the report: the first of these that the run has made.
 _COVER = ("08_claims", "05_umap", "04_distances")
 
@@ -88,52 +90,52 @@ def build_report(out: Path, notebooks: Iterable[Path]) -> Path:
     ------
     ReportError
         If no notebook was executed, or a file cannot be read.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A page")])
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     nbformat.write(book, Path(place) / "01_page.ipynb")
-    ...     page = build_report(Path(place), [Path(place) / "01_page.ipynb"])
-    ...     "A page" in page.read_text(encoding="utf-8")
-    True
     """
     pages = [_page(Path(path)) for path in notebooks]
     if not pages:
         raise ReportError(f"no executed notebook for {out}; run the profile first")
     figures, tables = _items(out)
     groups = _groups([*figures, *tables])
+    facts = groups[0]["facts"] if groups else {}
+    cover = next((item for name in _COVER for item in figures if item.name == name), None)
+    parts = {
+        "index.html": _render(
+            "contents", cover=cover, facts=facts, pages=pages, figures=len(figures), tables=len(tables)
+        ),
+        **{page.target: notebook_html(page.notebook, {p.name for p in pages}) for page in pages},
+        "gallery.html": _render("gallery", figures=figures, tables=tables),
+        "provenance.html": _render("provenance", groups=groups, total=len(figures) + len(tables)),
+        "api.html": _render("api", modules=_rooms()),
+    }
+    titles = {target: _FIXED.get(target, "") for target in parts} | {p.target: p.title for p in pages}
     with _replaced(out / "report") as folder:
-        shutil.copyfile(_HERE / "static" / "report.css", folder / "report.css")
-        with (folder / "report.css").open("a", encoding="utf-8") as style:
-            style.write(_code_style())
-        shell = _Shell(folder, pages, groups)
-        cover = next((item for name in _COVER for item in figures if item.name == name), None)
-        shell.write(
-            "index.html",
-            "Contents",
-            _render(
-                "contents",
-                cover=cover,
-                facts=groups[0]["facts"] if groups else {},
-                pages=pages,
-                figures=len(figures),
-                tables=len(tables),
-            ),
-        )
-        known = {page.name for page in pages}
-        for page in pages:
-            shell.write(page.target, page.title, notebook_html(page.notebook, known))
-        shell.write("gallery.html", "Gallery", _render("gallery", figures=figures, tables=tables))
-        shell.write(
-            "provenance.html",
-            "Provenance",
-            _render("provenance", groups=groups, total=len(figures) + len(tables)),
-        )
-        shell.write("architecture.html", "Architecture", _architecture())
-        shell.write("api.html", "API reference", _api())
+        style = (_HERE / "static" / "report.css").read_text(encoding="utf-8")
+        code = HtmlFormatter(style="default").get_style_defs(".highlight")
+        (folder / "report.css").write_text(f"{style}\n{code}\n", encoding="utf-8")
+        for place, html in api_pages().items():
+            (folder / "api" / place).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "api" / place).write_text(html, encoding="utf-8")
+        for target, content in parts.items():
+            html = _in_frame(target, content, titles, facts)
+            (folder / target).write_text(html, encoding="utf-8")
     return out / "report" / "index.html"
+
+
+def _in_frame(target: str, content: str, titles: dict[str, str], facts: dict) -> str:
+    """A page with its head, navigation and foot."""
+    order = list(titles.items())
+    place = list(titles).index(target)
+    return _render(
+        "page",
+        title=titles[target],
+        content=Markup(content),
+        here=target,
+        navigation=_FIXED.items(),
+        before=order[place - 1] if place else None,
+        after=order[place + 1] if place + 1 < len(order) else None,
+        version=aesens.__version__,
+        run=", ".join(f"{key.lower()} {facts[key]}" for key in ("Profile", "Seed") if key in facts),
+    )
 
 
 @contextmanager
@@ -151,59 +153,12 @@ def _replaced(path: Path) -> Iterator[Path]:
         shutil.rmtree(holder, ignore_errors=True)
 
 
-class _Shell:
-    """Head, navigation and foot around each page."""
-
-    def __init__(self, folder: Path, pages: list[_Page], groups: list[dict]):
-        self._folder = folder
-        self._order = [
-            _FIXED[0],
-            *((page.target, page.title) for page in pages),
-            *_FIXED[1:],
-        ]
-        facts = groups[0]["facts"] if groups else {}
-        self._run = ", ".join(f"{key.lower()} {facts[key]}" for key in ("Profile", "Seed") if key in facts)
-
-    def write(self, target: str, title: str, content: str) -> None:
-        place = [name for name, _ in self._order].index(target)
-        html = _render(
-            "page",
-            title=title,
-            content=content,
-            here=target,
-            navigation=_FIXED,
-            before=self._order[place - 1] if place else None,
-            after=self._order[place + 1] if place + 1 < len(self._order) else None,
-            version=aesens.__version__,
-            run=self._run,
-        )
-        (self._folder / target).write_text(html, encoding="utf-8")
-
-
-@lru_cache(maxsize=1)
-def _environment():
-    from jinja2 import Environment, FileSystemLoader
-
-    return Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True)
-
-
 def _render(template: str, **values) -> str:
-    from markupsafe import Markup
-
-    # What is HTML already says so by its key; everything else is escaped.
-    ready = {key: Markup(value) if key == "content" else value for key, value in values.items()}
-    return _environment().get_template(f"{template}.html.j2").render(**ready)
-
-
-def _code_style() -> str:
-    from pygments.formatters import HtmlFormatter
-
-    return "\n" + HtmlFormatter(style="default").get_style_defs(".highlight") + "\n"
+    templates = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True)
+    return templates.get_template(f"{template}.html.j2").render(**values)
 
 
 def _page(path: Path) -> _Page:
-    from markupsafe import Markup
-
     try:
         notebook = nbformat.read(path, as_version=4)
     except Exception as error:
@@ -228,26 +183,19 @@ def _items(out: Path) -> tuple[list[_Item], list[_Item]]:
         if path.suffix == ".png":
             figures.append(_Item(**found, pdf=path.with_suffix(".pdf").exists()))
         else:
-            tables.append(_Item(**found, **_rows(path)))
+            table = pd.read_csv(path)
+            first = table.head(_ROWS)
+            tables.append(_Item(**found, rows=len(table), shown=len(first), html=_table_html(first)))
     return figures, tables
 
 
-def _rows(path: Path) -> dict:
-    from markupsafe import Markup
-
-    table = pd.read_csv(path)
-    html = _table_html(table.head(_ROWS))
-    return {"rows": len(table), "shown": min(_ROWS, len(table)), "html": Markup(html)}
-
-
-def _table_html(table: pd.DataFrame) -> str:
-    return table.to_html(index=False, border=0, na_rep="", float_format=lambda number: f"{number:.4g}")
+def _table_html(table: pd.DataFrame) -> Markup:
+    html = table.to_html(index=False, border=0, na_rep="", float_format=lambda number: f"{number:.4g}")
+    return Markup(html)
 
 
 def _groups(items: list[_Item]) -> list[dict]:
     """Figures and tables with the same provenance, the largest group first."""
-    from markupsafe import Markup
-
     by_content: dict[str, dict] = {}
     for item in items:
         key = json.dumps(item.provenance, sort_keys=True)
@@ -268,7 +216,11 @@ def _groups(items: list[_Item]) -> list[dict]:
             "Data licence": data.get("licence", ""),
             "Data citation": data.get("citation", ""),
         }
-        rows = [{"model": names.model_title(name), **_flat(model)} for name, model in models.items()]
+        rows = [
+            {"model": names.model_title(name)}
+            | {key: _text(value) if isinstance(value, dict) else value for key, value in model.items()}
+            for name, model in models.items()
+        ]
         effects = [
             {"effect": name, "settings": _text(kind)}
             for name, kind in _ordered(about.get("effects", {}), EFFECTS).items()
@@ -278,10 +230,9 @@ def _groups(items: list[_Item]) -> list[dict]:
             {
                 "sources": sorted(group["sources"]),
                 "facts": {key: value for key, value in facts.items() if value not in ("", None)},
-                **{
-                    key: Markup(_table_html(pd.DataFrame(value)))
-                    for key, value in (("models", rows), ("effects", effects), ("packages", packages))
-                },
+                "models": _table_html(pd.DataFrame(rows)),
+                "effects": _table_html(pd.DataFrame(effects)),
+                "packages": _table_html(pd.DataFrame(packages)),
             }
         )
     return groups
@@ -293,44 +244,15 @@ def _ordered(values: dict, order: Iterable[str]) -> dict:
     return {name: values[name] for name in dict.fromkeys([*first, *values])}
 
 
-def _flat(values: dict) -> dict:
-    return {key: _text(value) if isinstance(value, dict) else value for key, value in values.items()}
-
-
 def _text(values: dict) -> str:
     return ", ".join(f"{key} {' '.join(str(value).split())}" for key, value in values.items())
 
 
-def _architecture() -> str:
-    text = (_HERE / "architecture.md").read_text(encoding="utf-8")
+def _rooms() -> list[tuple[str, str, str]]:
+    """Page, name and purpose of each module."""
     rooms = []
-    for module in reference.modules():
-        first = (module.__doc__ or "").strip().split("\n\n")[0]
-        rooms.append(
-            f'<tr><td><a href="api.html#{module.__name__}">{module.__name__.removeprefix("aesens.")}</a></td>'
-            f"<td>{reference.docstring_html(first)}</td></tr>"
-        )
-    return f'{markdown_html(text)}<div class="scroll"><table class="rooms">{"".join(rooms)}</table></div>'
-
-
-def _api() -> str:
-    from markupsafe import Markup
-
-    shown = []
-    for module in reference.modules():
-        entries = reference.public_entries(module)
-        documented = [
-            {
-                "name": entry.name,
-                "signature": entry.signature,
-                "doc": Markup(entry.doc),
-                "parts": [
-                    {"name": part.name, "signature": part.signature, "doc": Markup(part.doc)}
-                    for part in entry.parts
-                ],
-            }
-            for entry in entries
-        ]
-        doc = Markup(reference.docstring_html((module.__doc__ or "").strip()))
-        shown.append({"name": module.__name__, "doc": doc, "entries": documented})
-    return _render("api", modules=shown)
+    for module in modules():
+        name = module.__name__
+        purpose = markdown_html((module.__doc__ or "").strip().split("\n\n")[0])
+        rooms.append((f"{name.replace('.', '/')}.html", name.removeprefix("aesens."), Markup(purpose)))
+    return rooms

@@ -37,21 +37,7 @@ def _renderer():
 
 
 def markdown_html(source: str) -> str:
-    """Render Markdown as Jupyter does, formulas as MathML.
-
-    Parameters
-    ----------
-    source : str
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> "<math" in markdown_html("A direction $u$.") and "$" not in markdown_html("A direction $u$.")
-    True
-    """
+    """Render Markdown as Jupyter does, formulas as MathML."""
     from nbconvert.filters.markdown_mistune import MarkdownWithMath
 
     return MarkdownWithMath(renderer=_renderer()(escape=False)).render(source)
@@ -71,24 +57,9 @@ def _exporter():
 
 
 def notebook_html(notebook: nbformat.NotebookNode, pages: set[str]) -> str:
-    """Render the cells of an executed notebook.
+    """Render the cells of an executed notebook, as a fragment without head and scripts.
 
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-    pages : set of str
-        Names of the notebooks that have a page; links to others become plain text.
-
-    Returns
-    -------
-    str
-        A fragment without head and scripts.
-
-    Examples
-    --------
-    >>> book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("[next](02_effects.ipynb)")])
-    >>> 'href="02_effects.html"' in notebook_html(book, {"02_effects"})
-    True
+    Links to notebooks lead to those of `pages`, by name; others become plain text.
     """
     body, _ = _exporter().from_notebook_node(notebook)
 
@@ -100,24 +71,9 @@ def notebook_html(notebook: nbformat.NotebookNode, pages: set[str]) -> str:
 
 
 def opening(notebook: nbformat.NotebookNode) -> tuple[str, str]:
-    """Title and first paragraph of a notebook.
+    """Title of a notebook, without Markdown, and its first paragraph as HTML.
 
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-
-    Returns
-    -------
-    title : str
-        Its first heading, without Markdown.
-    story : str
-        The first paragraph that is neither a heading nor a line of links, as HTML; empty if there is none.
-
-    Examples
-    --------
-    >>> book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Jumps\\n\\nDo *models* jump?")])
-    >>> opening(book)
-    ('Jumps', '<p>Do <em>models</em> jump?</p>')
+    That is the first which is neither a heading nor a line of links; empty if there is none.
     """
     text = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
     blocks = [block.strip() for block in re.split(r"\n\s*\n", text) if block.strip()]

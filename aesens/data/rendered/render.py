@@ -35,15 +35,7 @@ from aesens.data.irmas import IrmasName, format_name, read_layout
 from aesens.data.rendered.songs import LEADS, SECONDS, Part, Song, compose
 from aesens.data.split import SEED
 
-__all__ = [
-    "LATIN",
-    "MAX_EXCERPTS",
-    "MAX_SONGS",
-    "SAMPLE_RATE",
-    "find_soundfont",
-    "render_dataset",
-    "render_song",
-]
+__all__ = ["MAX_EXCERPTS", "MAX_SONGS", "SAMPLE_RATE", "find_soundfont", "render_dataset", "render_song"]
 
 #: Rate of the rendered clips in Hz, as in IRMAS.
 SAMPLE_RATE = 44_100
@@ -52,8 +44,8 @@ MAX_EXCERPTS = 4
 #: Songs an instrument, at most.
 MAX_SONGS = 800
 
-#: Instruments that have one ``lat_sou`` song beyond those asked for, for the study's rule that drops the genre.
-LATIN = ("gac", "tru", "voi")
+# Instruments that have one ``lat_sou`` song beyond those asked for, for the study's rule that drops the genre.
+_LATIN = ("gac", "tru", "voi")
 
 #: Changed whenever the sound of a song changes.
 _VERSION = 2
@@ -71,18 +63,7 @@ LICENCE = "SoundFont: GNU GPL 2; the rendered clips are not distributed"
 
 
 def find_soundfont() -> Path:
-    """Return the SoundFont that pretty_midi ships.
-
-    Raises
-    ------
-    ValueError
-        If it is missing or is not the expected file.
-
-    Examples
-    --------
-    >>> find_soundfont().name
-    'TimGM6mb.sf2'
-    """
+    """The SoundFont that pretty_midi ships; `ValueError` if it is missing or is not the expected file."""
     spec = importlib.util.find_spec("pretty_midi")  # not imported: that takes a second
     folders = list(spec.submodule_search_locations) if spec else []
     for path in (Path(folder) / _SOUNDFONT for folder in folders):
@@ -92,7 +73,7 @@ def find_soundfont() -> Path:
                     f"{path} has SHA-256 {found}, expected {_SOUNDFONT_SHA256}: reinstall pretty_midi"
                 )
             return path
-    raise ValueError(f"{_SOUNDFONT} was not found: install pretty_midi, or pass soundfont=")
+    raise ValueError(f"{_SOUNDFONT} was not found: install pretty_midi")
 
 
 @cache
@@ -105,9 +86,6 @@ def render_dataset(
     songs: int = 8,
     excerpts: int = 3,
     instruments: Iterable[str] | None = None,
-    *,
-    soundfont: str | os.PathLike | None = None,
-    progress: bool = True,
 ) -> Dataset:
     """Render the embedded dataset, or find it in the cache.
 
@@ -116,15 +94,11 @@ def render_dataset(
     seed : int
         Non-negative.
     songs : int
-        Songs an instrument, at most `MAX_SONGS`; the instruments of `LATIN` have one more, of genre ``lat_sou``.
+        Songs an instrument, at most `MAX_SONGS`; three instruments have one more, of genre ``lat_sou``.
     excerpts : int
         Excerpts a song, at most `MAX_EXCERPTS`.
     instruments : iterable of str, optional
         IRMAS codes; all eleven by default.
-    soundfont : path-like, optional
-        Another General MIDI SoundFont, in SF2 or SF3 format.
-    progress : bool
-        Show a progress bar.
 
     Returns
     -------
@@ -141,16 +115,14 @@ def render_dataset(
     for name, value, most in (("songs", songs, MAX_SONGS), ("excerpts", excerpts, MAX_EXCERPTS)):
         if not 1 <= value <= most:
             raise ValueError(f"{name} must be between 1 and {most}, got {value}")
-    font = find_soundfont() if soundfont is None else Path(soundfont).expanduser()
-    if not font.is_file():
-        raise ValueError(f"there is no SoundFont {font}")
+    font = find_soundfont()
     settings = {
         "version": _VERSION,
         "seed": int(seed),
         "songs": songs,
         "excerpts": excerpts,
         "instruments": codes,
-        "soundfont": _sha256(font.resolve()),
+        "soundfont": _sha256(font),
         "synthesizer": importlib.metadata.version("symusic"),
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -165,7 +137,7 @@ def render_dataset(
             # Songs are independent and most of the work releases the interpreter's lock.
             with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
                 done = pool.map(write, wanted)
-                list(tqdm(done, total=len(wanted), desc="rendering", unit="song", disable=not progress))
+                list(tqdm(done, total=len(wanted), desc="rendering", unit="song"))
     return Dataset(
         "rendered", "Rendered clips in IRMAS's shape", make_table(read_layout(folder)[0]), CITATION, LICENCE
     )
@@ -174,7 +146,7 @@ def render_dataset(
 def _wanted(codes: list[str], songs: int) -> list[tuple[str, int, bool]]:
     """The songs to render: instrument, index among its songs, whether it is a ``lat_sou`` song."""
     wanted = [(code, index, False) for code in codes for index in range(songs)]
-    return wanted + [(code, 0, True) for code in codes if code in LATIN]
+    return wanted + [(code, 0, True) for code in codes if code in _LATIN]
 
 
 def _number(code: str, index: int, latin: bool) -> str:
@@ -202,26 +174,9 @@ def _write_song(folder: Path, wanted: tuple[str, int, bool], *, seed: int, excer
 
 
 def render_song(song: Song, soundfont: str | os.PathLike, rng: np.random.Generator) -> np.ndarray:
-    """Render a song.
+    """Render a song to float64 (2, samples) at `SAMPLE_RATE`; `rng` draws the room's impulse response.
 
-    Parameters
-    ----------
-    song : Song
-    soundfont : path-like
-    rng : numpy.random.Generator
-        Of the room's impulse response.
-
-    Returns
-    -------
-    np.ndarray, shape (2, samples), float64
-        At `SAMPLE_RATE`, scaled to the song's loudness but to a peak of at most -1 dB re full scale.
-
-    Examples
-    --------
-    >>> song = compose("cel", 0, seed=0)
-    >>> audio = render_song(song, find_soundfont(), np.random.default_rng(0))
-    >>> audio.shape[0], audio.dtype.name
-    (2, 'float64')
+    It is scaled to the song's loudness but to a peak of at most -1 dB re full scale.
     """
     from symusic import Synthesizer
 

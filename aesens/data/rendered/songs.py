@@ -10,10 +10,16 @@ its range and at its density; genres follow the instrument as they do in IRMAS.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.resources import files
 
 import numpy as np
 
 from aesens.data.clips import INSTRUMENTS
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
 
 __all__ = ["LEADS", "SECONDS", "Lead", "Part", "Song", "compose"]
 
@@ -23,159 +29,49 @@ SECONDS = 15.5
 
 @dataclass(frozen=True)
 class Lead:
-    """How an instrument is played when it leads.
+    """How an instrument is played when it leads; two numbers are the least and the greatest."""
 
-    Attributes
-    ----------
-    programs : tuple of int
-        General MIDI programs to choose from.
-    low, high : int
-        Range in MIDI pitch.
-    styles : dict of str to float
-        Probability of a melody alone (``line``), a melody over its own chords (``keys``), broken chords
-        (``broken``) and struck chords (``strum``).
-    beats : tuple of float
-        Note lengths of a melody to choose from.
-    legato : tuple of float
-        Sounding part of a note, least and greatest.
-    vibrato : tuple of float
-        Depth in cents, least and greatest.
-    swell : float
-        Greatest depth in dB of swells within notes and phrases; 0 where a note cannot swell.
-    genres : tuple of float
-        Weights of cla, cou_fol, jaz_blu, pop_roc: the clips of this instrument in IRMAS.
-
-    Examples
-    --------
-    >>> LEADS["flu"].low < LEADS["flu"].high
-    True
-    """
-
-    programs: tuple[int, ...]
-    low: int
+    programs: list[int]  # General MIDI programs to choose from
+    low: int  # range in MIDI pitch
     high: int
+    # Probability of a melody alone (line) or over its own chords (keys), of broken and struck chords (broken, strum).
     styles: dict[str, float]
-    beats: tuple[float, ...]
-    legato: tuple[float, float]
-    vibrato: tuple[float, float]
-    swell: float
-    genres: tuple[float, float, float, float]
-
-
-_LINE = {"line": 1.0}
-#: How each instrument plays the lead.
-LEADS: dict[str, Lead] = {
-    "cel": Lead((42,), 36, 67, _LINE, (0.5, 1, 1, 2, 2), (0.9, 1.02), (8, 30), 6, (247, 0, 23, 118)),
-    "cla": Lead((71,), 50, 86, _LINE, (0.25, 0.5, 0.5, 1, 2), (0.75, 1.0), (0, 8), 5, (218, 0, 143, 139)),
-    "flu": Lead((73,), 60, 94, _LINE, (0.25, 0.5, 0.5, 1, 2), (0.75, 1.0), (8, 25), 5, (153, 33, 120, 137)),
-    "gac": Lead(
-        (24, 25),
-        40,
-        78,
-        {"broken": 0.4, "strum": 0.35, "line": 0.25},
-        (0.25, 0.5, 0.5, 1),
-        (0.9, 1.3),
-        (0, 5),
-        0,
-        (149, 76, 98, 308),
-    ),
-    "gel": Lead(
-        (27, 28, 29, 30),
-        40,
-        82,
-        {"broken": 0.2, "strum": 0.3, "line": 0.5},
-        (0.25, 0.5, 0.5, 1, 1.5),
-        (0.6, 1.1),
-        (0, 20),
-        0,
-        (6, 63, 237, 448),
-    ),
-    "org": Lead(
-        (16, 17, 18, 19),
-        48,
-        88,
-        {"keys": 0.7, "line": 0.3},
-        (0.25, 0.5, 1, 2),
-        (0.7, 1.0),
-        (0, 12),
-        2,
-        (0, 3, 387, 292),
-    ),
-    "pia": Lead(
-        (0, 1, 2),
-        45,
-        92,
-        {"keys": 0.75, "broken": 0.25},
-        (0.25, 0.5, 0.5, 1, 2),
-        (0.7, 1.1),
-        (0, 0),
-        0,
-        (250, 11, 317, 141),
-    ),
-    "sax": Lead(
-        (64, 65, 66, 67), 46, 80, _LINE, (0.25, 0.5, 0.5, 1, 1.5), (0.7, 1.0), (8, 28), 5, (225, 3, 263, 135)
-    ),
-    "tru": Lead((56,), 54, 82, _LINE, (0.25, 0.5, 1, 1.5, 2), (0.6, 1.0), (4, 18), 5, (159, 0, 251, 161)),
-    "vio": Lead((40,), 55, 93, _LINE, (0.25, 0.5, 1, 1, 2), (0.85, 1.02), (10, 35), 6, (244, 35, 146, 146)),
-    "voi": Lead(
-        (52, 53, 54), 48, 77, _LINE, (0.5, 0.5, 1, 1, 2), (0.85, 1.0), (10, 40), 4, (0, 255, 39, 439)
-    ),
-}
+    beats: list[float]  # note lengths of a melody to choose from
+    legato: list[float]  # sounding part of a note
+    vibrato: list[float]  # depth in cents
+    swell: float  # greatest depth in dB of swells within notes and phrases; 0 where a note cannot swell
+    genres: list[float]  # weights of `_WEIGHTED`: the clips of this instrument in IRMAS
 
 
 @dataclass(frozen=True)
 class _Genre:
     """Tempo range, scales, chord loops (degrees), accompanying programs and the probability of drums."""
 
-    tempo: tuple[float, float]
-    modes: tuple[str, ...]
-    loops: tuple[tuple[int, ...], ...]
-    chords: tuple[int, ...]
-    basses: tuple[int, ...]
+    tempo: list[float]
+    modes: list[str]
+    loops: list[list[int]]
+    chords: list[int]
+    basses: list[int]
     drums: float
     swing: float = 0.0
 
 
+def _styles() -> tuple[dict[str, Lead], dict[str, _Genre]]:
+    text = files(__package__).joinpath("styles.toml").read_text(encoding="utf-8")
+    stated = tomllib.loads(text)
+    leads = {code: Lead(**entry) for code, entry in stated["leads"].items()}
+    return leads, {code: _Genre(**entry) for code, entry in stated["genres"].items()}
+
+
+#: How each instrument plays the lead.
+LEADS, _GENRES = _styles()
+_WEIGHTED = ("cla", "cou_fol", "jaz_blu", "pop_roc")
 _SCALES = {
     "major": (0, 2, 4, 5, 7, 9, 11),
     "minor": (0, 2, 3, 5, 7, 8, 10),
     "dorian": (0, 2, 3, 5, 7, 9, 10),
     "mixolydian": (0, 2, 4, 5, 7, 9, 10),
 }
-_GENRES = {
-    "cla": _Genre(
-        (58, 116),
-        ("major", "minor"),
-        ((0, 3, 4, 0), (0, 5, 3, 4), (0, 4, 5, 3)),
-        (0, 46, 48, 49, 6, 60, 70),
-        (43, 32),
-        0.0,
-    ),
-    "cou_fol": _Genre(
-        (84, 132), ("major", "mixolydian"), ((0, 3, 0, 4), (0, 0, 3, 4)), (25, 21, 105, 0, 22), (32, 33), 0.5
-    ),
-    "jaz_blu": _Genre(
-        (76, 168),
-        ("major", "dorian", "mixolydian"),
-        ((1, 4, 0, 0), (0, 5, 1, 4), (0, 3, 0, 4)),
-        (0, 4, 26, 11, 17),
-        (32,),
-        0.7,
-        0.16,
-    ),
-    "pop_roc": _Genre(
-        (78, 144),
-        ("major", "minor", "mixolydian"),
-        ((0, 4, 5, 3), (5, 3, 0, 4), (0, 3, 4, 4), (0, 5, 3, 4)),
-        (0, 4, 5, 25, 27, 28, 50, 81, 89),
-        (33, 34, 38),
-        0.85,
-    ),
-    "lat_sou": _Genre(
-        (92, 128), ("minor", "dorian", "major"), ((0, 3, 4, 3), (1, 4, 0, 5)), (0, 24, 4, 61), (32, 33), 1.0
-    ),
-}
-_WEIGHTED = ("cla", "cou_fol", "jaz_blu", "pop_roc")
 
 #: Strokes of a bar as (position within the bar, General MIDI drum, velocity); positions in bars.
 _BEATS = {
@@ -198,13 +94,7 @@ _BEATS = {
 
 @dataclass(frozen=True)
 class Part:
-    """Notes ``(time, duration, pitch, velocity)`` for one program, with its level and pan in the mix.
-
-    Examples
-    --------
-    >>> Part(program=73, notes=[(0.0, 0.5, 72, 90)])
-    Part(program=73, level=0.0, pan=0.0, is_drum=False)
-    """
+    """Notes ``(time, duration, pitch, velocity)`` for one program, with its level and pan in the mix."""
 
     program: int
     notes: list[tuple[float, float, int, int]] = field(repr=False)
@@ -215,53 +105,21 @@ class Part:
 
 @dataclass(frozen=True)
 class Song:
-    """A composed song.
-
-    Attributes
-    ----------
-    instrument, genre : str
-    drums : str
-        ``"dru"`` or ``"nod"``.
-    tagged : bool
-        Whether file names carry a prefix and the drum tag; in IRMAS they come together or not at all.
-    prefix : str
-        Three digits.
-    lead : Part
-    others : list of Part
-        The accompaniment; none in a solo.
-    balance : float
-        Level of the lead over the accompaniment as a whole.
-    vibrato : tuple of float
-        Depth in cents and rate in Hz.
-    swell : float
-        Depth in dB.
-    tuning : float
-        Deviation from 440 Hz in cents.
-    reverb : tuple of float
-        Reverberation time in seconds and level of the reverberation.
-    loudness : float
-        Root mean square in dB re full scale.
-
-    Examples
-    --------
-    >>> song = compose("pia", 0, seed=0)
-    >>> song.instrument, len(song.lead.notes) > 10
-    ('pia', True)
-    """
+    """A composed song."""
 
     instrument: str
     genre: str
-    drums: str
-    tagged: bool
-    prefix: str
+    drums: str  # "dru" or "nod"
+    tagged: bool  # whether file names carry prefix and drum tag; in IRMAS they come together or not at all
+    prefix: str  # three digits
     lead: Part
-    others: list[Part]
-    balance: float
-    vibrato: tuple[float, float]
-    swell: float
-    tuning: float
-    reverb: tuple[float, float]
-    loudness: float
+    others: list[Part]  # the accompaniment; none in a solo
+    balance: float  # level of the lead over the accompaniment as a whole
+    vibrato: tuple[float, float]  # depth in cents and rate in Hz
+    swell: float  # depth in dB
+    tuning: float  # deviation from 440 Hz in cents
+    reverb: tuple[float, float]  # reverberation time in seconds and level of the reverberation
+    loudness: float  # root mean square in dB re full scale
 
 
 class _Harmony:
@@ -309,16 +167,6 @@ def compose(instrument: str, index: int, *, seed: int, latin: bool = False) -> S
     seed : int
     latin : bool
         Make it ``lat_sou``; otherwise it is any other genre that the instrument plays.
-
-    Returns
-    -------
-    Song
-
-    Examples
-    --------
-    >>> song = compose("cel", 0, seed=1)
-    >>> song.lead.program, song == compose("cel", 0, seed=1), song == compose("cel", 1, seed=1)
-    (42, True, False)
     """
     lead = LEADS[instrument]
     key = (INSTRUMENTS.index(instrument), index, int(latin))
