@@ -268,7 +268,7 @@ def test_an_added_projection_is_in_every_table(registries, own_cache, tmp_path):
 def test_added_names_have_titles_and_colours():
     assert names.model_title("mine") == names.projection_title("mine") == "mine"
     assert names.colour("mine").startswith("#") and names.colour("mine") == names.colour("mine")
-    assert names.colour("mine") not in {names.colour(name) for name in [*names.MODELS, *names.PROJECTIONS]}
+    assert names.colour("mine") not in {names.colour(name) for name in [*models.MODELS, *names.PROJECTIONS]}
     drawn = names.drawn_projections(["none", "mine", "svd-0.4", "random", "lda", "other"])
     assert drawn == ["none", "lda", "random", "mine", "other"]
 

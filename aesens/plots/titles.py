@@ -1,7 +1,8 @@
 """Names, order and colours of things as people see them, the same in every figure and table.
 
-Effects carry their own titles and units (`aesens.effects`). What is not listed here, such as a model of the user's
-own, goes by its registry name and takes the next free colour, in the order in which such names are first asked for.
+Effects carry their own titles and units (`aesens.effects`), models their titles and colours (`aesens.models`). What has
+none, such as a model of the user's own, goes by its registry name and takes the next free colour, in the order in which
+such names are first asked for.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from aesens import models
+
 __all__ = [
     "INSTRUMENTS",
     "METRICS",
-    "MODELS",
     "PROJECTIONS",
     "colour",
     "drawn_projections",
@@ -37,16 +39,6 @@ INSTRUMENTS = {
     "tru": "Trumpet",
     "vio": "Violin",
     "voi": "Voice",
-}
-
-#: Embedding models, in the order of their colours.
-MODELS = {
-    "openl3": "OpenL3",
-    "panns": "PANNs",
-    "clap": "CLAP (LAION)",
-    "yamnet": "YAMNet",
-    "musicnn": "musicnn",
-    "msclap": "CLAP (Microsoft)",
 }
 
 #: Projections, controls last.
@@ -135,7 +127,8 @@ def model_title(name: str, pretrained: bool | None = None) -> str:
     >>> model_title("panns", pretrained=False)
     'PANNs (untrained)'
     """
-    title = MODELS.get(name, name.removeprefix("hear-"))
+    # One of the HEAR API need not be registered in this process, which may only report on it.
+    title = (name in models.MODELS and models.MODELS[name].title) or name.removeprefix("hear-")
     return f"{title} (untrained)" if pretrained is False else title
 
 
@@ -187,7 +180,9 @@ def colour(name: str) -> str:
     """
     if name in _PROJECTION_COLOURS:
         return _PROJECTION_COLOURS[name]
-    if name in MODELS or name in INSTRUMENTS:
+    if name in models.MODELS and models.MODELS[name].colour:
+        return models.MODELS[name].colour
+    if name in INSTRUMENTS:
         return [*_PALETTE, *_MORE][_place(name)]
     return _ADDED[_place(name) % len(_ADDED)]
 
@@ -205,9 +200,8 @@ def marker(name: str) -> str:
 
 def _place(name: str) -> int:
     """Place of a name in the order of its family; of an added one, among those that were asked for."""
-    for family in (MODELS, INSTRUMENTS):
-        if name in family:
-            return list(family).index(name)
+    if name in INSTRUMENTS:
+        return list(INSTRUMENTS).index(name)
     return _places.setdefault(name, len(_places))
 
 

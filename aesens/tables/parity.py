@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from aesens.models import MODELS
 from aesens.paths import from_root
-from aesens.plots.titles import MODELS, model_title
+from aesens.plots.titles import model_title
 
 __all__ = ["report", "summary", "versions"]
 
