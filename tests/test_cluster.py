@@ -168,7 +168,7 @@ def test_a_run_computes_on_the_device_of_the_workers(workers, own_cache, monkeyp
             cluster.device_of(client)
     # OpenL3 is there for chapter 4's protocols, whatever the study's models are.
     for name in ("toy", "openl3"):
-        monkeypatch.setitem(models.MODELS, name, ToyModel)
+        monkeypatch.setitem(models.MODELS, name, models.Entry(ToyModel))
     data = write_clips(tmp_path / "clips", songs=8, seconds=3.0, rate=22050)
     for given, expected in [({}, "there"), ({"device": "cpu"}, "cpu")]:
         parameters = {"profile": PROFILE, "data": str(data), **given}
@@ -358,7 +358,7 @@ def test_a_study_makes_all_its_embeddings_on_the_cluster(workers, own_cache, tmp
     from aesens import models, study, tables
     from aesens.embeddings import study as embeddings
 
-    monkeypatch.setitem(models.MODELS, "toy", ToyModel)
+    monkeypatch.setitem(models.MODELS, "toy", models.Entry(ToyModel))
     data = write_clips(tmp_path / "clips", songs=8, seconds=3.0, rate=22050)
     made = study.Study(PROFILE, data=data, scheduler=workers.scheduler_address)
     made.extract(made.all_plans())

@@ -221,7 +221,7 @@ def test_forgetting_a_study_leaves_others_alone(own_cache, tmp_path, monkeypatch
     from aesens import models, tables
     from aesens.study import Study
 
-    monkeypatch.setitem(models.MODELS, "toy", ToyModel)
+    monkeypatch.setitem(models.MODELS, "toy", models.Entry(ToyModel))
     data = write_clips(tmp_path / "clips", songs=8, seconds=0.5, rate=22050)
     one, other = (Study(PROFILE, data=data, effects="gain", seed=seed) for seed in (0, 1))
     for study in (one, other):

@@ -68,7 +68,7 @@ def study(folder, tmp_path, effects=("gain", "reverb", "bitcrush"), **options):
 
 @pytest.fixture(autouse=True)
 def toy(own_cache, monkeypatch):
-    monkeypatch.setitem(models.MODELS, "toy", ToyModel)
+    monkeypatch.setitem(models.MODELS, "toy", models.Entry(ToyModel))
 
 
 @pytest.fixture

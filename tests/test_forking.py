@@ -270,7 +270,7 @@ def test_added_names_have_titles_and_colours():
     assert names.model_title("mine") == names.projection_title("mine") == "mine"
     assert names.colour("mine").startswith("#") and names.colour("mine") == names.colour("mine")
     assert names.colour("mine") not in {
-        names.colour(name) for name in [*names.MODELS, *projections.PROJECTIONS]
+        names.colour(name) for name in [*models.MODELS, *projections.PROJECTIONS]
     }
     drawn = names.drawn_projections(["none", "mine", "svd-0.4", "random", "lda", "other"])
     assert drawn == ["none", "lda", "random", "mine", "other"]

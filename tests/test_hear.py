@@ -134,8 +134,8 @@ def test_modules_that_are_not_there():
 
 def test_names_and_colours(toy):
     assert names.model_title("hear-toy_hear", pretrained=False) == "toy_hear (untrained)"
-    taken = {names.colour(name) for name in names.MODELS}
-    assert len(taken) == len(names.MODELS) and names.colour("hear-toy_hear") not in taken
+    taken = {names.colour(name) for name in MODELS}
+    assert len(taken) == len(MODELS) and names.colour("hear-toy_hear") not in taken
 
 
 def test_weights_files_of_several_models(toy, own_cache):

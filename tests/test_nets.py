@@ -297,14 +297,15 @@ def load_window_cutter(model, hop, center):
 
 def test_openl3_computes_as_its_device_was_chosen_wherever_it_is_built(monkeypatch):
     """Winograd's convolutions are for CPUs: a model chosen for one keeps them in a worker that has a GPU."""
-    from aesens.models import openl3
+    from aesens.models import base
     from aesens.models.winograd import WinogradConv2d
 
     chosen = []
-    choose = openl3.choose_device
-    monkeypatch.setattr(openl3, "choose_device", lambda device, here: chosen.append(device) or choose("cpu"))
-    model = load_model("openl3", weights="untrained", hop=0.5)
-    monkeypatch.setattr(openl3, "choose_device", lambda device, here: torch.device("cuda"))
+    choose = base.choose_device
+    with monkeypatch.context() as patch:
+        patch.setattr(base, "choose_device", lambda device, here: chosen.append(device) or choose("cpu"))
+        model = load_model("openl3", weights="untrained", hop=0.5)
+    monkeypatch.setattr(base, "choose_device", lambda device, here=True: torch.device("cuda"))
     assert chosen == [None] and model.device.type == "cpu"
     assert any(isinstance(module, WinogradConv2d) for module in model.network.modules())
 
@@ -508,7 +509,7 @@ def test_an_error_within_a_model_keeps_its_name(monkeypatch):
         def load(cls, weights="auto", seed=0, device=None):
             raise TypeError("a fault of the model's own")
 
-    monkeypatch.setitem(models.MODELS, "own", Own)
+    monkeypatch.setitem(models.MODELS, "own", models.Entry(Own))
     with pytest.raises(TypeError, match="a fault of the model's own"):
         load_model("own")
     with pytest.raises(ValueError, match=r"model own does not take these options .*'pooling'"):

@@ -29,8 +29,8 @@ class DenseModel(ToyModel):
 
 @pytest.fixture
 def study(own_cache, monkeypatch, tmp_path):
-    monkeypatch.setitem(models.MODELS, "toy", ToyModel)
-    monkeypatch.setitem(models.MODELS, "dense", DenseModel)
+    monkeypatch.setitem(models.MODELS, "toy", models.Entry(ToyModel))
+    monkeypatch.setitem(models.MODELS, "dense", models.Entry(DenseModel))
     clips = write_clips(tmp_path / "clips", songs=40, seconds=0.2)
     return Study(PROFILE, data=clips, out=tmp_path / "out", jobs=1, weights="untrained")
 

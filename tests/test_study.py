@@ -27,7 +27,7 @@ from aesens.tables.claims import decide
 
 @pytest.fixture
 def toy(monkeypatch):
-    monkeypatch.setitem(models.MODELS, "toy", ToyModel)
+    monkeypatch.setitem(models.MODELS, "toy", models.Entry(ToyModel))
 
 
 @pytest.fixture

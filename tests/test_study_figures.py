@@ -1,5 +1,6 @@
 """The study's figures (notebook 80): every panel drawn with stand-in weights, and said in words without."""
 
+from dataclasses import replace
 from itertools import product
 
 import jupytext
@@ -74,7 +75,7 @@ def draw(folder, pretrained, classes=("cel", "flu", "gac", "org"), saved=False, 
         patch.setenv("AESENS_CACHE", str(folder / "cache"))
         patch.setitem(PROFILES, STUDY_PROFILE.name, STUDY_PROFILE)
         for name in plots.STUDY_MODELS:
-            patch.setitem(MODELS, name, stand_in(name, name in pretrained))
+            patch.setitem(MODELS, name, replace(MODELS[name], model=stand_in(name, name in pretrained)))
         patch.setattr(Study, "figure", figure)
         # UMAP has tests of its own, and takes half a minute to compile.
         patch.setattr(trajectories, "path_layout", lambda path, others, **_: np.r_[others, path][:, :2])

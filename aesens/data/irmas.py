@@ -306,8 +306,6 @@ def _fetch() -> Path:
         title="IRMAS (training set)",
         filename=remote.filename,
         url=remote.url,
-        kind="url",
-        size=None,
         hash=f"md5:{remote.checksum}",
         licence=LICENCE,
     )

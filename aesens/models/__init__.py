@@ -1,20 +1,23 @@
 """The embedding models, by name.
 
-A model is one class derived from `Embedder` with a classmethod ``load(weights, seed, device, **options)`` and one
-entry in `MODELS`; `register` adds one from outside the package.
+A model is one class derived from `Embedder`, which says how its network is built and used, and one entry in `MODELS`,
+which says how people see it; `register` adds one from outside the package.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from inspect import signature
 
-from aesens.models.base import Embedder, ModelError, WeightsInfo, choose_device
+from aesens.models.base import Embedder, ModelError, choose_device
+from aesens.models.weights import WeightsInfo
 
 __all__ = [
     "BACKENDS",
     "MODELS",
     "Embedder",
+    "Entry",
     "ModelError",
     "WeightsInfo",
     "choose_device",
@@ -25,27 +28,49 @@ __all__ = [
 #: Who computes a model: aesens's own network, or the package it comes from (`aesens.models.reference`).
 BACKENDS = ("aesens", "reference")
 
-#: Name of each model and the place of its class. Classes are imported when asked for: some bring slow packages.
-MODELS: dict[str, str | type[Embedder]] = {
-    "yamnet": "aesens.models.yamnet:YAMNet",
-    "musicnn": "aesens.models.musicnn:Musicnn",
-    "openl3": "aesens.models.openl3:OpenL3",
-    "panns": "aesens.models.panns:PANNs",
-    "clap": "aesens.models.clap:CLAP",
-    "msclap": "aesens.models.msclap:MSCLAP",
+
+@dataclass(frozen=True)
+class Entry:
+    """What the package knows of a model beside its class.
+
+    Attributes
+    ----------
+    model : str or type
+        The `Embedder` subclass, or its place as ``"module:Class"``: it is then imported when it is asked for, since
+        some bring slow packages.
+    title : str
+        In figures and tables; the registry name if empty.
+    colour : str
+        In figures, e.g. ``"#0072B2"``; the next free one if empty.
+    """
+
+    model: str | type[Embedder]
+    title: str = ""
+    colour: str = ""
+
+
+#: The models, in the order of reports. Colours are Okabe and Ito's (2008), safe for the common colour-vision
+#: deficiencies.
+MODELS: dict[str, Entry] = {
+    "openl3": Entry("aesens.models.openl3:OpenL3", "OpenL3", "#0072B2"),
+    "panns": Entry("aesens.models.panns:PANNs", "PANNs", "#D55E00"),
+    "clap": Entry("aesens.models.clap:CLAP", "CLAP (LAION)", "#009E73"),
+    "yamnet": Entry("aesens.models.yamnet:YAMNet", "YAMNet", "#CC79A7"),
+    "musicnn": Entry("aesens.models.musicnn:Musicnn", "musicnn", "#E69F00"),
+    "msclap": Entry("aesens.models.msclap:MSCLAP", "CLAP (Microsoft)", "#56B4E9"),
 }
 _SHIPPED = frozenset(MODELS)
 
 
-def register(name: str, model: str | type[Embedder]) -> None:
+def register(name: str, model: str | type[Embedder], *, title: str = "", colour: str = "") -> None:
     """Add a model, so that every notebook, figure and table takes it by `name`.
 
     Parameters
     ----------
     name : str
         Registry name; an own entry of that name is replaced.
-    model : type or str
-        The `Embedder` subclass, or its place as ``"module:Class"``.
+    model, title, colour
+        See `Entry`.
 
     Raises
     ------
@@ -64,24 +89,18 @@ def register(name: str, model: str | type[Embedder]) -> None:
     ...
     ...     def frames(self, waves):
     ...         return waves.square().mean(dim=1)[:, None, None]
-    >>> register("loudness", Loudness)
+    >>> register("loudness", Loudness, title="Loudness")
     >>> load_model("loudness").dimension
     1
     >>> _ = MODELS.pop("loudness")
     """
     if name in _SHIPPED:
-        raise ValueError(f"a model named {name!r} is registered already: {MODELS[name]}")
-    MODELS[name] = model
+        raise ValueError(f"a model named {name!r} is registered already: {MODELS[name].model}")
+    MODELS[name] = Entry(model, title, colour)
 
 
 def canonical_name(name: str) -> str:
-    """The registry name of a model, registering it first if it is given as ``hear:module`` or ``hear:path``.
-
-    Examples
-    --------
-    >>> canonical_name("yamnet")
-    'yamnet'
-    """
+    """The registry name of a model, registering it first if it is given as ``hear:module`` or ``hear:path``."""
     if name.startswith("hear:"):
         from aesens.models.hear import register_module
 
@@ -90,18 +109,15 @@ def canonical_name(name: str) -> str:
 
 
 def model_class(name: str) -> type[Embedder]:
-    """Return the class registered under `name`; `ValueError` names the known ones otherwise.
-
-    A name that begins with ``hear:`` is registered first, see `aesens.models.hear`.
-    """
+    """The class registered under `name` (see `canonical_name`); `ValueError` names the known ones otherwise."""
     name = canonical_name(name)
     if name not in MODELS:
         raise ValueError(f"no model named {name!r}; there are {', '.join(MODELS)}")
-    entry = MODELS[name]
-    if isinstance(entry, str):
-        module, _, attribute = entry.partition(":")
-        entry = getattr(import_module(module), attribute)
-    return entry
+    model = MODELS[name].model
+    if isinstance(model, str):
+        module, _, attribute = model.partition(":")
+        model = getattr(import_module(module), attribute)
+    return model
 
 
 def load_model(

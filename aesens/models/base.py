@@ -9,23 +9,24 @@ a whole give one frame.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
 from functools import cached_property, wraps
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import soxr
 import torch
 
-from aesens.models.precision import check_precision, computing
+from aesens.models.precision import PRECISIONS, computing
+from aesens.models.weights import WeightsInfo, resolve
 
 __all__ = [
     "POOLINGS",
     "Embedder",
     "ModelError",
     "NoUntrainedWeights",
-    "WeightsInfo",
     "choose_device",
     "mono_at_rate",
     "reads",
@@ -47,63 +48,13 @@ class NoUntrainedWeights(ModelError):
     """There is no untrained counterpart of a model that brings its own weights."""
 
 
-@dataclass(frozen=True)
-class WeightsInfo:
-    """Which weights a model carries, for tables, legends and the address of a store.
-
-    Attributes
-    ----------
-    pretrained : bool
-        False for seeded untrained weights.
-    source : str
-        Where they come from, for people: a file and its publisher, or ``"untrained, seed 0"``.
-    digest : str
-        Hash of the weight file, or ``"untrained-<seed>"``; part of a store's address.
-    licence : str
-        Licence of the weights, empty for untrained ones.
-
-    Examples
-    --------
-    >>> WeightsInfo.untrained(7)
-    WeightsInfo(pretrained=False, source='untrained, seed 7', digest='untrained-7', licence='')
-    """
-
-    pretrained: bool
-    source: str
-    digest: str
-    licence: str = ""
-
-    @classmethod
-    def untrained(cls, seed: int) -> WeightsInfo:
-        """The description of weights drawn with `seed`."""
-        return cls(False, f"untrained, seed {seed}", f"untrained-{seed}")
-
-
 def choose_device(device: str | torch.device | None = None, *, here: bool = True) -> torch.device:
     """Return the device to compute on: the one asked for, else CUDA where there is one, else the CPU.
 
     Apple's MPS is used only when asked for by name, since its float32 results differ from the CPU's.
 
-    Parameters
-    ----------
-    device : str or torch.device, optional
-        As torch names it, e.g. ``"cuda:1"``.
-    here : bool
-        Whether a GPU must be one of this machine, and not of a worker elsewhere.
-
-    Returns
-    -------
-    torch.device
-
-    Raises
-    ------
-    ValueError
-        If there is no such device; names those that there are here.
-
-    Examples
-    --------
-    >>> choose_device("cpu")
-    device(type='cpu')
+    `here` says whether a GPU must be one of this machine, and not of a worker elsewhere. `ValueError` names the devices
+    that there are if this one is not among them.
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -117,28 +68,10 @@ def choose_device(device: str | torch.device | None = None, *, here: bool = True
     raise ValueError(f"device={str(device)!r} is not here; there are {', '.join(names)}")
 
 
-def reads(expected: str):
+def reads(expected: str) -> Callable:
     """Decorate a function that reads the weights file given first, so that any other file is named in its error.
 
-    Parameters
-    ----------
-    expected : str
-        What the file should be.
-
-    Returns
-    -------
-    callable
-        Raises `ModelError` for whatever the function raises.
-
-    Examples
-    --------
-    >>> @reads("a number")
-    ... def number(path):
-    ...     return float(path)
-    >>> number("a.txt")
-    Traceback (most recent call last):
-        ...
-    aesens.models.base.ModelError: a.txt is not a number (ValueError: could not convert string to float: 'a.txt')
+    Whatever the function raises becomes a `ModelError`, which says that the file is not `expected`.
     """
 
     def decorate(read):
@@ -170,11 +103,6 @@ def mono_at_rate(audio: np.ndarray, sample_rate: int, target: int) -> np.ndarray
     -------
     np.ndarray, shape (samples,), float32
         ``round(samples * target / sample_rate)`` samples.
-
-    Examples
-    --------
-    >>> mono_at_rate(np.ones((2, 44100), np.float32), 44100, 16000).shape
-    (16000,)
     """
     mono = audio.mean(axis=0, dtype=np.float32)
     if sample_rate == target:
@@ -189,12 +117,6 @@ def seeded(build, seed: int):
     """Call `build()` with torch's generator seeded, leaving the caller's generator as it was.
 
     Untrained weights are thus the same on every run and independent of what was drawn before.
-
-    Examples
-    --------
-    >>> draw = lambda: torch.rand(1).item()
-    >>> seeded(draw, 3) == seeded(draw, 3) != seeded(draw, 4)
-    True
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -204,14 +126,15 @@ def seeded(build, seed: int):
 class Embedder(ABC):
     """A network with its front end: waveforms in, embeddings out.
 
-    A new model sets the class data, passes on its network (a ``torch.nn.Module`` with every parameter and buffer that
-    must travel to the device) and implements `frames`.
+    A new model sets the class data and implements `frames`. Either it implements `build` too, and `load` gives it the
+    official weights that `weights_key` names, or it has a `load` of its own that hands over its network.
 
     Parameters
     ----------
-    network : torch.nn.Module or callable
-        The network, front end included where it runs on the device; or a function that builds it, called when the
-        first clip is embedded. Reading stored embeddings then costs no network.
+    network : torch.nn.Module, callable or None
+        The network, with every parameter and buffer that must travel to the device, front end included where it runs
+        there; or a function that builds it, called when the first clip is embedded, so that reading stored embeddings
+        costs no network. None where `load` lets `build` make it.
     weights : WeightsInfo
         What its weights are.
     device : str or torch.device, optional
@@ -221,6 +144,8 @@ class Embedder(ABC):
     batch_size : int, optional
         Clips a forward pass. By default few on a CPU; on a GPU as many as its memory holds, by the class's number for
         6 GB. A batch that does not fit after all is halved.
+    **settings
+        The class's own, see `defaults`.
 
     Attributes
     ----------
@@ -230,8 +155,12 @@ class Embedder(ABC):
         Rate in Hz of the waveforms it takes.
     dimension : int
         Number of features of an embedding.
-    batch_size : int
-        Clips a forward pass.
+    defaults : dict
+        Settings of the class and what they are by default; they change an embedding.
+    choices : dict
+        The values a setting may have, where they can be listed.
+    settings : dict
+        Those of this model.
 
     Examples
     --------
@@ -251,19 +180,70 @@ class Embedder(ABC):
     name: ClassVar[str]
     sample_rate: ClassVar[int]
     dimension: int
+    defaults: ClassVar[Mapping[str, object]] = {}
+    choices: ClassVar[Mapping[str, tuple]] = {}
     default_batch_size: ClassVar[int] = 32
     # Small activations are faster on a CPU: below 32 MiB the C library reuses their memory.
     cpu_batch_size: ClassVar[int] = 4
 
-    def __init__(self, network, weights, *, device=None, pooling="mean", batch_size=None):
+    def __init__(self, network, weights, *, device=None, pooling="mean", batch_size=None, **settings):
         if pooling not in POOLINGS:
             raise ValueError(f"pooling={pooling!r} is not one of {sorted(POOLINGS)}")
+        if unknown := [name for name in settings if name not in self.defaults]:
+            raise ValueError(f"model {self.name} does not take these options ({str(unknown)[1:-1]})")
+        self.settings = {**self.defaults, **settings}
+        for name, values in self.choices.items():
+            value = self.settings[name]
+            # By type too: 1 is not True.
+            if not any(type(value) is type(one) and value == one for one in values):
+                raise ValueError(f"{name}={value!r} is not one of {', '.join(map(str, values))}")
         self.device = choose_device(device, here=False)
         self._source = network
         self.weights = weights
         self.pooling = pooling
         self._precision = "float32"
         self._batch_size = int(batch_size) if batch_size else None
+
+    @classmethod
+    def load(cls, weights="auto", seed=0, device=None, *, weights_file=None, **options) -> Embedder:
+        """Make the model with its weights; its network is built when the first clip is embedded.
+
+        Parameters
+        ----------
+        weights : {"auto", "pretrained", "untrained"}
+            See `aesens.models.load_model`.
+        seed : int
+            Of untrained weights.
+        device : str or torch.device, optional
+            See `choose_device`.
+        weights_file : path-like, optional
+            Weights of the same network instead of the official ones.
+        **options
+            `pooling`, `batch_size` and the settings of the class.
+
+        Raises
+        ------
+        ValueError
+            If an option is not the class's or has no such value.
+        aesens.models.weights.WeightsError
+            If ``weights="pretrained"`` and the files cannot be had.
+        """
+        model = cls(None, WeightsInfo.untrained(seed), device=device, **options)
+        files, model.weights = resolve(model.weights_key, weights, seed, weights_file)
+        model._made_of = files, seed
+        return model
+
+    @property
+    def weights_key(self) -> str:
+        """Which of `aesens.models.weights.WEIGHTS` are this model's."""
+        return self.name
+
+    def build(self, files: list[Path] | None, seed: int) -> torch.nn.Module:
+        """The network with the weights of verified files, or with new ones where there is None.
+
+        Torch's generator has been seeded with `seed` before.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has neither a network nor a way to build one")
 
     @property
     def batch_size(self) -> int:
@@ -291,7 +271,13 @@ class Embedder(ABC):
 
     @precision.setter
     def precision(self, precision: str) -> None:
-        self._precision = check_precision(precision, self.device)
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision={precision!r} is not one of {', '.join(PRECISIONS)}")
+        if precision == "tf32" and self.device.type != "cuda":
+            raise ValueError(
+                f"precision='tf32' needs a CUDA device, not {self.device.type}; use float32 or bf16"
+            )
+        self._precision = precision
 
     def __getstate__(self) -> dict:
         # A model travels to another process as the recipe of its network, which is built there.
@@ -308,7 +294,11 @@ class Embedder(ABC):
             ) from None
         # Built on first use, which may lie within inference mode: its tensors must be ordinary ones all the same.
         with torch.inference_mode(False):
-            built = self._source if isinstance(self._source, torch.nn.Module) else self._source()
+            if self._source is None:
+                files, seed = self._made_of
+                built = seeded(lambda: self.build(files, seed), seed)
+            else:
+                built = self._source if isinstance(self._source, torch.nn.Module) else self._source()
             return built.to(self.device).eval().requires_grad_(False)
 
     def prepare(self, audio: np.ndarray, sample_rate: int, protocol: str) -> np.ndarray:
@@ -345,7 +335,7 @@ class Embedder(ABC):
 
     def options(self) -> dict:
         """Settings beyond the weights that change an embedding; part of a store's address."""
-        return {"pooling": self.pooling}
+        return {"pooling": self.pooling, **self.settings}
 
     def embed(self, waves: np.ndarray, *, alone: AbstractContextManager | None = None) -> np.ndarray:
         """Embed mono clips of equal length.

@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from aesens.models import htsat
-from aesens.models import weights as weight_files
 from aesens.models.base import Embedder, ModelError, reads, seeded
 from aesens.models.checkpoints import read_tensors
 from aesens.models.precision import in_float32
@@ -39,8 +38,6 @@ CHECKPOINTS = {
     "630k-audioset": ("clap-630k", "tiny"),
     "music": ("clap-music", "base"),
 }
-# Made from the configuration, so a checkpoint may leave them out.
-_DERIVED = ("relative_position_index", "num_batches_tracked")
 _ENCODER = "audio_model.audio_encoder."
 #: Parts of names of the projection: the authors' and transformers'.
 _PROJECTION = {
@@ -94,25 +91,13 @@ class ClapNetwork(nn.Module):
     def logmel(self, waves: torch.Tensor) -> torch.Tensor:
         """Log-mel spectrograms of clips repeated to 10 s.
 
-        Parameters
-        ----------
-        waves : torch.Tensor, shape (batch, samples), float32
-            At most 480 000 samples.
-
-        Returns
-        -------
-        torch.Tensor, shape (batch, 1001, 64), float32
-            Decibels.
+        ``(batch, samples)``, at most 480 000 of them, to decibels ``(batch, 1001, 64)``.
         """
         if self.int16:
             waves = (waves.clamp(-1, 1) * 32767).trunc() / 32767
         waves = waves.repeat(1, _SAMPLES // waves.shape[1])
         waves = F.pad(waves, (0, _SAMPLES - waves.shape[1]))
-        stft = torch.stft(
-            waves, _N_FFT, _HOP, window=self.window, center=True, pad_mode="reflect", return_complex=True
-        )
-        power = torch.view_as_real(stft).square().sum(-1)
-        return 10 * torch.log10((self.mel @ power).clamp(min=1e-10)).transpose(1, 2)
+        return htsat.decibels(waves, self.window, self.mel, _HOP)
 
     def forward(self, waves: torch.Tensor) -> torch.Tensor:
         """Embed waveforms ``(batch, samples)`` as ``(batch, 512)``."""
@@ -123,38 +108,20 @@ class ClapNetwork(nn.Module):
 def read_checkpoint(path: Path, network: ClapNetwork) -> None:
     """Copy the audio tensors of a CLAP checkpoint into a network, in place.
 
-    Parameters
-    ----------
-    path : path-like
-        The state dictionary of transformers' ``ClapModel``, or a checkpoint of ``laion_clap`` (without fusion), which
-        is translated; see `aesens.models.checkpoints.read_tensors` for the kinds of files.
-    network : ClapNetwork
-
-    Raises
-    ------
-    ModelError
-        If the file holds anything but tensors and numbers, or not the network's parameters.
+    `path` holds the state dictionary of transformers' ``ClapModel``, or a checkpoint of ``laion_clap`` without fusion,
+    which is translated. `ModelError` if it holds anything but tensors and numbers, or not the network's parameters.
     """
     state = read_tensors(path, _CHECKPOINT)
     mel = state.get("audio_branch.logmel_extractor.melW")
     if any(name.startswith("audio_branch.") for name in state):
-        state = _from_laion(state)
-    state = {name: x for name, x in state.items() if name.startswith(("audio_model.", "audio_projection."))}
-    try:
-        missing, unexpected = network.tower.load_state_dict(state, strict=False)
-        if mel is not None:
-            network.mel.copy_(mel.T)
-    except RuntimeError as error:
-        raise ModelError(f"{path} is not a checkpoint of this CLAP network: {error}") from error
-    missing = [name for name in missing if not name.endswith(_DERIVED)]
-    if missing or unexpected:
-        raise ModelError(
-            f"{path} does not fit the CLAP network of the installed transformers: "
-            f"missing {missing[:3]}, unexpected {unexpected[:3]}"
-        )
+        state = from_laion(state)
+    parts = ("audio_model.", "audio_projection.")
+    htsat.load(network.tower, {name: x for name, x in state.items() if name.startswith(parts)}, path)
+    if mel is not None:
+        network.mel.copy_(mel.T)
 
 
-def _from_laion(state: dict) -> dict:
+def from_laion(state: dict) -> dict:
     """The audio tensors of a ``laion_clap`` checkpoint by transformers' names."""
     if any(".fusion_model." in name or ".mel_conv2d." in name for name in state):
         raise ModelError("this CLAP checkpoint is one with feature fusion; take one without")
@@ -166,104 +133,33 @@ def _from_laion(state: dict) -> dict:
     return found
 
 
-def to_laion(network: ClapNetwork) -> dict:
-    """The tensors of a network by the names of ``laion_clap``'s checkpoints."""
-    state = network.tower.state_dict()
-    encoder = {name.removeprefix(_ENCODER): x for name, x in state.items() if name.startswith(_ENCODER)}
-    found = htsat.to_original(encoder, "audio_branch.")
-    for old, new in _PROJECTION.items():
-        found |= {f"{old}.{kind}": state[f"{new}.{kind}"] for kind in ("weight", "bias")}
-    return found
-
-
 class CLAP(Embedder):
-    """CLAP's audio tower, one embedding a clip.
+    """CLAP's audio tower, one embedding a clip; there is one frame, so `pooling` changes nothing.
 
-    Examples
-    --------
-    >>> CLAP.name, CLAP.sample_rate, CLAP.dimension
-    ('clap', 48000, 512)
+    Settings: `int16`, see `ClapNetwork`, and `checkpoint`, which of LAION's: the hub's conversion of the first release,
+    ``"unfused"``, or the original files ``630k-audioset-best.pt`` and ``music_audioset_epoch_15_esc_90.14.pt`` (a
+    larger HTSAT), ``"630k-audioset"`` and ``"music"``.
     """
 
     name = "clap"
     sample_rate = _RATE
     dimension = 512
     default_batch_size = 64
+    defaults = {"int16": True, "checkpoint": "unfused"}
+    choices = {"int16": (True, False), "checkpoint": tuple(CHECKPOINTS)}
 
-    def __init__(self, network, weights, *, int16=True, checkpoint="unfused", **settings):
-        super().__init__(network, weights, **settings)
-        self.int16 = int16
-        self.checkpoint = checkpoint
+    @property
+    def weights_key(self):
+        return CHECKPOINTS[self.settings["checkpoint"]][0]
 
-    @classmethod
-    def load(
-        cls,
-        weights="auto",
-        seed=0,
-        device=None,
-        pooling="mean",
-        batch_size=None,
-        *,
-        int16=True,
-        checkpoint="unfused",
-        weights_file=None,
-    ) -> CLAP:
-        """Build CLAP's audio tower with its weights.
-
-        Parameters
-        ----------
-        weights : {"auto", "pretrained", "untrained"}
-            See `aesens.models.load_model`.
-        seed : int
-            Of untrained weights.
-        device, pooling, batch_size
-            See `Embedder`. There is one frame a clip, so `pooling` changes nothing.
-        int16 : bool
-            See `ClapNetwork`.
-        checkpoint : {"unfused", "630k-audioset", "music"}
-            Which of LAION's: the hub's conversion of the first release, or the original files
-            ``630k-audioset-best.pt`` and ``music_audioset_epoch_15_esc_90.14.pt`` (a larger HTSAT).
-        weights_file : path-like, optional
-            A checkpoint of the same network instead of the official one.
-
-        Returns
-        -------
-        CLAP
-
-        Raises
-        ------
-        ValueError
-            If an option has no such value.
-        """
-        if not isinstance(int16, bool):
-            raise ValueError(f"int16={int16!r} is neither True nor False")
-        if checkpoint not in CHECKPOINTS:
-            raise ValueError(f"checkpoint={checkpoint!r} is not one of {', '.join(CHECKPOINTS)}")
-        key, size = CHECKPOINTS[checkpoint]
-        files, info = weight_files.resolve(key, weights, seed, file=weights_file)
-
-        def build():
-            network = seeded(lambda: ClapNetwork(int16, size), seed)
-            if files is None:
-                seeded(network.draw, seed)
-            else:
-                (path,) = files.values()
-                read_checkpoint(path, network)
-            return network
-
-        return cls(
-            build,
-            info,
-            int16=int16,
-            checkpoint=checkpoint,
-            device=device,
-            pooling=pooling,
-            batch_size=batch_size,
-        )
-
-    def options(self) -> dict:
-        """Settings beyond the weights that change an embedding."""
-        return super().options() | {"int16": self.int16, "checkpoint": self.checkpoint}
+    def build(self, files, seed):
+        _, size = CHECKPOINTS[self.settings["checkpoint"]]
+        network = ClapNetwork(self.settings["int16"], size)
+        if files is None:
+            seeded(network.draw, seed)
+        else:
+            read_checkpoint(*files, network)
+        return network
 
     def frames(self, waves: torch.Tensor) -> torch.Tensor:
         """Embed clips ``(batch, samples)`` as ``(batch, 1, 512)``."""

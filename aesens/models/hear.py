@@ -41,26 +41,8 @@ _FUNCTIONS = ("load_model", "get_scene_embeddings")
 def import_module(place: str) -> ModuleType:
     """Import a HEAR module.
 
-    Parameters
-    ----------
-    place : str
-        Dotted name, or path of a Python file, relative to the clone where it is relative.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    ValueError
-        If it cannot be found or imported, or does not follow the API; says which function is missing.
-
-    Examples
-    --------
-    >>> import_module("json")
-    Traceback (most recent call last):
-        ...
-    ValueError: hear:json does not follow the HEAR API: it has no load_model and no get_scene_embeddings
+    `place` is its dotted name, or the path of a Python file, relative to the clone where it is relative. `ValueError`
+    if it cannot be found or imported, or does not follow the API; says which function is missing.
     """
     try:
         module = import_file(place, "hear") if place.endswith(".py") else importlib.import_module(place)
@@ -75,51 +57,17 @@ def import_module(place: str) -> ModuleType:
 def register_module(place: str) -> str:
     """Register a HEAR module as a model.
 
-    Parameters
-    ----------
-    place : str
-        See `import_module`.
-
-    Returns
-    -------
-    str
-        Its registry name: ``hear-`` and the last part of its own name, e.g. ``hear-my_module``.
-
-    Raises
-    ------
-    ValueError
-        See `import_module`; also if another module has that name already.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from aesens.models import MODELS, load_model
-    >>> code = '''
-    ... import torch
-    ... def load_model(path=""):
-    ...     model = torch.nn.Identity()
-    ...     model.sample_rate, model.scene_embedding_size = 16000, 1
-    ...     return model
-    ... def get_scene_embeddings(audio, model):
-    ...     return audio.square().mean(dim=1, keepdim=True)
-    ... '''
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     path = Path(place) / "loudness.py"
-    ...     _ = path.write_text(code)
-    ...     name = register_module(str(path))
-    ...     print(name, load_model(name).dimension)
-    hear-loudness 1
-    >>> _ = MODELS.pop("hear-loudness")
+    Its registry name is ``hear-`` and the last part of its own, e.g. ``hear-my_module``; another module that had that
+    name is replaced. See `import_module` for `place` and what is raised.
     """
     from aesens.models import MODELS, register
 
     stem = Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
     name = "hear-" + re.sub(r"[^A-Za-z0-9_]+", "_", stem)
     known = MODELS.get(name)
-    if known is None or getattr(known, "place", place) != place:
-        register(
-            name, type("HEARModel", (HEAR,), {"name": name, "place": place, "module": import_module(place)})
-        )
+    if known is None or getattr(known.model, "place", place) != place:
+        own = {"name": name, "place": place, "module": import_module(place)}
+        register(name, type("HEARModel", (HEAR,), own), title=name.removeprefix("hear-"))
     return name
 
 
@@ -149,34 +97,12 @@ class HEAR(Embedder):
         self.dimension = dimension
 
     @classmethod
-    def load(
-        cls, weights="auto", seed=0, device=None, pooling="mean", batch_size=None, *, weights_file=None
-    ) -> HEAR:
-        """Build the module's model.
+    def load(cls, weights="auto", seed=0, device=None, *, weights_file=None, **options) -> HEAR:
+        """Build the module's model at once, which says what it is.
 
-        Parameters
-        ----------
-        weights : {"auto", "pretrained", "untrained"}
-            ``auto`` takes the weights file if there is one, else what the module makes by itself.
-        seed : int
-            Of untrained weights.
-        device, pooling, batch_size
-            See `Embedder`.
-        weights_file : path-like, optional
-            Handed to the module's ``load_model``.
-
-        Returns
-        -------
-        HEAR
-
-        Raises
-        ------
-        ValueError
-            If there is no such policy, or the model lacks an attribute of the API.
-        NoUntrainedWeights
-            If untrained weights are asked of a module that brings its own.
-        ModelError
-            If pretrained weights are asked for and there are none.
+        As `Embedder.load`, but under ``auto`` the weights file is taken if there is one, else what the module makes by
+        itself. `NoUntrainedWeights` if untrained weights are asked of a module that brings its own; `ModelError` if
+        pretrained ones are asked for and there are none.
         """
         if weights not in POLICIES:
             raise ValueError(f"weights={weights!r} is not one of {', '.join(POLICIES)}")
@@ -188,8 +114,7 @@ class HEAR(Embedder):
                     f"hear:{cls.place} brings its own weights and has no untrained counterpart"
                 )
         elif weights_file is not None:
-            paths, info = given(weights_file)
-            (path,) = paths.values()
+            (path,), info = given(weights_file)
         elif own:
             info = WeightsInfo(True, f"brought by the module {Path(cls.place).name}", "own")
         elif weights == "pretrained":
@@ -210,8 +135,7 @@ class HEAR(Embedder):
             sample_rate=int(model.sample_rate),
             dimension=int(model.scene_embedding_size),
             device=device,
-            pooling=pooling,
-            batch_size=batch_size,
+            **options,
         )
 
     def frames(self, waves: torch.Tensor) -> torch.Tensor:

@@ -2,8 +2,8 @@
 
 Conventions: the network is ``transformers.ClapAudioModel``; its configurations stand here, nothing is asked of a hub.
 Its parameters go by transformers' names. The authors' own checkpoints (LAION, Microsoft) name the same tensors
-otherwise and keep query, key and value of an attention layer in one matrix: `to_transformers` and `to_original`
-translate, by the table `RENAMED`. Tensors of the classifier that HTSAT was first trained with, of spectrograms and of
+otherwise and keep query, key and value of an attention layer in one matrix: `to_transformers` translates, by the table
+`RENAMED`. Tensors of the classifier that HTSAT was first trained with, of spectrograms and of
 text are not part of an embedding and are left alone; the mel filters of a checkpoint are not, since they decide what
 the network sees.
 
@@ -16,14 +16,17 @@ ICASSP 2022.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import torch
 from torch import nn
 
-__all__ = ["RENAMED", "SIZES", "configuration", "draw", "to_original", "to_transformers"]
+from aesens.models.base import ModelError
+
+__all__ = ["RENAMED", "configuration", "decibels", "draw", "load", "to_transformers"]
 
 #: What the authors' "tiny" and "base" differ in.
-SIZES = {
+_SIZES = {
     "tiny": {"patch_embeds_hidden_size": 96, "depths": [2, 2, 6, 2], "hidden_size": 768},
     "base": {"patch_embeds_hidden_size": 128, "depths": [2, 2, 12, 2], "hidden_size": 1024},
 }
@@ -66,17 +69,11 @@ _KEPT = re.compile(r"(patch_embed|layers|norm|bn0)\.(?!.*(relative_position_inde
 
 
 def configuration(size: str = "tiny"):
-    """The ``transformers.ClapAudioConfig`` of a size, ``"tiny"`` or ``"base"``.
-
-    Examples
-    --------
-    >>> configuration("tiny").num_mel_bins
-    64
-    """
+    """The ``transformers.ClapAudioConfig`` of a size, ``"tiny"`` or ``"base"``."""
     # Imported here: it takes seconds, and only these models need it.
     from transformers import ClapAudioConfig
 
-    return ClapAudioConfig(**_CONFIG, **SIZES[size])
+    return ClapAudioConfig(**_CONFIG, **_SIZES[size])
 
 
 def draw(tower: nn.Module) -> None:
@@ -84,13 +81,6 @@ def draw(tower: nn.Module) -> None:
 
     Linear layers and position biases from a normal distribution of standard deviation 0.02 cut at two units, zero
     biases, normalisations at identity; the patch embedding as torch draws it.
-
-    Examples
-    --------
-    >>> layer = nn.Linear(64, 64)
-    >>> draw(layer)
-    >>> layer.bias.count_nonzero().item(), bool(layer.weight.detach().std() < 0.03)
-    (0, True)
     """
     for module in tower.modules():
         if isinstance(module, nn.Linear):
@@ -104,19 +94,33 @@ def draw(tower: nn.Module) -> None:
             nn.init.trunc_normal_(table, std=0.02)
 
 
+def decibels(waves: torch.Tensor, window: torch.Tensor, mel: torch.Tensor, hop: int) -> torch.Tensor:
+    """Log-mel spectrograms ``(batch, frame, band)`` of waveforms, centred with reflection, above a floor of 1e-10."""
+    stft = torch.stft(
+        waves, len(window), hop, window=window, center=True, pad_mode="reflect", return_complex=True
+    )
+    power = torch.view_as_real(stft).square().sum(-1)
+    return 10 * torch.log10((mel @ power).clamp(min=1e-10)).transpose(1, 2)
+
+
+def load(network: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Copy tensors into a network; `ModelError` names the file if they are not its own."""
+    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    # Made from the configuration, so a checkpoint may leave them out.
+    derived = ("relative_position_index", "num_batches_tracked")
+    missing = [name for name in missing if not name.endswith(derived)]
+    if missing or unexpected:
+        raise ModelError(
+            f"{path} does not fit the CLAP network of the installed transformers: "
+            f"missing {missing[:3]}, unexpected {unexpected[:3]}"
+        )
+
+
 def to_transformers(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     """Translate the authors' names of HTSAT's tensors.
 
-    Parameters
-    ----------
-    state : dict of str to torch.Tensor
-    prefix : str
-        What stands before HTSAT's names in it, e.g. ``"audio_branch."``; other tensors are left out.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        By the names of ``ClapAudioModel.audio_encoder``.
+    `prefix` stands before HTSAT's names in `state`, e.g. ``"audio_branch."``; other tensors are left out. The names are
+    those of ``ClapAudioModel.audio_encoder``; parts of a tensor share its memory.
 
     Examples
     --------
@@ -138,21 +142,4 @@ def to_transformers(state: dict[str, torch.Tensor], prefix: str) -> dict[str, to
                 found[name.replace("attn.qkv", f"attention.self.{part}")] = piece
         else:
             found[name] = tensor
-    return found
-
-
-def to_original(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """Translate transformers' names of HTSAT's tensors into the authors': the inverse of `to_transformers`."""
-    found = {}
-    for name, tensor in state.items():
-        if name.endswith("relative_position_index"):
-            continue
-        for old, new in RENAMED:
-            # From the start of a part or of the name; "output.dense" alone is not that of the attention.
-            name = re.sub(rf"(^|(?<!attention)\.){re.escape(new)}(?=\.|$)", rf"\1{old}", name)
-        if ".attention.self.query." in name:
-            parts = [state[name.replace("query", part)] for part in _ATTENTION]
-            found[prefix + name.replace("attention.self.query", "attn.qkv")] = torch.cat(parts)
-        elif ".attention.self." not in name:
-            found[prefix + name] = tensor
     return found

@@ -28,8 +28,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from aesens.models import htsat
-from aesens.models import weights as weight_files
-from aesens.models.base import Embedder, ModelError, mono_at_rate, reads, seeded
+from aesens.models.base import Embedder, mono_at_rate, reads, seeded
 from aesens.models.checkpoints import read_tensors
 from aesens.models.precision import in_float32
 
@@ -83,11 +82,7 @@ class MsclapNetwork(nn.Module):
     def logmel(self, waves: torch.Tensor) -> torch.Tensor:
         """Log-mel spectrograms ``(batch, 965, 64)`` of clips ``(batch, samples)`` repeated to 7 s."""
         waves = waves.repeat(1, -(-_SAMPLES // waves.shape[1]))[:, :_SAMPLES]
-        stft = torch.stft(
-            waves, _N_FFT, _HOP, window=self.window, center=True, pad_mode="reflect", return_complex=True
-        )
-        power = torch.view_as_real(stft).square().sum(-1)
-        return 10 * torch.log10((self.mel @ power).clamp(min=1e-10)).transpose(1, 2)
+        return htsat.decibels(waves, self.window, self.mel, _HOP)
 
     def forward(self, waves: torch.Tensor) -> torch.Tensor:
         """Embed waveforms ``(batch, samples)`` as ``(batch, 1024)``."""
@@ -98,15 +93,7 @@ class MsclapNetwork(nn.Module):
 def read_checkpoint(path: Path, network: MsclapNetwork) -> None:
     """Copy the audio tensors of ``CLAP_weights_2023.pth`` into a network, in place.
 
-    Parameters
-    ----------
-    path : path-like
-    network : MsclapNetwork
-
-    Raises
-    ------
-    ModelError
-        If the file holds anything but tensors and numbers, or not the network's parameters.
+    `ModelError` if the file holds anything but tensors and numbers, or not the network's parameters.
     """
     state = read_tensors(path, _CHECKPOINT)
     encoder = htsat.to_transformers(state, _HTSAT)
@@ -114,81 +101,31 @@ def read_checkpoint(path: Path, network: MsclapNetwork) -> None:
     for name, x in state.items():
         if name.startswith(_PROJECTION):
             tensors[f"projection.{name.removeprefix(_PROJECTION)}"] = x
-    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    htsat.load(network, tensors, path)
     network.mel.copy_(state[f"{_HTSAT}logmel_extractor.melW"].T)
-    missing = [
-        name for name in missing if not name.endswith(("relative_position_index", "num_batches_tracked"))
-    ]
-    if missing or unexpected:
-        raise ModelError(
-            f"{path} does not fit the network of Microsoft's CLAP 2023: "
-            f"missing {missing[:3]}, unexpected {unexpected[:3]}"
-        )
 
 
 class MSCLAP(Embedder):
-    """Microsoft's CLAP 2023, one embedding a clip.
-
-    Examples
-    --------
-    >>> MSCLAP.name, MSCLAP.sample_rate, MSCLAP.dimension
-    ('msclap', 44100, 1024)
-    """
+    """Microsoft's CLAP 2023, one embedding a clip; there is one frame, so `pooling` changes nothing."""
 
     name = "msclap"
     sample_rate = _RATE
     dimension = _FEATURES
     default_batch_size = 64
 
-    @classmethod
-    def load(
-        cls, weights="auto", seed=0, device=None, pooling="mean", batch_size=None, *, weights_file=None
-    ) -> MSCLAP:
-        """Build the audio half of CLAP 2023 with its weights.
-
-        Parameters
-        ----------
-        weights : {"auto", "pretrained", "untrained"}
-            See `aesens.models.load_model`.
-        seed : int
-            Of untrained weights.
-        device, pooling, batch_size
-            See `Embedder`. There is one frame a clip, so `pooling` changes nothing.
-        weights_file : path-like, optional
-            A checkpoint of the same network instead of the official one.
-
-        Returns
-        -------
-        MSCLAP
-        """
-        files, info = weight_files.resolve("msclap", weights, seed, file=weights_file)
-
-        def build():
-            network = seeded(MsclapNetwork, seed)
-            if files is None:
-                seeded(network.draw, seed)
-            else:
-                (path,) = files.values()
-                read_checkpoint(path, network)
-            return network
-
-        return cls(build, info, device=device, pooling=pooling, batch_size=batch_size)
+    def build(self, files, seed):
+        network = MsclapNetwork()
+        if files is None:
+            seeded(network.draw, seed)
+        else:
+            read_checkpoint(*files, network)
+        return network
 
     def prepare(self, audio: np.ndarray, sample_rate: int, protocol: str) -> np.ndarray:
         """Make 7 s of a clip, as the package reads it from a file or from the mean of its channels.
 
-        Parameters
-        ----------
-        audio : np.ndarray, shape (channels, samples), float32
-        sample_rate : int
-            Of `audio`, in Hz.
-        protocol : {"study", "float"}
-            Whether the channels follow one another, each resampled, or their mean is taken.
-
-        Returns
-        -------
-        np.ndarray, shape (308700,), float32
-            Repeated as often as it takes, and cut; of more than 7 s the first **[fix]**.
+        See `Embedder.prepare`. Under the protocol ``study`` the channels follow one another, each resampled; under
+        ``float`` their mean is taken. Repeated as often as it takes, and cut; of more than 7 s the first **[fix]**.
 
         Examples
         --------

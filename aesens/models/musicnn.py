@@ -31,10 +31,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aesens.models.base import Embedder, ModelError, seeded
+from aesens.models.base import Embedder, ModelError
 from aesens.models.frontend import spectrum, take_patches
 from aesens.models.precision import in_float32
-from aesens.models.weights import resolve
 
 __all__ = ["Musicnn", "read_checkpoint"]
 
@@ -106,20 +105,7 @@ def _message(data: bytes) -> dict[int, list]:
 def read_checkpoint(index: Path, data: Path) -> dict[str, np.ndarray]:
     """Read the tensors of a single-shard TensorFlow V2 checkpoint, without TensorFlow.
 
-    Parameters
-    ----------
-    index, data : pathlib.Path
-        The files ``*.index`` and ``*.data-00000-of-00001``.
-
-    Returns
-    -------
-    dict of str to np.ndarray
-        Tensors by name.
-
-    Raises
-    ------
-    ModelError
-        If the files are not such a checkpoint.
+    `index` and `data` are the files ``*.index`` and ``*.data-00000-of-00001``; `ModelError` if they are others.
     """
     table, content = index.read_bytes(), data.read_bytes()
     tensors = {}
@@ -272,48 +258,15 @@ def _read(index: Path, data: Path) -> _Network:
 
 
 class Musicnn(Embedder):
-    """musicnn with its front end; see the module's text for what it computes.
-
-    Examples
-    --------
-    >>> model = Musicnn.load(weights="untrained", device="cpu")
-    >>> model.embed(np.zeros((1, 48000), dtype=np.float32)).shape
-    (1, 200)
-    """
+    """musicnn with its front end; see the module's text for what it computes."""
 
     name = "musicnn"
     sample_rate = 16000
     dimension = _DENSE
     default_batch_size = 8
 
-    @classmethod
-    def load(cls, weights="auto", seed=0, device=None, pooling="mean", batch_size=None) -> Musicnn:
-        """Build the model.
-
-        Parameters
-        ----------
-        weights : {"auto", "pretrained", "untrained"}
-            See `aesens.models.weights.resolve`.
-        seed : int
-            Of untrained weights.
-        device, pooling, batch_size
-            See `Embedder`.
-
-        Returns
-        -------
-        Musicnn
-
-        Raises
-        ------
-        aesens.models.weights.WeightsError
-            If ``weights="pretrained"`` and the files cannot be had.
-        """
-        paths, info = resolve("musicnn", weights, seed)
-
-        def build():
-            return seeded(_untrained, seed) if paths is None else _read(*paths.values())
-
-        return cls(build, info, device=device, pooling=pooling, batch_size=batch_size)
+    def build(self, files, seed):
+        return _untrained() if files is None else _read(*files)
 
     def patches(self, waves: torch.Tensor) -> torch.Tensor:
         """Log-mel patches of a batch, ``(batch, samples) -> (batch, patch, 187, 96)``."""

@@ -26,17 +26,14 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from aesens.models import weights as weight_files
-from aesens.models.base import Embedder, ModelError, choose_device, reads, seeded
+from aesens.models.base import Embedder, ModelError, reads
 from aesens.models.precision import in_float32
 from aesens.models.winograd import with_winograd
 
-__all__ = ["OpenL3", "OpenL3Network", "read_keras", "write_keras"]
+__all__ = ["OpenL3", "OpenL3Network", "read_keras"]
 
 #: Mel bands of each input representation.
 INPUT_REPRS = {"mel128": 128, "mel256": 256}
-#: What the official weights were trained on.
-CONTENT_TYPES = ("music", "env")
 #: Zeros before a window in the front end with kapre and in the one with librosa; the rest of them stands behind it.
 FRONTENDS = {"kapre": 0, "librosa": 1024}
 #: Time pooling of the last map (frequency pooling leaves one or four bands), by embedding size.
@@ -111,14 +108,7 @@ class OpenL3Network(nn.Module):
     def decibels(self, windows: torch.Tensor) -> torch.Tensor:
         """Mel spectrograms in decibels below each window's maximum.
 
-        Parameters
-        ----------
-        windows : torch.Tensor, shape (window, 48000), float32
-
-        Returns
-        -------
-        torch.Tensor, shape (window, mel, 199), float32
-            Values in [-80, 0].
+        ``(window, 48000)`` to ``(window, mel, 199)``, values in [-80, 0].
         """
         padding = (_FRAMES - 1) * _HOP + _N_FFT - windows.shape[-1]
         padded = F.pad(windows, (self.before, padding - self.before))
@@ -147,7 +137,7 @@ class OpenL3Network(nn.Module):
 
 
 #: Keras' names of a layer's arrays and torch's.
-_KERAS = {
+KERAS_NAMES = {
     nn.Conv2d: {"kernel": "weight", "bias": "bias"},
     nn.BatchNorm2d: {
         "gamma": "weight",
@@ -158,28 +148,6 @@ _KERAS = {
 }
 
 
-def write_keras(path: Path, network: OpenL3Network) -> None:
-    """Write a network's weights as Keras' ``save_weights`` did: the inverse of `read_keras`.
-
-    Parameters
-    ----------
-    path : path-like
-        The HDF5 file.
-    network : OpenL3Network
-        Not yet folded.
-    """
-    layers = [module for module in network.modules() if type(module) in _KERAS]
-    with h5py.File(path, "w") as file:
-        for place, layer in enumerate(layers):
-            group = file.create_group(f"layer_{place}")
-            wanted = _KERAS[type(layer)]
-            group.attrs["weight_names"] = [f"layer_{place}/{name}:0".encode() for name in wanted]
-            for name, attribute in wanted.items():
-                array = getattr(layer, attribute).detach().cpu().numpy()
-                group[f"layer_{place}/{name}:0"] = array.transpose(2, 3, 1, 0) if name == "kernel" else array
-        file.attrs["layer_names"] = [f"layer_{place}".encode() for place in range(len(layers))]
-
-
 @reads("an HDF5 file of Keras weights of OpenL3")
 def read_keras(path: Path, network: OpenL3Network) -> None:
     """Copy the weights of a Keras HDF5 file into a network, in place.
@@ -187,23 +155,13 @@ def read_keras(path: Path, network: OpenL3Network) -> None:
     Names of layers carry counters that differ between files, so layers are matched in the file's own order (the
     order of the graph, as Keras does), and each array by its name within the layer.
 
-    Parameters
-    ----------
-    path : path-like
-        A file written by Keras' ``save_weights``, gzipped or not.
-    network : OpenL3Network
-        Not yet folded.
-
-    Raises
-    ------
-    ModelError
-        If it is no such file, or layers or shapes are not the network's.
+    `path` was written by Keras' ``save_weights``, gzipped or not; `network` is not folded yet. `ModelError` if it is no
+    such file, or layers or shapes are not the network's.
     """
     content = Path(path).read_bytes()
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)
-    names = _KERAS
-    targets = [module for module in network.modules() if type(module) in names]
+    targets = [module for module in network.modules() if type(module) in KERAS_NAMES]
     with h5py.File(io.BytesIO(content), "r") as file, torch.no_grad():
         layers = [file[name] for name in file.attrs["layer_names"]]
         layers = [layer for layer in layers if len(layer.attrs["weight_names"])]
@@ -214,7 +172,7 @@ def read_keras(path: Path, network: OpenL3Network) -> None:
             for name in layer.attrs["weight_names"]:
                 name = name.decode() if isinstance(name, bytes) else name
                 arrays[name.rsplit("/", 1)[-1].split(":")[0]] = np.asarray(layer[name], dtype=np.float32)
-            wanted = names[type(target)]
+            wanted = KERAS_NAMES[type(target)]
             if arrays.keys() != wanted.keys():
                 raise ModelError(f"layer {layer.name} of {path} holds {sorted(arrays)}, not {sorted(wanted)}")
             if "kernel" in arrays:  # (height, width, in, out) to (out, in, height, width)
@@ -232,16 +190,12 @@ def read_keras(path: Path, network: OpenL3Network) -> None:
 class OpenL3(Embedder):
     """OpenL3, one embedding a window of 1 s.
 
-    Parameters
-    ----------
-    network : OpenL3Network
-        Folded or not.
-    weights : WeightsInfo
-        What its weights are.
+    Settings
+    --------
     input_repr : {"mel128", "mel256"}
-        The network's mel resolution.
+        The mel resolution.
     embedding_size : {512, 6144}
-        The network's number of features.
+        The number of features.
     hop : float
         Seconds from one window to the next.
     center : bool
@@ -249,149 +203,60 @@ class OpenL3(Embedder):
     content_type : {"music", "env"}
         What the weights were trained on; the network is the same.
     frontend : {"kapre", "librosa"}
-        The network's spectrogram.
-    **settings
-        `device`, `pooling`, `batch_size` of `Embedder`.
+        The spectrogram.
 
-    Examples
-    --------
-    >>> OpenL3.name, OpenL3.sample_rate
-    ('openl3', 48000)
+    The study uses the default values. A batch counts clips, not windows.
     """
 
     name = "openl3"
     sample_rate = _RATE
     default_batch_size = 8
+    defaults = {
+        "input_repr": "mel128",
+        "embedding_size": 512,
+        "hop": 0.1,
+        "center": True,
+        "content_type": "music",
+        "frontend": "kapre",
+    }
+    choices = {
+        "input_repr": tuple(INPUT_REPRS),
+        "embedding_size": tuple(EMBEDDING_SIZES),
+        "center": (True, False),
+        "content_type": ("music", "env"),
+        "frontend": tuple(FRONTENDS),
+    }
 
-    def __init__(
-        self,
-        network,
-        weights,
-        *,
-        input_repr="mel128",
-        embedding_size=512,
-        hop=0.1,
-        center=True,
-        content_type="music",
-        frontend="kapre",
-        **settings,
-    ):
+    def __init__(self, network, weights, **settings):
         super().__init__(network, weights, **settings)
-        self.content_type = content_type
-        self.frontend = frontend
-        self.input_repr = input_repr
-        self.dimension = embedding_size
-        self.hop = float(hop)
-        self.center = center
-
-    @classmethod
-    def load(
-        cls,
-        weights="auto",
-        seed=0,
-        device=None,
-        pooling="mean",
-        batch_size=None,
-        *,
-        input_repr="mel128",
-        embedding_size=512,
-        hop=0.1,
-        center=True,
-        content_type="music",
-        frontend="kapre",
-        weights_file=None,
-    ) -> OpenL3:
-        """Build OpenL3 with its weights.
-
-        Parameters
-        ----------
-        weights : {"auto", "pretrained", "untrained"}
-            See `aesens.models.load_model`.
-        seed : int
-            Of untrained weights.
-        device, pooling, batch_size
-            See `Embedder`; a batch counts clips, not windows.
-        input_repr, embedding_size, hop, center, content_type, frontend
-            See the class. The study uses the default values.
-        weights_file : path-like, optional
-            Keras weights of the same network, gzipped or not, instead of the official ones.
-
-        Returns
-        -------
-        OpenL3
-
-        Raises
-        ------
-        ValueError
-            If an option has no such value.
-        """
-        if input_repr not in INPUT_REPRS:
-            raise ValueError(f"input_repr={input_repr!r} is not one of {sorted(INPUT_REPRS)}")
-        if embedding_size not in EMBEDDING_SIZES:
-            raise ValueError(f"embedding_size={embedding_size!r} is not one of {sorted(EMBEDDING_SIZES)}")
+        hop = self.settings["hop"]
         if isinstance(hop, bool) or not isinstance(hop, (int, float)) or not 1 / _RATE <= hop < math.inf:
             raise ValueError(f"hop={hop!r} is not a time in seconds of one sample (1/48000 s) or more")
-        if not isinstance(center, bool):
-            raise ValueError(f"center={center!r} is neither True nor False")
-        if content_type not in CONTENT_TYPES:
-            raise ValueError(f"content_type={content_type!r} is not one of {sorted(CONTENT_TYPES)}")
-        if frontend not in FRONTENDS:
-            raise ValueError(f"frontend={frontend!r} is not one of {sorted(FRONTENDS)}")
-        files, info = weight_files.resolve(
-            f"openl3-{input_repr}-{content_type}", weights, seed, file=weights_file
-        )
-        # Once: the network may be built in another process, where the choice might be another one.
-        device = choose_device(device, here=False)
+        self.settings["hop"] = float(hop)
+        self.dimension = self.settings["embedding_size"]
 
-        def build():
-            network = seeded(lambda: OpenL3Network(input_repr, embedding_size, frontend), seed)
-            if files is not None:
-                (path,) = files.values()
-                read_keras(path, network)
-            network.fold()
-            if device.type == "cpu":
-                network.layers = with_winograd(network.layers)
-            return network
+    @property
+    def weights_key(self):
+        return "openl3-{input_repr}-{content_type}".format(**self.settings)
 
-        return cls(
-            build,
-            info,
-            input_repr=input_repr,
-            embedding_size=embedding_size,
-            hop=hop,
-            center=center,
-            content_type=content_type,
-            frontend=frontend,
-            device=device,
-            pooling=pooling,
-            batch_size=batch_size,
-        )
-
-    def options(self) -> dict:
-        """Settings beyond the weights that change an embedding."""
-        return super().options() | {
-            "input_repr": self.input_repr,
-            "embedding_size": self.dimension,
-            "hop": self.hop,
-            "center": self.center,
-            "content_type": self.content_type,
-            "frontend": self.frontend,
-        }
+    def build(self, files, seed):
+        settings = self.settings
+        network = OpenL3Network(settings["input_repr"], settings["embedding_size"], settings["frontend"])
+        if files is not None:
+            read_keras(*files, network)
+        network.fold()
+        # Asked of the device that was chosen once: the network may be built in another process, that has a GPU.
+        if self.device.type == "cpu":
+            network.layers = with_winograd(network.layers)
+        return network
 
     def windows(self, waves: torch.Tensor) -> torch.Tensor:
         """Cut clips into windows of 1 s, padded with zeros as openl3 does.
 
-        Parameters
-        ----------
-        waves : torch.Tensor, shape (batch, samples), float32
-
-        Returns
-        -------
-        torch.Tensor, shape (batch, window, 48000), float32
-            A view of the padded clips.
+        ``(batch, samples)`` to ``(batch, window, 48000)``, a view of the padded clips.
         """
-        hop = int(self.hop * _RATE)
-        before = _RATE // 2 if self.center else 0
+        hop = int(self.settings["hop"] * _RATE)
+        before = _RATE // 2 if self.settings["center"] else 0
         rest = waves.shape[1] + before - _RATE
         after = -rest if rest < 0 else -rest % hop
         return F.pad(waves, (before, after)).unfold(1, _RATE, hop)

@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from aesens.models import weights as weight_files
-from aesens.models.base import Embedder, ModelError, reads, seeded
+from aesens.models.base import Embedder, ModelError, reads
 from aesens.models.checkpoints import read_tensors
 from aesens.models.precision import in_float32
 
@@ -79,12 +78,7 @@ class TwoBandBlock(nn.Module):
 
     Of the three columns of a 3 x 3 kernel two fall on each band of so narrow an image, the third on padding. With the
     bands side by side as channels, a convolution is a product over three frames that leaves the padding out: a third
-    less to compute, in a form that processors compute at their full rate.
-
-    Parameters
-    ----------
-    block : ConvBlock
-        Folded, ``pool=1``.
+    less to compute, in a form that processors compute at their full rate. The block is a folded one with ``pool=1``.
     """
 
     def __init__(self, block: ConvBlock):
@@ -127,11 +121,6 @@ class Cnn14(nn.Module):
     ----------
     Q. Kong, Y. Cao, T. Iqbal, Y. Wang, W. Wang, M. D. Plumbley, "PANNs: Large-Scale Pretrained Audio Neural
     Networks for Audio Pattern Recognition", IEEE/ACM TASLP 28, 2020, table I.
-
-    Examples
-    --------
-    >>> sum(weight.numel() for weight in Cnn14().parameters()) // 10**6
-    80
     """
 
     def __init__(self):
@@ -191,17 +180,8 @@ def _through(blocks: list[nn.Module], image: torch.Tensor) -> torch.Tensor:
 def read_checkpoint(path: Path, network: Cnn14) -> None:
     """Copy the weights of the official checkpoint into a network, in place.
 
-    Parameters
-    ----------
-    path : path-like
-        See `aesens.models.checkpoints.read_tensors`.
-    network : Cnn14
-        Not yet folded.
-
-    Raises
-    ------
-    ModelError
-        If the file holds anything but tensors and numbers, or not the network's parameters.
+    `ModelError` if the file holds anything but tensors and numbers, or not the parameters of the network, which is not
+    folded yet.
     """
     state = read_tensors(path, _CHECKPOINT)
     for name in _FOURIER:
@@ -213,13 +193,7 @@ def read_checkpoint(path: Path, network: Cnn14) -> None:
 
 
 class PANNs(Embedder):
-    """PANNs CNN14, one embedding a clip.
-
-    Examples
-    --------
-    >>> PANNs.name, PANNs.sample_rate, PANNs.dimension
-    ('panns', 32000, 2048)
-    """
+    """PANNs CNN14, one embedding a clip; there is one frame, so `pooling` changes nothing."""
 
     name = "panns"
     sample_rate = _RATE
@@ -228,37 +202,11 @@ class PANNs(Embedder):
     # More than elsewhere: see `Cnn14.forward`.
     cpu_batch_size = 16
 
-    @classmethod
-    def load(
-        cls, weights="auto", seed=0, device=None, pooling="mean", batch_size=None, *, weights_file=None
-    ) -> PANNs:
-        """Build CNN14 with its weights.
-
-        Parameters
-        ----------
-        weights : {"auto", "pretrained", "untrained"}
-            See `aesens.models.load_model`.
-        seed : int
-            Of untrained weights.
-        device, pooling, batch_size
-            See `Embedder`. There is one frame a clip, so `pooling` changes nothing.
-        weights_file : path-like, optional
-            A checkpoint of the same network instead of the official one.
-
-        Returns
-        -------
-        PANNs
-        """
-        files, info = weight_files.resolve("panns", weights, seed, file=weights_file)
-
-        def build():
-            network = seeded(Cnn14, seed)
-            if files is not None:
-                (path,) = files.values()
-                read_checkpoint(path, network)
-            return network.fold()
-
-        return cls(build, info, device=device, pooling=pooling, batch_size=batch_size)
+    def build(self, files, seed):
+        network = Cnn14()
+        if files is not None:
+            read_checkpoint(*files, network)
+        return network.fold()
 
     def frames(self, waves: torch.Tensor) -> torch.Tensor:
         """Embed clips ``(batch, samples)`` as ``(batch, 1, 2048)``."""

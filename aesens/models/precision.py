@@ -15,56 +15,15 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-__all__ = ["PRECISIONS", "check_precision", "computing", "in_float32"]
+__all__ = ["PRECISIONS", "computing", "in_float32"]
 
 #: Kinds of arithmetic.
 PRECISIONS = ("float32", "tf32", "bf16")
 
 
-def check_precision(precision: str, device: torch.device) -> str:
-    """Return `precision` if the device offers it.
-
-    Parameters
-    ----------
-    precision : {"float32", "tf32", "bf16"}
-    device : torch.device
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If there is no such precision, or the device has no TF32.
-
-    Examples
-    --------
-    >>> check_precision("bf16", torch.device("cpu"))
-    'bf16'
-    """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r} is not one of {', '.join(PRECISIONS)}")
-    if precision == "tf32" and device.type != "cuda":
-        raise ValueError(f"precision='tf32' needs a CUDA device, not {device.type}; use float32 or bf16")
-    return precision
-
-
 @contextmanager
 def computing(precision: str, device: torch.device) -> Iterator[None]:
-    """Compute a network in one of the `PRECISIONS`.
-
-    Parameters
-    ----------
-    precision : {"float32", "tf32", "bf16"}
-    device : torch.device
-
-    Examples
-    --------
-    >>> with computing("bf16", torch.device("cpu")):
-    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
-    torch.bfloat16
-    """
+    """Compute a network in one of the `PRECISIONS`."""
     with ExitStack() as stack:
         if device.type == "cuda":
             # cuDNN rounds convolutions to TF32 unless told not to, unlike a CPU.
@@ -92,24 +51,7 @@ def _products(precision: str) -> Iterator[None]:
 
 
 def in_float32(frontend):
-    """Decorate a method from waveforms to spectrograms, which stays in float32 whatever the network computes in.
-
-    Parameters
-    ----------
-    frontend : callable
-        ``frontend(self, waves)`` with a tensor ``waves``.
-
-    Returns
-    -------
-    callable
-
-    Examples
-    --------
-    >>> square = in_float32(lambda self, waves: waves @ waves)
-    >>> with computing("bf16", torch.device("cpu")):
-    ...     square(None, torch.ones(2, 2)).dtype
-    torch.float32
-    """
+    """Decorate a method from waveforms to spectrograms, which stays in float32 whatever the network computes in."""
 
     @functools.wraps(frontend)
     def computed(self, waves):

@@ -1,14 +1,15 @@
 """The authors' own packages as embedders: ``openl3``, ``panns_inference`` and ``laion_clap`` behind `Embedder`.
 
 With ``backend="reference"`` a model of that name is computed by the package it comes from, through that package's own
-inference path, so that any figure can be made again with it. It gets the same audio as aesens's own network: mono, at
-the model's rate, resampled once for both; what a package's own resampler does instead is measured in tests/parity.
+inference path, so that any figure can be made again with it: that is what these lines are kept for. It gets the same
+audio as aesens's own network: mono, at the model's rate, resampled once for both; what a package's own resampler does
+instead is measured in tests/parity.
 
-Conventions: the same weights as the network of the same name here, official ones in the package's own format where
-they have it, seeded untrained ones handed over. Two of the packages reach for the network when they are imported or
-built (PANNs for the names of its classes, CLAP for three text tokenizers and a text model), which an audio embedding
-does not use: they get placeholders. So does ``torchvision``, which laion_clap imports for pictures, where it is missing
-or does not fit the installed torch. Nothing is imported before a model is built.
+Conventions: the same weights and settings as the network of the same name here, official weights in the package's own
+format where they have it, seeded untrained ones handed over. Two of the packages reach for the network when they are
+imported or built (PANNs for the names of its classes, CLAP for three text tokenizers and a text model), which an audio
+embedding does not use: they get placeholders. So does ``torchvision``, which laion_clap imports for pictures, where it
+is missing or does not fit the installed torch. Nothing is imported before a model is built.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import importlib
-import importlib.abc
 import importlib.machinery
 import importlib.metadata
 import io
@@ -27,82 +27,16 @@ import types
 from pathlib import Path
 from unittest import mock
 
+import h5py
 import numpy as np
 import torch
 from torch import nn
 
 from aesens.models import clap, openl3, panns
-from aesens.models import weights as weight_files
-from aesens.models.base import Embedder, ModelError, choose_device, seeded
+from aesens.models.base import Embedder, ModelError, seeded
 from aesens.models.checkpoints import read_tensors
 
-__all__ = [
-    "REFERENCES",
-    "CLAPReference",
-    "OpenL3Reference",
-    "PANNsReference",
-    "placeholders",
-    "reference_class",
-]
-
-
-class _Placeholder(types.ModuleType):
-    """A module all of whose names are empty classes."""
-
-    __path__: list[str] = []
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (), {})
-
-
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports placeholders in the name of some packages."""
-
-    def __init__(self, names):
-        self.names = names
-
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in self.names:
-            return importlib.machinery.ModuleSpec(name, self, is_package=True)
-        return None
-
-    def create_module(self, spec):
-        return _Placeholder(spec.name)
-
-    def exec_module(self, module):
-        pass
-
-
-@contextlib.contextmanager
-def placeholders(*names: str):
-    """Let packages that cannot be imported be imported empty, within this block.
-
-    Parameters
-    ----------
-    *names : str
-        Top-level packages. One that works is left alone.
-    """
-    broken = []
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except Exception:  # a build for another torch fails in its own ways
-            broken.append(name)
-    finder = _Finder(broken)
-    _forget(broken)
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-        _forget(broken)
-
-
-def _forget(names):
-    for module in [module for module in sys.modules if module.partition(".")[0] in names]:
-        del sys.modules[module]
+__all__ = ["REFERENCES", "placeholders", "reference_class", "write_keras"]
 
 
 def _import(package: str, module: str, install: str):
@@ -116,21 +50,24 @@ def _import(package: str, module: str, install: str):
 
 
 class _Reference(Embedder):
-    """What the three have in common: their name in the store's address."""
+    """Put before a model's class: its settings and weights, the package's network and name."""
 
     package: str
+    default_batch_size = 8
+    cpu_batch_size = Embedder.cpu_batch_size
 
-    def __init__(self, network, weights, *, settings, device, pooling="mean", batch_size=None):
-        super().__init__(network, weights, device=device, pooling=pooling, batch_size=batch_size)
-        self.settings = settings
+    @classmethod
+    def load(cls, *arguments, **options):
+        # At once, and not when the first clip is embedded: a missing package is then told before a run starts.
+        cls.imported()
+        return super().load(*arguments, **options)
 
     def options(self) -> dict:
-        """Settings beyond the weights that change an embedding; never those of aesens's own network."""
+        # Never those of aesens's own network, so that stores tell them apart.
         version = importlib.metadata.version(self.package)
-        return super().options() | self.settings | {"backend": f"{self.package} {version}"}
+        return super().options() | {"backend": f"{self.package} {version}"}
 
     def frames(self, waves: torch.Tensor) -> torch.Tensor:
-        """Embed clips ``(batch, samples)`` as ``(batch, frame, feature)``."""
         return self.network(waves)
 
 
@@ -151,76 +88,45 @@ class _Keras(nn.Module):
         return torch.from_numpy(np.stack(found)).to(waves.device)
 
 
-class OpenL3Reference(_Reference):
+def write_keras(path: Path, network: openl3.OpenL3Network) -> None:
+    """Write the weights of a network, not yet folded, as Keras' ``save_weights`` did."""
+    layers = [module for module in network.modules() if type(module) in openl3.KERAS_NAMES]
+    with h5py.File(path, "w") as file:
+        for place, layer in enumerate(layers):
+            group = file.create_group(f"layer_{place}")
+            wanted = openl3.KERAS_NAMES[type(layer)]
+            group.attrs["weight_names"] = [f"layer_{place}/{name}:0".encode() for name in wanted]
+            for name, attribute in wanted.items():
+                array = getattr(layer, attribute).detach().cpu().numpy()
+                group[f"layer_{place}/{name}:0"] = array.transpose(2, 3, 1, 0) if name == "kernel" else array
+        file.attrs["layer_names"] = [f"layer_{place}".encode() for place in range(len(layers))]
+
+
+class OpenL3Reference(_Reference, openl3.OpenL3):
     """OpenL3 as the package ``openl3`` computes it, on TensorFlow."""
 
-    name = "openl3"
     package = "openl3"
-    sample_rate = openl3.OpenL3.sample_rate
-    default_batch_size = 8
 
-    @classmethod
-    def load(
-        cls,
-        weights="auto",
-        seed=0,
-        device=None,
-        *,
-        input_repr="mel128",
-        embedding_size=512,
-        hop=0.1,
-        center=True,
-        content_type="music",
-        frontend="kapre",
-        weights_file=None,
-        **settings,
-    ):
-        """Build it; the parameters are those of `aesens.models.openl3.OpenL3.load`."""
-        key = f"openl3-{input_repr}-{content_type}"
-        files, info = weight_files.resolve(key, weights, seed, file=weights_file)
-        package = _import(
+    @staticmethod
+    def imported():
+        return _import(
             "openl3", "openl3", "see environment.yml, or tests/parity/run.sh for an offline installation"
         )
 
-        def build():
-            with tempfile.TemporaryDirectory() as folder:
-                # Keras goes by the ending of the name.
-                path = Path(folder, "weights.h5")
-                if files is None:
-                    network = seeded(lambda: openl3.OpenL3Network(input_repr, embedding_size), seed)
-                    openl3.write_keras(path, network)
-                else:
-                    (official,) = files.values()
-                    content = Path(official).read_bytes()
-                    path.write_bytes(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
-                model = package.models.load_audio_embedding_model_from_path(
-                    str(path), input_repr, embedding_size, frontend=frontend
-                )
-            call = {
-                "input_repr": input_repr,
-                "center": center,
-                "hop_size": hop,
-                "frontend": frontend,
-                "verbose": 0,
-            }
-            return _Keras(package, model, call)
-
-        embedder = cls(
-            build,
-            info,
-            settings={
-                "input_repr": input_repr,
-                "embedding_size": embedding_size,
-                "hop": float(hop),
-                "center": center,
-                "content_type": content_type,
-                "frontend": frontend,
-            },
-            device=device,
-            **settings,
-        )
-        embedder.dimension = embedding_size
-        return embedder
+    def build(self, files, seed):
+        package, settings = self.imported(), self.settings
+        kind, frontend = (settings["input_repr"], settings["embedding_size"]), settings["frontend"]
+        with tempfile.TemporaryDirectory() as folder:
+            # Keras goes by the ending of the name.
+            path = Path(folder, "weights.h5")
+            if files is None:
+                write_keras(path, seeded(lambda: openl3.OpenL3Network(*kind), seed))
+            else:
+                content = files[0].read_bytes()
+                path.write_bytes(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
+            model = package.models.load_audio_embedding_model_from_path(str(path), *kind, frontend=frontend)
+        call = {"input_repr": kind[0], "center": settings["center"], "hop_size": settings["hop"]}
+        return _Keras(package, model, call | {"frontend": frontend, "verbose": 0})
 
 
 class _Tagging(nn.Module):
@@ -236,37 +142,28 @@ class _Tagging(nn.Module):
         return torch.from_numpy(embedding).to(waves.device)[:, None]
 
 
-class PANNsReference(_Reference):
+class PANNsReference(_Reference, panns.PANNs):
     """CNN14 as ``panns_inference.AudioTagging`` computes it."""
 
-    name = "panns"
     package = "panns-inference"
-    sample_rate = panns.PANNs.sample_rate
-    dimension = panns.PANNs.dimension
-    default_batch_size = 8
 
-    @classmethod
-    def load(cls, weights="auto", seed=0, device=None, *, weights_file=None, **settings):
-        """Build it; the parameters are those of `aesens.models.panns.PANNs.load`."""
-        files, info = weight_files.resolve("panns", weights, seed, file=weights_file)
+    @staticmethod
+    def imported():
         # Its config module asks wget for the names of the 527 classes, into the home directory.
         labels = types.ModuleType("panns_inference.config")
         labels.labels, labels.classes_num = [""] * 527, 527
         sys.modules.setdefault(labels.__name__, labels)
-        package = _import("panns-inference", "panns_inference", "pip install panns-inference")
-        chosen = choose_device(device, here=False)
+        return _import("panns-inference", "panns_inference", "pip install panns-inference")
 
-        def build():
-            with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-                if files is None:
-                    path = Path(folder, "weights.pth")
-                    state = package.models.Cnn14(32_000, 1024, 320, 64, 50, 14_000, 527).state_dict()
-                    torch.save({"model": state | seeded(panns.Cnn14, seed).state_dict()}, path)
-                else:
-                    (path,) = files.values()
-                return _Tagging(package.AudioTagging(checkpoint_path=str(path), device=chosen.type))
-
-        return cls(build, info, settings={}, device=chosen, **settings)
+    def build(self, files, seed):
+        package = self.imported()
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            path = files[0] if files else Path(folder, "weights.pth")
+            if files is None:
+                ours = seeded(panns.Cnn14, seed).state_dict()
+                theirs = package.models.Cnn14(32_000, 1024, 320, 64, 50, 14_000, 527).state_dict()
+                torch.save({"model": theirs | ours}, path)
+            return _Tagging(package.AudioTagging(checkpoint_path=str(path), device=self.device.type))
 
 
 class _LaionAudio(nn.Module):
@@ -295,61 +192,76 @@ class _LaionAudio(nn.Module):
         return model.audio_projection(model.encode_audio(batch, device=waves.device)["embedding"])[:, None]
 
 
-class CLAPReference(_Reference):
+class CLAPReference(_Reference, clap.CLAP):
     """CLAP's audio branch as ``laion_clap`` computes it."""
 
-    name = "clap"
     package = "laion-clap"
-    sample_rate = clap.CLAP.sample_rate
-    dimension = clap.CLAP.dimension
-    default_batch_size = 8
-
-    @classmethod
-    def load(
-        cls,
-        weights="auto",
-        seed=0,
-        device=None,
-        *,
-        int16=True,
-        checkpoint="unfused",
-        weights_file=None,
-        **settings,
-    ):
-        """Build it; the parameters are those of `aesens.models.clap.CLAP.load`."""
-        if not int16:
-            raise ValueError("int16=False: laion_clap always rounds to 16 bits")
-        key, size = clap.CHECKPOINTS[checkpoint]
-        files, info = weight_files.resolve(key, weights, seed, file=weights_file)
-        chosen = choose_device(device, here=False)
-        package, data = _import_laion()
-
-        def build():
-            with _without_text():
-                module = package.CLAP_Module(enable_fusion=False, device=chosen, amodel=f"HTSAT-{size}")
-            state = cls._state(files, seed, size)
-            missing = module.model.load_state_dict(state, strict=False)
-            # Its own names only; of ours, HTSAT's classifier, mel filters and text are not part.
-            if missing.unexpected_keys:
-                raise ModelError(f"laion_clap does not know {missing.unexpected_keys[:3]}")
-            return _LaionAudio(module, data)
-
-        return cls(build, info, settings={"checkpoint": checkpoint, "int16": True}, device=chosen, **settings)
+    # laion_clap always rounds to 16 bits.
+    choices = clap.CLAP.choices | {"int16": (True,)}
 
     @staticmethod
-    def _state(files, seed, size):
-        if files is not None:
-            state = read_tensors(next(iter(files.values())))
-            if any(name.startswith("audio_branch.") for name in state):
-                return {
-                    n: x for n, x in state.items() if n.startswith(("audio_branch.", "audio_projection."))
-                }
-        network = seeded(lambda: clap.ClapNetwork(size=size), seed)
-        if files is None:
-            seeded(network.draw, seed)
+    def imported():
+        import transformers
+
+        # Before the placeholders: transformers looks for torchvision when a model of it is imported.
+        _ = transformers.RobertaModel
+        pictures = ("datasets", "transforms", "ops", "ops.misc")
+        with placeholders("torchvision", *(f"torchvision.{name}" for name in pictures)), _without_text():
+            package = _import(
+                "laion-clap", "laion_clap", "pip install laion-clap (which needs numpy below 2)"
+            )
+            return package, importlib.import_module("laion_clap.training.data")
+
+    def build(self, files, seed):
+        package, data = self.imported()
+        with _without_text():
+            _, size = clap.CHECKPOINTS[self.settings["checkpoint"]]
+            module = package.CLAP_Module(enable_fusion=False, device=self.device, amodel=f"HTSAT-{size}")
+        given = read_tensors(files[0]) if files else {}
+        if any(name.startswith("audio_branch.") for name in given):
+            parts = ("audio_branch.", "audio_projection.")
+            audio = {name: x for name, x in given.items() if name.startswith(parts)}
+            if unknown := module.model.load_state_dict(audio, strict=False).unexpected_keys:
+                raise ModelError(f"laion_clap does not know {unknown[:3]}")
         else:
-            clap.read_checkpoint(next(iter(files.values())), network)
-        return clap.to_laion(network)
+            ours = super().build(files, seed).tower.state_dict()
+            # Tensors of a state share their memory with the network, and so do their parts.
+            for name, theirs in clap.from_laion(module.model.state_dict()).items():
+                theirs.copy_(ours[name])
+        return _LaionAudio(module, data)
+
+
+@contextlib.contextmanager
+def placeholders(*names: str):
+    """Let a package be imported empty within this block if it cannot be imported.
+
+    `names` are those of the package and of all its modules that are asked for.
+    """
+    try:
+        importlib.import_module(names[0])
+        broken = ()
+    except Exception:  # a build for another torch fails in its own ways
+        broken = names
+    sys.modules.update({name: _empty(name) for name in broken})
+    try:
+        yield
+    finally:
+        for name in broken:
+            del sys.modules[name]
+
+
+def _empty(name: str) -> types.ModuleType:
+    """A module all of whose names are empty classes."""
+    module = types.ModuleType(name)
+    module.__spec__, module.__path__ = importlib.machinery.ModuleSpec(name, None), []
+
+    def look_up(attribute):
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        return type(attribute, (), {})
+
+    module.__getattr__ = look_up
+    return module
 
 
 @contextlib.contextmanager
@@ -357,37 +269,14 @@ def _without_text():
     """Keep laion_clap from fetching text tokenizers and a text model."""
     import transformers
 
+    # The package asks the text model for its width, and never for a text.
+    text = transformers.RobertaConfig(vocab_size=8, num_hidden_layers=1)
+    stands_in = {"RobertaModel": lambda *a, **k: transformers.RobertaModel(text)}
+    stands_in |= dict.fromkeys(("BertTokenizer", "RobertaTokenizer", "BartTokenizer"), lambda *a, **k: None)
     with contextlib.ExitStack() as stack:
-        for name in ("BertTokenizer", "RobertaTokenizer", "BartTokenizer"):
-            kind = getattr(transformers, name)
-            stack.enter_context(mock.patch.object(kind, "from_pretrained", lambda *a, **k: None))
-        # The package asks the text model for its width, and never for a text.
-        smallest = transformers.RobertaConfig(vocab_size=8, num_hidden_layers=1)
-        text = mock.patch.object(
-            transformers.RobertaModel, "from_pretrained", lambda *a, **k: transformers.RobertaModel(smallest)
-        )
-        stack.enter_context(text)
+        for name, make in stands_in.items():
+            stack.enter_context(mock.patch.object(getattr(transformers, name), "from_pretrained", make))
         yield
-
-
-def _import_laion():
-    """Import laion_clap and its data module, offline."""
-    import transformers
-
-    # Before the placeholders: transformers looks for torchvision when a model of it is imported.
-    _ = transformers.RobertaModel
-    arguments = sys.argv
-    with placeholders("torchvision", "torchaudio"), _without_text():
-        try:
-            # One of its modules reads the command line.
-            sys.argv = sys.argv[:1]
-            package = _import(
-                "laion-clap", "laion_clap", "pip install laion-clap (which needs numpy below 2)"
-            )
-            data = importlib.import_module("laion_clap.training.data")
-        finally:
-            sys.argv = arguments
-    return package, data
 
 
 #: The models that can be computed by the package they come from.

@@ -27,10 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aesens.models.base import Embedder, ModelError, reads, seeded
+from aesens.models.base import Embedder, ModelError, reads
 from aesens.models.frontend import htk_mel_filters, spectrum, take_patches
 from aesens.models.precision import in_float32
-from aesens.models.weights import resolve
 
 __all__ = ["YAMNet"]
 
@@ -160,52 +159,15 @@ def _read_tflite(path: Path) -> _Network:
 
 
 class YAMNet(Embedder):
-    """YAMNet with its front end; see the module's text for what it computes.
-
-    Examples
-    --------
-    >>> model = YAMNet.load(weights="untrained", device="cpu")
-    >>> model.embed(np.zeros((2, 48000), dtype=np.float32)).shape
-    (2, 1024)
-    """
+    """YAMNet with its front end; see the module's text for what it computes."""
 
     name = "yamnet"
     sample_rate = 16000
     dimension = 1024
     default_batch_size = 8
 
-    @classmethod
-    def load(
-        cls, weights="auto", seed=0, device=None, pooling="mean", batch_size=None, *, weights_file=None
-    ) -> YAMNet:
-        """Build the model.
-
-        Parameters
-        ----------
-        weights : {"auto", "pretrained", "untrained"}
-            See `aesens.models.weights.resolve`.
-        seed : int
-            Of untrained weights.
-        device, pooling, batch_size
-            See `Embedder`.
-        weights_file : path-like, optional
-            A TensorFlow Lite file of the same graph instead of the official one.
-
-        Returns
-        -------
-        YAMNet
-
-        Raises
-        ------
-        aesens.models.weights.WeightsError
-            If ``weights="pretrained"`` and the file cannot be had.
-        """
-        paths, info = resolve("yamnet", weights, seed, file=weights_file)
-
-        def build():
-            return seeded(_untrained, seed) if paths is None else _read_tflite(*paths.values())
-
-        return cls(build, info, device=device, pooling=pooling, batch_size=batch_size)
+    def build(self, files, seed):
+        return _untrained() if files is None else _read_tflite(*files)
 
     def patches(self, waves: torch.Tensor) -> torch.Tensor:
         """Log-mel patches of a batch, ``(batch, samples) -> (batch, patch, 96, 64)``."""

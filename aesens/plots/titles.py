@@ -1,8 +1,8 @@
 """Names, order and colours of things as people see them, the same in every figure and table.
 
-Effects (`aesens.effects`) and projections (`aesens.analysis.projections`) carry their own titles. What is not listed
-here or there, such as a model of the user's own, goes by its registry name and takes the next free colour, in the order
-in which such names are first asked for.
+Effects, models and projections carry their own titles and colours (`aesens.effects`, `aesens.models`,
+`aesens.analysis.projections`). What has none, such as a model of the user's own, goes by its registry name and takes
+the next free colour, in the order in which such names are first asked for.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from aesens import models
 from aesens.analysis import projections
 
 __all__ = [
     "INSTRUMENTS",
     "METRICS",
-    "MODELS",
     "colour",
     "drawn_projections",
     "instrument_title",
@@ -39,16 +39,6 @@ INSTRUMENTS = {
     "tru": "Trumpet",
     "vio": "Violin",
     "voi": "Voice",
-}
-
-#: Embedding models, in the order of their colours.
-MODELS = {
-    "openl3": "OpenL3",
-    "panns": "PANNs",
-    "clap": "CLAP (LAION)",
-    "yamnet": "YAMNet",
-    "musicnn": "musicnn",
-    "msclap": "CLAP (Microsoft)",
 }
 
 #: Metrics of a classifier.
@@ -94,7 +84,8 @@ def model_title(name: str, pretrained: bool | None = None) -> str:
     >>> model_title("panns", pretrained=False)
     'PANNs (untrained)'
     """
-    title = MODELS.get(name, name.removeprefix("hear-"))
+    # One of the HEAR API need not be registered in this process, which may only report on it.
+    title = (name in models.MODELS and models.MODELS[name].title) or name.removeprefix("hear-")
     return f"{title} (untrained)" if pretrained is False else title
 
 
@@ -148,7 +139,9 @@ def colour(name: str) -> str:
     entry = projections.PROJECTIONS.get(name)
     if entry and entry.colour:
         return entry.colour
-    if name in MODELS or name in INSTRUMENTS:
+    if name in models.MODELS and models.MODELS[name].colour:
+        return models.MODELS[name].colour
+    if name in INSTRUMENTS:
         return [*_PALETTE, *_MORE][_place(name)]
     return _ADDED[_place(name) % len(_ADDED)]
 
@@ -160,9 +153,8 @@ def marker(name: str) -> str:
 
 def _place(name: str) -> int:
     """Place of a name in the order of its family; of an added one, among those that were asked for."""
-    for family in (MODELS, INSTRUMENTS):
-        if name in family:
-            return list(family).index(name)
+    if name in INSTRUMENTS:
+        return list(INSTRUMENTS).index(name)
     return _places.setdefault(name, len(_places))
 
 

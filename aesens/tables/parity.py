@@ -18,7 +18,8 @@ from pathlib import Path
 import pandas as pd
 
 from aesens.cache import from_root
-from aesens.plots.titles import MODELS, model_title
+from aesens.models import MODELS
+from aesens.plots.titles import model_title
 
 __all__ = ["report", "summary", "versions"]
 

@@ -11,7 +11,8 @@ from compare import SIGNALS, TOLERANCE, Comparison, at_rate, shake
 
 from aesens.models import load_model
 from aesens.models.base import seeded
-from aesens.models.openl3 import OpenL3Network, write_keras
+from aesens.models.openl3 import OpenL3Network
+from aesens.models.reference import write_keras
 from aesens.models.weights import WEIGHTS, state
 
 HOP = 0.5

@@ -94,12 +94,41 @@ def test_panns(tmp_path):
     of_panns(Comparison("panns", "Cnn14", "panns-inference 0.1.1"), options_for(tmp_path / "cnn14.pth"))
 
 
+def to_original(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Translate transformers' names of HTSAT's tensors into the authors': the inverse of `htsat.to_transformers`."""
+    found = {}
+    for name, tensor in state.items():
+        if name.endswith("relative_position_index"):
+            continue
+        for old, new in htsat.RENAMED:
+            # From the start of a part or of the name; "output.dense" alone is not that of the attention.
+            name = re.sub(rf"(^|(?<!attention)\.){re.escape(new)}(?=\.|$)", rf"\1{old}", name)
+        if ".attention.self.query." in name:
+            parts = [state[name.replace("query", part)] for part in ("query", "key", "value")]
+            found[prefix + name.replace("attention.self.query", "attn.qkv")] = torch.cat(parts)
+        elif ".attention.self." not in name:
+            found[prefix + name] = tensor
+    return found
+
+
+def to_laion(network: clap.ClapNetwork) -> dict:
+    """The tensors of a network by the names of ``laion_clap``'s checkpoints."""
+    state = network.tower.state_dict()
+    encoder = {
+        name.removeprefix(encoder_name): x for name, x in state.items() if name.startswith(encoder_name)
+    }
+    found = to_original(encoder, "audio_branch.")
+    for old, new in clap.PROJECTION.items():
+        found |= {f"{old}.{kind}": state[f"{new}.{kind}"] for kind in ("weight", "bias")}
+    return found
+
+
 def laion_file(path, size):
     """A checkpoint as LAION's training wrote it, numbers and prefixes included."""
     network = seeded(lambda: clap.ClapNetwork(size=size), 11)
     seeded(network.draw, 11)
     shake(network, network.tower.audio_model.audio_encoder.batch_norm)
-    state = {f"module.{name}": x for name, x in clap.to_laion(network).items()}
+    state = {f"module.{name}": x for name, x in to_laion(network).items()}
     state["module.audio_branch.logmel_extractor.melW"] = network.mel.T.contiguous()
     state["module.text_branch.embeddings.position_ids"] = torch.arange(4)
     torch.save({"epoch": 15, "name": "x", "loss": np.float64(0.5), "state_dict": state}, path)
@@ -137,7 +166,7 @@ def test_the_key_map_is_complete_and_invertible():
         ).network.module.model
     theirs = {n: x for n, x in reference.state_dict().items() if n.startswith("audio_branch.")}
     there = htsat.to_transformers(theirs, "audio_branch.")
-    back = htsat.to_original(there, "audio_branch.")
+    back = to_original(there, "audio_branch.")
     assert set(there) == {
         name.removeprefix("audio_model.audio_encoder.")
         for name in clap.ClapNetwork().tower.state_dict()

@@ -20,6 +20,7 @@ import aesens
 from aesens.app.report.api import api_pages, modules
 from aesens.app.report.cells import markdown_html, notebook_html, opening
 from aesens.effects import EFFECTS
+from aesens.models import MODELS
 from aesens.plots import titles as names
 from aesens.plots.outputs import provenance_path
 
@@ -203,7 +204,7 @@ def _groups(items: list[_Item]) -> list[dict]:
     groups = []
     for group in sorted(by_content.values(), key=lambda group: -len(group["sources"])):
         about = group["about"]
-        data, models = about.get("data", {}), _ordered(about.get("models", {}), names.MODELS)
+        data, models = about.get("data", {}), _ordered(about.get("models", {}), MODELS)
         state = {True: [], False: []}
         for name, model in models.items():
             state[bool(model.get("pretrained"))].append(names.model_title(name))
