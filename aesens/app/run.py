@@ -46,8 +46,8 @@ def notebooks(root: Path, only: str | None = None, appendices: bool = False) -> 
     Examples
     --------
     >>> from aesens.paths import repository
-    >>> [path.stem for path in notebooks(repository(), "01,08")]
-    ['01_data', '08_claims']
+    >>> [path.stem for path in notebooks(repository(), "01,09")]
+    ['01_data', '09_claims']
     """
     found = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not only:

@@ -112,7 +112,7 @@ study.figure(plots.against_null(response, "spearman", low="spearman_low", high="
 # - the **longest step** over the median step;
 # - the **onset**, the step from the clean clip to the weakest strength, over the median step; it does not exist for gain,
 #   whose clean setting lies inside the sweep;
-# - the **jump**, on which claim C2 of [chapter 8](08_claims.ipynb) rests: the longest step or onset over the longest of
+# - the **jump**, on which claim C2 of [chapter 9](09_claims.ipynb) rests: the longest step or onset over the longest of
 #   the median step, its neighbours and, at the ends of the sweep, their geometric continuation, each step taken over its
 #   distance in the effect's grid. A response that grows ever faster has a long last step, and a coarse grid makes it
 #   longer; only a step out of line with those beside it counts.

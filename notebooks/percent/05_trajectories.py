@@ -205,7 +205,7 @@ study.figure(plots.correlation_grid(points, directions[directions["instrument"] 
 #
 # The fair question to a linear reader: ridge regression of the strength's quantile rank on single embeddings, one an
 # instrument, its penalty chosen by leaving out training songs, judged by $R^2$ on *test songs*. The null shuffles the
-# strengths within each training clip, chooses the penalty and fits again, exactly as for the real order. Spearman's correlation of decoded and true strength stands beside it. Claim C3 of [chapter 8](08_claims.ipynb) rests
+# strengths within each training clip, chooses the penalty and fits again, exactly as for the real order. Spearman's correlation of decoded and true strength stands beside it. Claim C3 of [chapter 9](09_claims.ipynb) rests
 # on the rows of all instruments together, shown here.
 
 # %%

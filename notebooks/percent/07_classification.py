@@ -16,7 +16,7 @@
 # %% [markdown]
 # # 7. Classification: does projecting help?
 #
-# *Before: [6. Projections](06_projections.ipynb). Next: [8. The claims](08_claims.ipynb)*
+# *Before: [6. Projections](06_projections.ipynb). Next: [9. The claims](09_claims.ipynb)*
 #
 # The use that counts. An instrument classifier is trained on clean clips and meets effected ones, or the other way
 # round. Does a projection make it more robust?
@@ -150,4 +150,4 @@ shown(repaired, ["model", "pretrained", "effect", "loss", "loss_low", "loss_high
 # does not know the instrument cannot do so. The intervals resample test songs and keep the trained classifiers, so they
 # leave out how much the training songs matter.
 #
-# *Next: [8. The claims](08_claims.ipynb)*
+# *Next: [9. The claims](09_claims.ipynb)*

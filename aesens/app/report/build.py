@@ -34,7 +34,7 @@ _FIXED = (
     ("api.html", "API"),
 )
 # The figure that opens the report: the first of these that the run has made.
-_COVER = ("08_claims", "05_umap", "04_distances")
+_COVER = ("09_claims", "05_umap", "04_distances")
 
 
 class ReportError(RuntimeError):

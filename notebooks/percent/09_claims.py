@@ -14,12 +14,12 @@
 # ---
 
 # %% [markdown]
-# # 8. The claims: what holds?
+# # 9. The claims: what holds?
 #
 # *Before: [7. Classification](07_classification.ipynb). Start: [1. The data](01_data.ipynb)*
 #
 # The study's conclusions as six claims, each with a statistic, an interval, and a threshold that stands in
-# `aesens/claims.toml` and does not depend on any run. A verdict is *supported* if the whole 95 % interval lies on the
+# `aesens/tables/claims.toml` and does not depend on any run. A verdict is *supported* if the whole 95 % interval lies on the
 # claim's side of the threshold, *not supported* if it lies on the other, *inconclusive* if it contains the threshold.
 # **Untrained weights never earn a verdict**: they are the control, and their numbers are shown without one.
 
@@ -51,14 +51,14 @@ study
 # %%
 study.require_split()
 verdicts = study.claims().assign(data=study.source.title)
-study.table(verdicts, "08_claims", "Claims under test: statistic, 95 % interval over songs, threshold and verdict.")
+study.table(verdicts, "09_claims", "Claims under test: statistic, 95 % interval over songs, threshold and verdict.")
 answers = claims.answers(verdicts)
 Markdown("\n".join(f"- **{row['claim']}** {row['text']} *{row['answer'][0].upper() + row['answer'][1:]}.*" +
                    (f" ({row['supported pairs']})" if 0 < row["supported"] < row["pretrained pairs"] else "")
                    for row in answers.to_dict("records")))
 
 # %%
-study.figure(plots.claims_map(verdicts), "08_claims",
+study.figure(plots.claims_map(verdicts), "09_claims",
              "Verdict and statistic of each claim for each model and effect; grey cells are untrained controls. "
              + " ".join(f"{row['claim']}: {row['answer']}." for row in answers.to_dict("records")))
 
@@ -86,7 +86,7 @@ claims.gates().style.hide(axis="index").set_properties(**{"text-align": "left"})
 # %% [markdown]
 # ## How often are the verdicts right?
 #
-# On synthetic embeddings whose truth is known (`aesens/synthetic.py`), over many seeds: the share of verdicts as expected,
+# On synthetic embeddings whose truth is known, over many seeds: the share of verdicts as expected,
 # and the share of the opposite verdict. The last rows are the hardest: the truth lies exactly at the threshold, where
 # *supported* should come out in at most one case in twenty. For C3 it comes out a little more often where songs are few,
 # since a bootstrap over few songs gives intervals that are a little short. Made by `benchmarks/analysis.py`.
@@ -107,7 +107,7 @@ rates.rename(columns={"correct": "as expected", "worst": "largest error rate"}).
 # one: pairs whose verdict is not the same.
 
 # %%
-runs = study.with_other_runs("08_claims", verdicts)
+runs = study.with_other_runs("09_claims", verdicts)
 runs = runs[runs["pretrained"].astype(bool) & runs["effect"].isin(study.effects)]
 beside = runs.pivot(index=["claim", "model", "effect"], columns="data", values="verdict").dropna()
 beside = beside.rename(index=model_title, level="model").rename(index=plots.effect_column, level="effect")
@@ -144,5 +144,5 @@ shown(verdicts.drop(columns=["title", "data"]), precision=3, threshold="{:g}", h
 # Microsoft's CLAP 2023. Verdicts on LAION's CLAP, YAMNet and musicnn are **[beyond]** it, and C6 is asked of the
 # study's models only ([chapter 3](03_embeddings.ipynb)). "Not supported" is not "false": it says that this run's
 # interval lies on the other side of a line that someone drew. The verdicts are many and each stands at its own 95 %:
-# of twenty that hold at the edge one may be wrong. The line stands in `aesens/claims.toml`; draw your own and run
+# of twenty that hold at the edge one may be wrong. The line stands in `aesens/tables/claims.toml`; draw your own and run
 # this chapter again.
