@@ -91,7 +91,7 @@ class Study:
     --------
     >>> study = Study("tiny", models="yamnet", effects="gain,reverb")
     >>> study.models, study.effects, study.scale("yamnet").strengths
-    (['yamnet'], ['gain', 'reverb'], 3)
+    (['yamnet'], ['gain', 'reverb'], 4)
     """
 
     def __init__(self, profile: str | Profile = "demo", **options):

@@ -31,7 +31,7 @@ options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.
 import pandas as pd
 from IPython.display import Markdown
 
-from aesens import plots
+from aesens import plots, tables
 from aesens.effects import effect
 from aesens.paths import from_root
 from aesens.plots.frames import shown
@@ -73,7 +73,8 @@ study.figure(plots.claims_map(verdicts), "09_claims",
 # `05_decoding` (rows of all instruments together), `05_geometry` and `07_changes`.
 
 # %%
-claims.definitions().style.hide(axis="index").set_properties(**{"text-align": "left"})
+definitions = claims.definitions()
+definitions.style.hide(axis="index").set_properties(**{"text-align": "left"})
 
 # %% [markdown]
 # Before a claim is judged, it is asked whether there is anything to judge. An embedding that hardly moves still has an
@@ -81,7 +82,35 @@ claims.definitions().style.hide(axis="index").set_properties(**{"text-align": "l
 # repair it.
 
 # %%
-claims.gates().style.hide(axis="index").set_properties(**{"text-align": "left"})
+gates = claims.gates()
+gates.style.hide(axis="index").set_properties(**{"text-align": "left"})
+
+# %% [markdown]
+# ## One verdict by hand
+#
+# Claim C4 for the first model and effect: the interval of its statistic from [chapter 5](05_trajectories.ipynb), the
+# threshold, then the gate, whose statistic is that of [chapter 4](04_sensitivity.ipynb).
+
+# %%
+settings = {"resamples": study.profile.resamples, "seed": study.seed}
+share = study.collect(tables.geometry, **settings).iloc[0]
+movement = study.collect(tables.response, permutations=study.profile.permutations, **settings).iloc[0]
+threshold = float(definitions.set_index("claim").loc["C4", "supported if"].removeprefix("<"))
+least = float(gates.set_index("gate").loc["movement", "passed if"].removeprefix(">"))
+
+verdict = "inconclusive"
+if movement["moved_low"] > least:
+    if share["energy_high"] < threshold:
+        verdict = "supported"
+    elif share["energy_low"] > threshold:
+        verdict = "not supported"
+
+# %%
+ours = verdicts.query("claim == 'C4' and model == @share.model and effect == @share.effect").iloc[0]
+print(f"{model_title(share['model'], share['pretrained'])}, {effect(share['effect']).title.lower()}: "
+      f"[{share['energy_low']:.3f}, {share['energy_high']:.3f}] against {threshold:g}; moved at least "
+      f"{movement['moved_low']:.3f} of the distance between two clips, {least:g} is asked for: {ours['verdict']}")
+assert ours["verdict"] == (verdict if share["pretrained"] else "control")
 
 # %% [markdown]
 # ## How often are the verdicts right?
