@@ -108,11 +108,11 @@ PROFILES: dict[str, Profile] = {
     for entry in (
         Profile(
             "tiny",
-            "a handful of rendered clips and three strengths, for the tests; about 2 minutes",
+            "a handful of rendered clips and four strengths, for the tests; about 2 minutes",
             data_options={"songs": 5, "excerpts": 1, "instruments": ("cel", "pia", "voi")},
             model_options={"openl3": {"hop": 1.5}},
-            scale=Scale(strengths=3, pictured=4),
-            scales={name: Scale(strengths=3, songs=(3, 1)) for name in _LARGE},
+            scale=Scale(strengths=4, pictured=5),
+            scales={name: Scale(strengths=4, songs=(3, 1)) for name in _LARGE},
             permutations=20,
             resamples=200,
             picture_clips=3,

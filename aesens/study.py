@@ -53,7 +53,7 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
     --------
     >>> study = Study("tiny", models="yamnet", effects="gain,reverb")
     >>> study.models, study.effects, study.scale("yamnet").strengths
-    (['yamnet'], ['gain', 'reverb'], 3)
+    (['yamnet'], ['gain', 'reverb'], 4)
     """
 
     def __init__(self, profile: str | Profile = "demo", **options):

@@ -169,7 +169,7 @@ SHOWN = {
         "07_conditions": {"toy (untrained): Distortion"},
         "07_auc_change": {"strongest", "toy (untrained): Distortion"},
     },
-    "08_claims": {"08_claims": {"Distortion", "toy (untrained)"}},
+    "09_claims": {"09_claims": {"Distortion", "toy (untrained)"}},
 }
 TABLES = {
     "01_split": {"instrument": "aaa"},
@@ -185,7 +185,7 @@ TABLES = {
     "07_curves": {"effect": "distortion", "projection": "strongest"},
     "07_changes": {"effect": "distortion", "projection": "strongest"},
     "07_instruments": {"effect": "distortion", "projection": "strongest", "condition": "effected-clean"},
-    "08_claims": {"effect": "distortion", "model": "toy"},
+    "09_claims": {"effect": "distortion", "model": "toy"},
 }
 
 

@@ -186,13 +186,13 @@ def test_a_hear_module_goes_through_the_whole_tiny_profile(toy, tmp_path):
     shutil.rmtree(ROOT / "runs" / out.name)
     assert "stopped early" not in done.stdout
     tables = {path.stem: pd.read_csv(path) for path in out.glob("*.csv")}
-    assert {"03_models", "08_claims"} <= set(tables)
+    assert {"03_models", "09_claims"} <= set(tables)
     for name, table in tables.items():
         if "model" in table:
             # Chapter 4 looks at OpenL3's front end and what the file does to it, whatever the models are.
             others = {"openl3", "front end"} if name == "04_protocols" else set()
             assert set(table["model"]) == {"hear-toy_hear"} | others, name
-    assert tables["08_claims"]["pretrained"].all()
+    assert tables["09_claims"]["pretrained"].all()
     assert len(list(out.glob("*.png"))) >= 12
     for path in (out / "provenance").glob("*.json"):
         about = json.loads(path.read_text())

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from aesens.progress import tqdm
+from aesens.cache import tqdm
 
 __all__ = ["download", "pip_download"]
 

@@ -224,8 +224,11 @@ def verdicts(
     return pd.DataFrame(rows).astype({"helps": "Int64", "harms": "Int64"})
 
 
-def of_study(study) -> pd.DataFrame:
-    """The table of claims of a study, from results that earlier chapters share through the cache."""
+def of_study(study, definitions: Mapping[str, dict] | None = None) -> pd.DataFrame:
+    """The table of claims of a study, from results that earlier chapters share through the cache.
+
+    `definitions` changes lines of ``claims.toml``, as in `verdicts`.
+    """
     settings = {"resamples": study.profile.resamples, "seed": study.seed}
     permutations = study.profile.permutations
     results = study.collect(classification, **settings)
@@ -234,6 +237,7 @@ def of_study(study) -> pd.DataFrame:
         study.collect(decoding, permutations=permutations, **settings),
         study.collect(geometry, **settings),
         results[results["kind"] == "change"],
+        definitions,
     )
 
 

@@ -58,9 +58,49 @@ study
 # Lines are means over clips, bands 95 % bootstrap intervals over songs (the Fréchet distance is of sets and has none);
 # dashed lines are untrained controls. The grey line at 1 is the unit where a measure has one: two clean clips, two halves
 # of the clean set. Above 1 the axes of the last two rows are logarithmic.
+#
+# First by hand, for the study's first model at the strong end of its first effect: a row of `clean` and of `moved` is a
+# clip, a column a feature.
+
+# %%
+import numpy as np
+from scipy.spatial.distance import pdist
+
+sweep = study.sweep(study.models[0], study.effects[0])
+clean, moved = sweep.clean.astype(float), sweep.trajectories[-1].astype(float)
+
+with np.errstate(invalid="ignore"):
+    cosine = 1 - (clean * moved).sum(axis=1) / (np.linalg.norm(clean, axis=1) * np.linalg.norm(moved, axis=1))
+l2 = np.linalg.norm(moved - clean, axis=1) / np.median(pdist(clean))
+by_hand = {"cosine": np.nanmean(cosine), "l2": l2.mean()}
+
+# %% [markdown]
+# For the Fréchet distance, let $A$ be the centred clips over $\sqrt{n - 1}$, so that $\Sigma_c = A^\top A$, and $B$ the same
+# for $\Sigma_s$. Then $\operatorname{tr} R$ is the sum of the singular values of $A B^\top$, and no root of a singular matrix
+# is needed. The triangular factor of $A$ (`qr`) has the same $A^\top A$ and no more rows than features.
+
+# %%
+def frechet(a, b):
+    roots = [np.linalg.qr((x - x.mean(axis=0)) / np.sqrt(len(x) - 1), mode="r") for x in (a, b)]
+    cross = np.linalg.norm(roots[0] @ roots[1].T, "nuc")
+    return np.square(a.mean(axis=0) - b.mean(axis=0)).sum() + sum(np.square(root).sum() for root in roots) - 2 * cross
+
+rng, songs = np.random.default_rng(study.seed), np.unique(sweep.songs)
+halves = [np.isin(sweep.songs, rng.permutation(songs)[: len(songs) // 2]) for _ in range(10)]
+unit = np.median([frechet(clean[half], clean[~half]) for half in halves])
+by_hand["frechet"] = frechet(clean, moved) / unit
+print(sweep.title, {name: f"{value:.3f}" for name, value in by_hand.items()})
+
+# %% [markdown]
+# The package's `tables.distances` does this at every strength, with intervals, and `study.collect` for every model and
+# effect:
 
 # %%
 distances = study.collect(tables.distances, resamples=study.profile.resamples, seed=study.seed)
+ours = distances.query("model == @sweep.model and effect == @sweep.effect.name").groupby("measure")["value"].last()
+assert np.allclose([ours[name] for name in by_hand], list(by_hand.values()), rtol=1e-4, atol=1e-6, equal_nan=True)
+
+# %%
 study.table(distances, "04_distances", "Distance from the clean clips for each model, effect and parameter.")
 study.figure(plots.sensitivity_curves(distances), "04_distances",
              "Distance between effected and clean embeddings against the effect's parameter, three measures by four effects.")
@@ -112,10 +152,40 @@ study.figure(plots.against_null(response, "spearman", low="spearman_low", high="
 # - the **longest step** over the median step;
 # - the **onset**, the step from the clean clip to the weakest strength, over the median step; it does not exist for gain,
 #   whose clean setting lies inside the sweep;
-# - the **jump**, on which claim C2 of [chapter 8](08_claims.ipynb) rests: the longest step or onset over the longest of
+# - the **jump**, on which claim C2 of [chapter 9](09_claims.ipynb) rests: the longest step or onset over the longest of
 #   the median step, its neighbours and, at the ends of the sweep, their geometric continuation, each step taken over its
 #   distance in the effect's grid. A response that grows ever faster has a long last step, and a coarse grid makes it
 #   longer; only a step out of line with those beside it counts.
+#
+# The jump of one clip by hand. `points` is its path, `places` where the points stand in the effect's grid:
+
+# %%
+clip = 0
+points, places = sweep.trajectories[:, clip].astype(float), [np.abs(sweep.effect.grid - p).argmin() for p in sweep.parameters]
+if not sweep.effect.identity_inside:
+    points, places = np.vstack([sweep.clean[clip], points]), [2 * places[0] - places[1], *places]
+steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+steps[steps <= np.finfo("float32").eps * np.linalg.norm(points, axis=1).max()] = 0  # within rounding: no step
+steps, places = steps / np.diff(places), np.array(places)
+middles = (places[1:] + places[:-1]) / 2
+
+def continued(s, at):
+    """What follows on two steps if they go on growing."""
+    return s[1] * np.fmax(s[1] / s[0], 1) ** ((at[2] - at[1]) / (at[1] - at[0]))
+
+# %%
+from aesens.analysis.distances import jump_ratio
+
+with np.errstate(invalid="ignore", divide="ignore"):
+    before = [continued(steps[2:0:-1], middles[2::-1]), *steps[:-1]]
+    after = [*steps[1:], continued(steps[-3:-1], middles[-3:])]
+    expected = np.maximum(np.maximum(before, after), np.median(steps))
+    jump = np.clip(np.nan_to_num(steps / expected).max(), 1, 1e6)
+print(f"{sweep.title}, {sweep.clips.index[clip]}: the longest step is {jump:.2f} times what its neighbours let expect")
+assert np.isclose(jump, jump_ratio(sweep.trajectories, sweep.clean, sweep.effect.identity_inside, places[-len(sweep.parameters):])[clip])
+
+# %% [markdown]
+# For all clips, models and effects, this is part of the table above. Medians over clips:
 
 # %%
 kinds = {"largest_step": "longest step", "onset_jump": "onset", "jump": "jump"}
@@ -169,9 +239,7 @@ def front_end(clip, value=None, protocol="study"):
     return openl3.network.decibels(openl3.windows(wave)[0]).mean(0).flatten().numpy()
 
 # %%
-import numpy as np
 import pandas as pd
-from scipy.spatial.distance import pdist
 
 kind, clips = effect("gain"), study.pictured("openl3")
 decoded = [clips.decode(clip) for clip in clips.clips]

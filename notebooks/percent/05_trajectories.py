@@ -123,12 +123,50 @@ shown(geometry, ["model", "pretrained", "effect", "path_over_chord", "participat
 # alone does not pass is **transfer**: how the clip's direction orders clips of *other songs*, as their mean Spearman
 # correlation with its sign. It is near 0 for walks, 1 for a shared line or curve, and near 0 too where each clip goes a
 # way of its own.
+#
+# Worked by hand for one clip, the first that the study fits, and for white noise of the same shape:
+
+# %%
+import numpy as np
+from scipy.stats import spearmanr
+
+sweep = study.sweep(study.models[0], study.effects[0])
+clip = sweep.train.argmax()  # the first training clip; the first of all where there is no split
+name = sweep.clips.index[clip]
+path = sweep.trajectories[:, clip].astype(float)  # (strength, feature)
+noise = np.random.default_rng(study.seed).standard_normal(path.shape)
+
+# %%
+def fit(x, y):
+    """Least squares on centred rows; singular values below 2e-10 of the largest count as zero."""
+    return np.linalg.lstsq(x - x.mean(axis=0), y - y.mean(), rcond=2.2e-10)[0]
+
+def judge(x):
+    """Squared Spearman correlation in-sample, and R^2 on strengths left out, of one path."""
+    y = np.linspace(0, 1, len(x))
+    error, baseline = np.zeros((2, len(x)))
+    for s in range(len(x)):
+        kept = np.arange(len(x)) != s
+        baseline[s] = y[s] - y[kept].mean()
+        error[s] = baseline[s] - (x[s] - x[kept].mean(axis=0)) @ fit(x[kept], y[kept])
+    return spearmanr(x @ fit(x, y), y).statistic ** 2, 1 - np.square(error).sum() / np.square(baseline).sum()
+
+# %%
+for what, x in {f"{sweep.title}, {name}": path, "White noise": noise}.items():
+    print("{}: in-sample {:.3f}, on strengths left out {:.3f}".format(what, *judge(x)))
+
+# %% [markdown]
+# The package takes the inverse of a small matrix a clip in place of one fit for each strength left out, and repeats it for
+# shuffled strengths, for every clip, model and effect:
 
 # %%
 samplewise = study.collect(tables.samplewise, permutations=study.profile.permutations, seed=study.seed)
 medians = samplewise.groupby(["model", "pretrained", "effect", "kind"], sort=False)["value"].median().unstack().reset_index()
 study.table(medians, "05_samplewise", "Median over training clips of the sample-wise fits, in-sample, on strengths left out "
             "and on other training songs, for clips, random walks and noise; p-values of the medians.")
+ours = samplewise.query("model == @sweep.model and effect == @sweep.effect.name and clip == @name").set_index("kind")["value"]
+assert np.allclose(judge(path), ours[["in-sample", "held-out"]], rtol=1e-3, atol=1e-6, equal_nan=True)
+assert judge(noise)[0] > 0.999 or len(noise) > noise.shape[1]
 shown(medians, ["model", "pretrained", "effect", "in-sample", "held-out", "held-out rho", "p rho", "transfer",
                 "walk held-out", "walk transfer", "noise held-out"])
 
@@ -173,11 +211,31 @@ study.figure(plots.spectra(spectra), "05_spectra", "Normalised singular value sp
 # in-sample fit is perfect by construction (its correlation stays a little below 1 only because equal parameters tie and
 # projections do not). The table holds means over instruments, for the held-out $R^2$, which has no lower bound, the median;
 # the saved one has each instrument's 95 % interval over test songs.
+#
+# Worked by hand for one instrument that has clips on both sides:
 
 # %%
 study.require_split()
+sweep = study.sweep(study.models[0], study.effects[0])
+instrument = min(set(sweep.instruments[sweep.train]) & set(sweep.instruments[sweep.test]))
+mine = sweep.instruments == instrument
+train, test = (sweep.trajectories[:, mine & side].astype(float) for side in (sweep.train, sweep.test))
+
+rank = np.linspace(0, 1, len(train))
+u = fit(train.reshape(-1, train.shape[2]), np.repeat(rank, train.shape[1]))  # all strengths of all training clips
+squared = [spearmanr((x @ u).ravel(), np.repeat(rank, x.shape[1])).statistic ** 2 for x in (train, test)]
+print("{}, {}: squared Spearman correlation {:.3f} on the clips it was fitted to, {:.3f} on other songs".format(
+    sweep.title, instrument_title(instrument).lower(), *squared))
+
+# %% [markdown]
+# And for every instrument, with its null and interval. Where the fit is perfect, training clips of one strength all have
+# the same projection up to rounding, and which of them tie exactly is chance: the in-sample number is compared roughly.
+
+# %%
 directions = study.collect(tables.global_directions, permutations=study.profile.permutations,
                            resamples=study.profile.resamples, seed=study.seed)
+ours = directions.query("model == @sweep.model and effect == @sweep.effect.name and instrument == @instrument")
+assert np.allclose(squared, ours[["in_sample", "held_out"]].iloc[0], rtol=0, atol=[0.1, 1e-3], equal_nan=True)
 study.table(directions, "05_global_cca", "Global CCA an instrument: in-sample and held-out correlations, null, p-value.")
 columns = {name: "mean" for name in ["in_sample", "held_out", "null", "above_null", "significant"]} | {"held_out_r2": "median"}
 summary = directions.groupby(["model", "pretrained", "effect"], sort=False).agg(columns).reset_index()
@@ -205,7 +263,7 @@ study.figure(plots.correlation_grid(points, directions[directions["instrument"] 
 #
 # The fair question to a linear reader: ridge regression of the strength's quantile rank on single embeddings, one an
 # instrument, its penalty chosen by leaving out training songs, judged by $R^2$ on *test songs*. The null shuffles the
-# strengths within each training clip, chooses the penalty and fits again, exactly as for the real order. Spearman's correlation of decoded and true strength stands beside it. Claim C3 of [chapter 8](08_claims.ipynb) rests
+# strengths within each training clip, chooses the penalty and fits again, exactly as for the real order. Spearman's correlation of decoded and true strength stands beside it. Claim C3 of [chapter 9](09_claims.ipynb) rests
 # on the rows of all instruments together, shown here.
 
 # %%

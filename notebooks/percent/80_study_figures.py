@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Appendix: the study's figures, panel by panel
 #
-# *The story: [1. The data](01_data.ipynb) to [8. The claims](08_claims.ipynb).*
+# *The story: [1. The data](01_data.ipynb) to [9. The claims](09_claims.ipynb).*
 #
 # Every figure that the notebooks of V. Deng et al. (ICASSP 2025) make, each panel with its model, effect, instrument and
 # axes, on which the parameter, not the strength, grows to the right. OpenL3, PANNs and Microsoft's CLAP, four effects, and

@@ -37,7 +37,7 @@ _FIXED = {
     "api.html": "API reference",
 }
 # The figure that opens the report: the first of these that the run has made.
-_COVER = ("08_claims", "05_umap", "04_distances")
+_COVER = ("09_claims", "05_umap", "04_distances")
 
 
 class ReportError(RuntimeError):

@@ -14,12 +14,12 @@
 # ---
 
 # %% [markdown]
-# # 8. The claims: what holds?
+# # 9. The claims: what holds?
 #
 # *Before: [7. Classification](07_classification.ipynb). Start: [1. The data](01_data.ipynb)*
 #
 # The study's conclusions as six claims, each with a statistic, an interval, and a threshold that stands in
-# `aesens/claims.toml` and does not depend on any run. A verdict is *supported* if the whole 95 % interval lies on the
+# `aesens/tables/claims.toml` and does not depend on any run. A verdict is *supported* if the whole 95 % interval lies on the
 # claim's side of the threshold, *not supported* if it lies on the other, *inconclusive* if it contains the threshold.
 # **Untrained weights never earn a verdict**: they are the control, and their numbers are shown without one.
 
@@ -31,7 +31,7 @@ options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.
 import pandas as pd
 from IPython.display import Markdown
 
-from aesens import plots
+from aesens import plots, tables
 from aesens.cache import from_root
 from aesens.effects import effect
 from aesens.plots.frames import shown
@@ -52,14 +52,14 @@ study
 # %%
 study.require_split()
 verdicts = claims.of_study(study).assign(data=study.source.title)
-study.table(verdicts, "08_claims", "Claims under test: statistic, 95 % interval over songs, threshold and verdict.")
+study.table(verdicts, "09_claims", "Claims under test: statistic, 95 % interval over songs, threshold and verdict.")
 answers = claims.answers(verdicts)
 Markdown("\n".join(f"- **{row['claim']}** {row['text']} *{row['answer'][0].upper() + row['answer'][1:]}.*" +
                    (f" ({row['supported pairs']})" if 0 < row["supported"] < row["pretrained pairs"] else "")
                    for row in answers.to_dict("records")))
 
 # %%
-study.figure(plots.claims_map(verdicts), "08_claims",
+study.figure(plots.claims_map(verdicts), "09_claims",
              "Verdict and statistic of each claim for each model and effect; grey cells are untrained controls. "
              + " ".join(f"{row['claim']}: {row['answer']}." for row in answers.to_dict("records")))
 
@@ -74,7 +74,8 @@ study.figure(plots.claims_map(verdicts), "08_claims",
 # `05_decoding` (rows of all instruments together), `05_geometry` and `07_changes`.
 
 # %%
-claims.definitions().style.hide(axis="index").set_properties(**{"text-align": "left"})
+definitions = claims.definitions()
+definitions.style.hide(axis="index").set_properties(**{"text-align": "left"})
 
 # %% [markdown]
 # Before a claim is judged, it is asked whether there is anything to judge. An embedding that hardly moves still has an
@@ -82,12 +83,40 @@ claims.definitions().style.hide(axis="index").set_properties(**{"text-align": "l
 # repair it.
 
 # %%
-claims.gates().style.hide(axis="index").set_properties(**{"text-align": "left"})
+gates = claims.gates()
+gates.style.hide(axis="index").set_properties(**{"text-align": "left"})
+
+# %% [markdown]
+# ## One verdict by hand
+#
+# Claim C4 for the first model and effect: the interval of its statistic from [chapter 5](05_trajectories.ipynb), the
+# threshold, then the gate, whose statistic is that of [chapter 4](04_sensitivity.ipynb).
+
+# %%
+settings = {"resamples": study.profile.resamples, "seed": study.seed}
+share = study.collect(tables.geometry, **settings).iloc[0]
+movement = study.collect(tables.response, permutations=study.profile.permutations, **settings).iloc[0]
+threshold = float(definitions.set_index("claim").loc["C4", "supported if"].removeprefix("<"))
+least = float(gates.set_index("gate").loc["movement", "passed if"].removeprefix(">"))
+
+verdict = "inconclusive"
+if movement["moved_low"] > least:
+    if share["energy_high"] < threshold:
+        verdict = "supported"
+    elif share["energy_low"] > threshold:
+        verdict = "not supported"
+
+# %%
+ours = verdicts.query("claim == 'C4' and model == @share.model and effect == @share.effect").iloc[0]
+print(f"{model_title(share['model'], share['pretrained'])}, {effect(share['effect']).title.lower()}: "
+      f"[{share['energy_low']:.3f}, {share['energy_high']:.3f}] against {threshold:g}; moved at least "
+      f"{movement['moved_low']:.3f} of the distance between two clips, {least:g} is asked for: {ours['verdict']}")
+assert ours["verdict"] == (verdict if share["pretrained"] else "control")
 
 # %% [markdown]
 # ## How often are the verdicts right?
 #
-# On synthetic embeddings whose truth is known (`aesens/synthetic.py`), over many seeds: the share of verdicts as expected,
+# On synthetic embeddings whose truth is known, over many seeds: the share of verdicts as expected,
 # and the share of the opposite verdict. The last rows are the hardest: the truth lies exactly at the threshold, where
 # *supported* should come out in at most one case in twenty. For C3 it comes out a little more often where songs are few,
 # since a bootstrap over few songs gives intervals that are a little short. Made by `benchmarks/analysis.py`.
@@ -108,7 +137,7 @@ rates.rename(columns={"correct": "as expected", "worst": "largest error rate"}).
 # one: pairs whose verdict is not the same.
 
 # %%
-runs = with_other_runs(study.out, "08_claims", verdicts)
+runs = with_other_runs(study.out, "09_claims", verdicts)
 runs = runs[runs["pretrained"].astype(bool) & runs["effect"].isin(study.effects)]
 beside = runs.pivot(index=["claim", "model", "effect"], columns="data", values="verdict").dropna()
 beside = beside.rename(index=model_title, level="model").rename(index=plots.effect_column, level="effect")
@@ -146,4 +175,4 @@ shown(verdicts.drop(columns=["title", "data"]), precision=3, threshold="{:g}", h
 # study's models only ([chapter 3](03_embeddings.ipynb)). "Not supported" is not "false": it says that this run's
 # interval lies on the other side of a line that someone drew. The verdicts are many and each stands at its own 95 %:
 # of twenty that hold at the edge one may be wrong. The lines stand in `aesens/tables/claims.toml`; draw your own
-# with `study.claims({"C1": {"threshold": 0.7}})` and run this chapter again.
+# with `claims.of_study(study, {"C1": {"threshold": 0.7}})` and run this chapter again.
