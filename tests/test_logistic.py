@@ -117,12 +117,13 @@ def test_every_way_of_computing_gives_the_same(monkeypatch):
 
     monkeypatch.setattr(logistic, "_TOLERANCE", 1e-9)
     reference = fit_logistic(x, labels, folds, subspaces=subspaces)
-    monkeypatch.setattr(logistic, "_CELLS", 1000)  # one kernel shared by all projections
-    same(reference, fit_logistic(x, labels, folds, subspaces=subspaces))
-    monkeypatch.setattr(logistic, "_CG_STEPS", 1)  # nearly everything by dense solves
-    same(reference, fit_logistic(x, labels, folds, subspaces=subspaces))
-    monkeypatch.setattr(logistic, "_CELLS", 1_000_000)
-    same(reference, fit_logistic(x, labels, folds, subspaces=subspaces))
+    for steps in (80, 1):  # nearly everything by dense solves
+        monkeypatch.setattr(logistic, "_CG_STEPS", steps)
+        for rows in (2, 0):  # in terms of rows, and of features
+            monkeypatch.setattr(logistic, "_ROWS_PER_FEATURE", rows)
+            for cells in (1_000_000, 1000):  # all training sets together, and one at a time
+                monkeypatch.setattr(logistic, "_CELLS", cells)
+                same(reference, fit_logistic(x, labels, folds, subspaces=subspaces))
 
 
 def test_a_problem_does_not_depend_on_its_companions():

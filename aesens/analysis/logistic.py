@@ -18,7 +18,8 @@ in which the intercept is the weight of a constant feature 1 and is regularised 
 Reduction. The optimum lies in the span of the training rows, ``w = X^T a``, so that everything is determined by the
 Gram matrix ``K = X X^T + 1`` (n, n): the features are touched once, margins are ``K a`` and inner products of two w are
 ``a . K b``. Removing a subspace with orthonormal rows V turns K into ``K - (X V^T)(X V^T)^T``; projected features are
-never formed.
+never formed. Where rows are more than twice as many as features, K says little about the directions that it lacks, and
+the same iteration runs on w itself.
 
 Iteration. Newton's method with step halving, along C from small to large, each cost started at the solution of the
 one before. The Newton equation is solved by conjugate gradients in the inner product of w, for a whole batch of
@@ -58,6 +59,8 @@ _CG_STEPS = 80
 _FORCING = 0.1
 # Numbers in the kernels of one batch: what stays in the processor's cache.
 _CELLS = 1_000_000
+# Up to so many times as many rows as features, problems are solved in terms of rows.
+_ROWS_PER_FEATURE = 2
 # Mean AUCs closer than this are ties: far above rounding, far below 1 / (positives x negatives).
 _TIE = 1e-10
 
@@ -85,52 +88,81 @@ class LogisticFit:
 
 
 class _Kernels:
-    """One K (task, n, n) for each problem: a vector is `a`, with w = X^T a and margins K a."""
+    """Weights as combinations of training rows: a vector is `a` (set, column, n), with w = X^T a and margins K a.
 
-    def __init__(self, kernel: np.ndarray):
-        self.kernel = kernel
-
-    def take(self, tasks):
-        return _Kernels(self.kernel[tasks])
-
-    def margins(self, a):
-        return a @ self.kernel
-
-    def block(self, task, rows):
-        return self.kernel[task][np.ix_(rows, rows)]
-
-
-class _SharedKernel:
-    """The same for tasks that differ by the removed subspace only: one K, and the rows' coordinates in each subspace.
-
-    At the study's size a K for each projection would not stay in the processor's cache. ``within`` (n, k of all tasks
-    side by side); ``owner`` (task, k of all tasks) is 1 where a column is the task's.
+    Of several training sets, of which each column of problems has a removed subspace of its own: a K for each subspace
+    would not stay in the processor's cache at the study's size. ``kernel`` (set, n, n); ``within`` (set, n, k of all
+    subspaces side by side), the rows' coordinates in them; ``owner`` (column, k of all subspaces) is 1 where a column's
+    own are.
     """
 
     def __init__(self, kernel: np.ndarray, within: np.ndarray, owner: np.ndarray):
         self.kernel, self.within, self.owner = kernel, within, owner
+        self.sets, self.size = kernel.shape[:2]
 
-    def take(self, tasks):
-        owner = self.owner[tasks]
-        used = owner.any(axis=0)
-        return _SharedKernel(self.kernel, self.within[:, used], owner[:, used])
+    def take(self, sets, columns):
+        # One set alone, which is large, need not be copied.
+        kernel = self.kernel if len(sets) == self.sets else self.kernel[sets]
+        return _Kernels(kernel, self.within[sets], self.owner[columns])
 
     def margins(self, a):
-        flat = a.reshape(-1, a.shape[-1])
-        out = flat @ self.kernel
-        if self.within.shape[1]:
-            removed = (flat @ self.within).reshape(*a.shape[:2], -1) * self.owner[:, None]
-            out -= removed.reshape(len(flat), -1) @ self.within.T
-        return out.reshape(a.shape)
+        out = a @ self.kernel
+        if self.within.shape[-1]:
+            out -= ((a @ self.within) * self.owner) @ self.within.swapaxes(1, 2)
+        return out
 
-    def block(self, task, rows):
-        within = self.within[np.ix_(rows, np.flatnonzero(self.owner[task]))]
-        return self.kernel[np.ix_(rows, rows)] - within @ within.T
+    def back(self, g):
+        return g
+
+    def inner(self, a, fa, b, fb):
+        """Inner products of two w (set, column)."""
+        return np.einsum("tcn,tcn->tc", a, fb)
+
+    def solve(self, place, curvature, r, fr):
+        """(I + X^T W X)^-1 X^T r for one problem, in terms of rows."""
+        rows = np.flatnonzero(curvature)
+        root = np.sqrt(curvature[rows])
+        within = self.within[place[0]][np.ix_(rows, np.flatnonzero(self.owner[place[1]]))]
+        b = self.kernel[place[0]][np.ix_(rows, rows)] - within @ within.T
+        b *= root[:, None]
+        b *= root
+        b[np.diag_indices_from(b)] += 1.0
+        factor = cho_factor(b, lower=True, overwrite_a=True, check_finite=False)
+        solution = r.copy()
+        solution[rows] -= root * cho_solve(factor, root * fr[rows], check_finite=False)
+        return solution
 
 
-def _inner(a, fb):
-    """Inner products of two w (task, column), by the coefficients of one and the margins of the other."""
-    return np.einsum("tcn,tcn->tc", a, fb)
+class _Features:
+    """Weights as they are: a vector is w itself (set, column, d + 1), outside its column's subspace.
+
+    ``rows`` (set, n, d + 1) are features and the constant 1; ``bases`` (k of all subspaces, d + 1) and ``owner`` as
+    above.
+    """
+
+    def __init__(self, rows: np.ndarray, bases: np.ndarray, owner: np.ndarray):
+        self.rows, self.bases, self.owner = rows, bases, owner
+        self.sets, self.size = len(rows), rows.shape[-1]
+
+    def take(self, sets, columns):
+        return _Features(self.rows[sets], self.bases, self.owner[columns])
+
+    def margins(self, w):
+        return w @ self.rows.swapaxes(-1, -2)
+
+    def back(self, g):
+        w = g @ self.rows
+        return w - ((w @ self.bases.T) * self.owner) @ self.bases
+
+    def inner(self, a, fa, b, fb):
+        return np.einsum("tcn,tcn->tc", a, b)
+
+    def solve(self, place, curvature, r, fr):
+        x, own = self.rows[place[0]], self.bases[self.owner[place[1]] > 0]
+        x = x - (x @ own.T) @ own
+        hessian = (x * curvature[:, None]).T @ x
+        hessian[np.diag_indices_from(hessian)] += 1.0
+        return cho_solve(cho_factor(hessian, lower=True, check_finite=False), r, check_finite=False)
 
 
 def _conjugate_gradients(space, curvature, r, fr, target):
@@ -138,85 +170,71 @@ def _conjugate_gradients(space, curvature, r, fr, target):
     d, fd = np.zeros_like(r), np.zeros_like(fr)
     r, fr = -r, -fr
     p, fp = r, fr
-    rr = _inner(r, fr)
+    rr = space.inner(r, fr, r, fr)
     for _ in range(_CG_STEPS):
         running = rr > target
         if not running.any():
             break
-        pp = _inner(p, fp) + np.einsum("tcn,tcn,tcn->tc", fp, curvature, fp)
+        pp = space.inner(p, fp, p, fp) + np.einsum("tcn,tcn,tcn->tc", fp, curvature, fp)
         step = np.divide(rr, pp, out=np.zeros_like(rr), where=running & (pp > 0))[..., None]
         d += step * p
         fd += step * fp
-        r = r - step * (p + curvature * fp)
+        r = r - step * (p + space.back(curvature * fp))
         fr = space.margins(r)
-        new = np.where(running, _inner(r, fr), rr)
+        new = np.where(running, space.inner(r, fr, r, fr), rr)
         beta = np.divide(new, rr, out=np.zeros_like(rr), where=running & (rr > 0))[..., None]
         p, fp = r + beta * p, fr + beta * fp
         rr = new
     return d, fd, rr > target
 
 
-def _dense(space, task, curvature, r, fr):
-    """Solve the same for one problem by Cholesky's factor, which takes no account of how hard it is."""
-    rows = np.flatnonzero(curvature)
-    root = np.sqrt(curvature[rows])
-    b = space.block(task, rows)
-    b *= root[:, None]
-    b *= root
-    b[np.diag_indices_from(b)] += 1.0
-    factor = cho_factor(b, lower=True, overwrite_a=True, check_finite=False)
-    d = -r
-    d[rows] += root * cho_solve(factor, root * fr[rows], check_finite=False)
-    return d
-
-
 def _newton(space, sign, bound, a, f, stubborn):
     """Minimise in place from (a, f); returns the number of problems that did not converge.
 
-    ``bound`` (task, column, n) is C c_i, the largest value a dual coefficient can take. ``stubborn`` (task, column)
+    ``bound`` (set, column, n) is C c_i, the largest value a dual coefficient can take. ``stubborn`` (set, column)
     marks, also for the calls that follow, the problems that conjugate gradients are too slow for.
     """
     finished = np.zeros(bound.shape[:2], bool)
-    tasks = np.arange(len(a))
-    local, x, fx, top = space, a, f, bound
+    sets, columns = map(np.arange, finished.shape)
+    local, at, x, fx, top = space, np.ix_(sets, columns), a, f, bound
 
     def evaluate(x, fx, top):
         margin = sign * fx
         e = np.exp(-np.abs(margin))
-        objective = 0.5 * _inner(x, fx)
+        objective = 0.5 * local.inner(x, fx, x, fx)
         objective += np.einsum("tcn,tcn->tc", top, np.log1p(e) + np.maximum(-margin, 0.0))
         return objective, np.where(margin > 0, e, 1.0) / (1.0 + e)
 
     objective, slope = evaluate(x, fx, top)
     for _ in range(_NEWTON_STEPS):
-        # Gradient of the objective, as a combination of rows; its margins are needed for its norm.
-        r = x - top * sign * slope
+        # Gradient of the objective, as a vector of the space; its margins are needed for its norm.
+        r = x - local.back(top * sign * slope)
         fr = local.margins(r)
-        rr, ww = _inner(r, fr), _inner(x, fx)
-        done = finished[tasks] | (rr <= _TOLERANCE**2 * ww)
-        finished[tasks] = done
+        rr, ww = local.inner(r, fr, r, fr), local.inner(x, fx, x, fx)
+        done = finished[at] | (rr <= _TOLERANCE**2 * ww)
+        finished[at] = done
         if done.all():
-            a[tasks], f[tasks] = x, fx
+            a[at], f[at] = x, fx
             break
-        if done.all(axis=1).mean() > 0.3:
+        slow = np.ix_(~done.all(axis=1), ~done.all(axis=0))
+        if done[slow].size < 0.7 * done.size:
             # Converged problems leave the batch, so that the slow ones do not keep them busy.
-            a[tasks], f[tasks] = x, fx
-            keep = ~done.all(axis=1)
-            tasks = tasks[keep]
-            local = space.take(tasks)
-            x, fx, top, r, fr = x[keep], fx[keep], top[keep], r[keep], fr[keep]
-            objective, slope, rr, ww, done = objective[keep], slope[keep], rr[keep], ww[keep], done[keep]
+            a[at], f[at] = x, fx
+            sets, columns = sets[slow[0].ravel()], columns[slow[1].ravel()]
+            local, at = space.take(sets, columns), np.ix_(sets, columns)
+            x, fx, top, r, fr = x[slow], fx[slow], top[slow], r[slow], fr[slow]
+            objective, slope, rr, ww, done = objective[slow], slope[slow], rr[slow], ww[slow], done[slow]
         curvature = top * slope * (1.0 - slope)
         target = np.maximum(_FORCING**2 * rr, (0.3 * _TOLERANCE) ** 2 * ww)
-        dense = stubborn[tasks] & ~done
+        dense = stubborn[at] & ~done
         d, fd, missed = _conjugate_gradients(local, curvature, r, fr, np.where(done | dense, np.inf, target))
         dense |= missed & ~done
-        stubborn[tasks] |= dense
+        stubborn[at] |= dense
         if dense.any():
-            for t, c in zip(*np.nonzero(dense), strict=True):
-                d[t, c] = _dense(local, t, curvature[t, c], r[t, c], fr[t, c])
+            for place in zip(*np.nonzero(dense), strict=True):
+                d[place] = -local.solve(place, curvature[place], r[place], fr[place])
             fd = np.where(dense[..., None], local.margins(d), fd)
-        descent = _inner(r, fd)
+        descent = local.inner(r, fr, d, fd)
         length = np.where(done, 0.0, 1.0)
         for _ in range(_HALVINGS):
             new = x + length[..., None] * d, fx + length[..., None] * fd
@@ -229,7 +247,7 @@ def _newton(space, sign, bound, a, f, stubborn):
             length = np.where(failed, 0.5 * length, length)
         (x, fx), objective, slope = new, new_objective, new_slope
     else:
-        a[tasks], f[tasks] = x, fx
+        a[at], f[at] = x, fx
     return int((~finished).sum())
 
 
@@ -262,30 +280,6 @@ def _fold_auc(margins, labels, folds):
         above = np.sign(positive[:, :, None] - negative[:, None, :])
         values.append(0.5 + 0.5 * above.mean(axis=(1, 2)))
     return np.mean(values, axis=0)
-
-
-def _spaces(features, subspaces):
-    """Yield slices of the batch, each with its (training set, projection) pairs as one space.
-
-    Slices are chosen by size alone, so that results do not depend on how the work is spread.
-    """
-    batch, n, _ = features.shape
-    count = len(subspaces)
-    length = max(1, _CELLS // (count * n * n))
-    for start in range(0, batch, length):
-        part = slice(start, start + length)
-        x = features[part]
-        within = x @ np.concatenate(subspaces).T
-        owner = np.repeat(np.eye(count), [len(v) for v in subspaces], axis=1)
-        kernel = np.stack([one @ one.T for one in x]) + 1.0
-        if count * n * n > _CELLS:
-            yield part, _SharedKernel(kernel[0], within[0], owner)
-            continue
-        kernel = kernel[:, None].repeat(count, axis=1)
-        for k in range(count):
-            mine = within[:, :, owner[k] > 0]
-            kernel[:, k] -= mine @ mine.swapaxes(-1, -2)
-        yield part, _Kernels(kernel.reshape(-1, n, n))
 
 
 def _checked(features, labels, subspaces):
@@ -380,15 +374,29 @@ def fit_logistic(
         np.empty(shape),
         np.empty((*shape, len(COSTS))),
     )
+    batch, n, _ = features.shape
+    owner = np.repeat(np.eye(len(subspaces)), [len(v) for v in subspaces], axis=1)
+    bases = np.concatenate(subspaces)
+    in_rows = n <= _ROWS_PER_FEATURE * (features.shape[2] + 1)
+    # By size alone, so that results do not depend on how the work is spread.
+    length = max(1, _CELLS // (len(subspaces) * n * n))
     failures = 0
-    for part, space in _spaces(features, subspaces):
-        a, cost, cv_auc, missed = _search(space, sign, weights, folds, fit.cost[part].size)
-        a = a.reshape(-1, len(subspaces), len(labels))
-        fit.coefficients[part], fit.intercept[part] = a @ features[part], a.sum(axis=-1)
+    for start in range(0, batch, length):
+        part = slice(start, start + length)
+        x = features[part]
+        if in_rows:
+            kernel = np.stack([one @ one.T for one in x]) + 1.0
+            space = _Kernels(kernel, x @ bases.T, owner)
+        else:
+            ones = np.ones((*x.shape[:2], 1))
+            space = _Features(np.concatenate([x, ones], axis=2), np.pad(bases, ((0, 0), (0, 1))), owner)
+        a, fit.cost[part], fit.cv_auc[part], missed = _search(space, sign, weights, folds)
+        if in_rows:
+            fit.coefficients[part], fit.intercept[part] = a @ x, a.sum(axis=-1)
+        else:
+            fit.coefficients[part], fit.intercept[part] = a[..., :-1], a[..., -1]
         for k, v in enumerate(subspaces):
             fit.coefficients[part, k] -= (fit.coefficients[part, k] @ v.T) @ v
-        fit.cost[part] = cost.reshape(-1, len(subspaces))
-        fit.cv_auc[part] = cv_auc.reshape(-1, len(subspaces), len(COSTS))
         failures += missed
     if failures:
         warnings.warn(
@@ -399,23 +407,28 @@ def fit_logistic(
     return fit
 
 
-def _search(space, sign, weights, folds, tasks):
-    """Cross-validate and refit the tasks of one space."""
+def _search(space, sign, weights, folds):
+    """Cross-validate and refit all subspaces of the training sets of one space."""
     labels, (count, n) = sign > 0, weights.shape
-    a, f = np.zeros((2, tasks, count, n))
-    start, start_f = np.zeros((2, tasks, 1, n))
-    stubborn = np.zeros((tasks, count), bool)
-    cv_auc = np.empty((tasks, len(COSTS)))
-    best, chosen = np.full(tasks, -np.inf), np.zeros(tasks)
+    shape = space.sets, len(space.owner)
+    # A column for each subspace and fold.
+    split = space.take(np.arange(shape[0]), np.repeat(np.arange(shape[1]), count))
+    weights = np.tile(weights, (shape[1], 1))
+    a, f = (np.zeros((shape[0], len(weights), size)) for size in (space.size, n))
+    start, start_f = (np.zeros((*shape, size)) for size in (space.size, n))
+    stubborn = np.zeros(a.shape[:2], bool)
+    cv_auc = np.empty((*shape, len(COSTS)))
+    best, chosen = np.full(shape, -np.inf), np.zeros(shape)
     failures = 0
     for k, cost in enumerate(COSTS):
-        failures += _newton(space, sign, np.broadcast_to(cost * weights, f.shape), a, f, stubborn)
-        cv_auc[:, k] = _fold_auc(f, labels, folds)
+        failures += _newton(split, sign, np.broadcast_to(cost * weights, f.shape), a, f, stubborn)
+        by_fold, margins = (x.reshape(*shape, count, -1) for x in (a, f))
+        cv_auc[..., k] = _fold_auc(margins.reshape(-1, count, n), labels, folds).reshape(shape)
         # Of equal AUCs the smallest cost wins.
-        better = cv_auc[:, k] > best + _TIE
+        better = cv_auc[..., k] > best + _TIE
         best[better], chosen[better] = cv_auc[better, k], cost
         # The mean of the folds' solutions is where the fit on all rows starts.
-        start[better, 0], start_f[better, 0] = a[better].mean(axis=1), f[better].mean(axis=1)
-    bound = chosen[:, None, None] * balanced_weights(labels)
-    failures += _newton(space, sign, bound, start, start_f, np.zeros((tasks, 1), bool))
-    return start[:, 0], chosen, cv_auc, failures
+        start[better], start_f[better] = by_fold[better].mean(axis=1), margins[better].mean(axis=1)
+    bound = chosen[..., None] * balanced_weights(labels)
+    failures += _newton(space, sign, bound, start, start_f, np.zeros(shape, bool))
+    return start, chosen, cv_auc, failures
