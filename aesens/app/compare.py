@@ -54,17 +54,10 @@ def _stated() -> list[dict]:
 
 
 def tolerance(table: str, column: str, rows: pd.DataFrame | None = None, *, whole: bool = False) -> Tolerance:
-    """The tolerance stated for a column, as arrays where some of its rows have one of their own.
+    """The tolerance stated for a column of a table, given by its file name without ending.
 
-    Parameters
-    ----------
-    table : str
-        File name without ending.
-    column : str
-    rows : pandas.DataFrame, optional
-        What names the rows; without it, entries for some rows only are passed over.
-    whole : bool
-        Whether the numbers are whole. Where nothing is stated for the column such ones must be equal.
+    It holds arrays where an entry is for some `rows` only, whose names these are; without them it is passed over.
+    Numbers that are `whole` must be equal where nothing is stated for the column.
     """
     found = Tolerance()
     for entry in reversed(_stated()):  # the first that fits counts

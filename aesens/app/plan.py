@@ -59,11 +59,6 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
         hand), ``effect``, ``strengths``, ``clips``, ``embeddings``, ``chunks_done`` and ``chunks_missing`` of its
         store, ``gflop`` (1e9 operations) and ``megabytes`` (1e6) of all its embeddings, ``seconds`` for those that are
         missing. ``attrs`` holds ``data``, ``sides`` (clips a side), ``device`` and ``notes`` (list of str).
-
-    Raises
-    ------
-    ValueError
-        If the data cannot be read.
     """
     at_hand = study.data != "irmas" or irmas.at_hand()
     data, sides, notes = _clips(study) if at_hand else _published(study)
@@ -215,9 +210,8 @@ def _beside_published(sides: dict[str, int], clips: int) -> str:
     here, there = (
         f"{counts.get('train', 0)} training and {counts.get('test', 0)} test" for counts in (sides, PUBLISHED)
     )
-    if sides == PUBLISHED:
-        return f"The split of {clips} clips: {here}, as many as published."
-    return f"The split of {clips} clips: {here}; the published one of 6705: {there}."
+    rest = ", as many as published" if sides == PUBLISHED else f"; the published one of 6705: {there}"
+    return f"The split of {clips} clips: {here}{rest}."
 
 
 def _seconds(table: pd.DataFrame, costs: list[tuple[int, float, float, str]]) -> list[float]:

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 from aesens.cache import atomic_path, repository, runtime_environment
@@ -37,19 +36,8 @@ def clone() -> Path:
 def notebooks(root: Path, only: str | None = None, appendices: bool = False) -> list[Path]:
     """Numbered notebooks in order: the story, from 80 on appendices, from 90 on those that are only run when named.
 
-    Parameters
-    ----------
-    root : pathlib.Path
-        The repository.
-    only : str, optional
-        Comma-separated beginnings of names, e.g. ``"04,05"``.
-    appendices : bool
-        Whether the appendices belong to what is run when none is named.
-
-    Raises
-    ------
-    RunError
-        If `only` names a notebook that is not there.
+    Of the clone `root`, those that `only` names by comma-separated beginnings, e.g. ``"04,05"`` (`RunError` for one
+    that is not there), or else the story, with the `appendices` or without.
     """
     found = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not only:
@@ -68,15 +56,6 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+(?=>)")
 _TABLE_ID = re.compile(r"\bT_[0-9a-f]{5}(?=[_\"\s])")
 
 
-@dataclass
-class _Outcome:
-    """What became of one notebook."""
-
-    name: str
-    seconds: float
-    stopped: str = ""
-
-
 @contextmanager
 def environment(**values: str) -> Iterator[None]:
     """Environment variables for the time of a block, at whose end all are as they were before."""
@@ -91,7 +70,7 @@ def environment(**values: str) -> Iterator[None]:
 
 def run(
     parameters: dict, *, only: str | None = None, keep: bool = False, fresh: bool = False, report: bool = True
-) -> list[_Outcome]:
+) -> None:
     """Execute notebooks.
 
     Parameters
@@ -109,11 +88,6 @@ def run(
     report : bool
         Whether to build the report (`aesens.app.report`) from the notebooks executed so far.
 
-    Returns
-    -------
-    list
-        One entry a notebook, with its name, its time in seconds and why it stopped early, if it did.
-
     Raises
     ------
     RunError
@@ -128,7 +102,6 @@ def run(
     parameters["out"], shown = os.path.relpath(out, root), os.path.relpath(out)
     copies = root / "runs" / out.name
     copies.mkdir(parents=True, exist_ok=True)
-    outcomes = []
     # The kernels inherit these: nothing is written outside the cache, and bars are text that reaches this terminal.
     with environment(**runtime_environment(), AESENS_PLAIN_PROGRESS="1"):
         _quieten_kernels(Path(os.environ["IPYTHONDIR"]))
@@ -136,15 +109,14 @@ def run(
         started = time.monotonic()
         for number, path in enumerate(chosen, 1):
             print(f"[{number}/{len(chosen)}] {path.stem}", flush=True)
-            outcomes.append(_execute(path, copies / path.name, parameters, root))
-            last = outcomes[-1]
-            print(f"      {last.stopped or 'done'} ({last.seconds:.0f} s)", flush=True)
+            begun = time.monotonic()
+            stopped = _execute(path, copies / path.name, parameters, root)
+            print(f"      {stopped or 'done'} ({time.monotonic() - begun:.0f} s)", flush=True)
             if keep:
                 _keep(copies / path.name, path)
-        print(f"{len(outcomes)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {shown}")
+        print(f"{len(chosen)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {shown}")
         if report:
             _report(out, copies, shown)
-    return outcomes
 
 
 def _report(out: Path, copies: Path, shown: str) -> None:
@@ -192,7 +164,7 @@ def _look_at_weights(study) -> None:
     for name in untrained:
         if name.startswith("hear-"):
             print(
-                f"{name}: untrained, since no weights file was given and the module does not say it brings its own"
+                f"{name}: untrained, for want of a weights file or a word of the module that it brings its own"
             )
         elif study.weights == "auto":
             print(
@@ -211,13 +183,13 @@ def _quieten_kernels(folder: Path) -> None:
             temporary.write_text('{"IPKernelApp": {"log_level": 40}}\n')
 
 
-def _execute(path: Path, copy: Path, parameters: dict, root: Path) -> _Outcome:
+def _execute(path: Path, copy: Path, parameters: dict, root: Path) -> str:
+    """Execute a notebook into its copy; why it stopped early, empty if it did not."""
     # Slow to import, and only wanted once the environment above is set: jupyter reads it when imported.
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    started = time.monotonic()
     stopped = ""
     options = {name: value for name, value in parameters.items() if name != "profile"}
     try:
@@ -245,7 +217,7 @@ def _execute(path: Path, copy: Path, parameters: dict, root: Path) -> _Outcome:
     notebook = nbformat.read(copy, as_version=4)
     _clean(notebook)
     nbformat.write(notebook, copy)
-    return _Outcome(path.stem, time.monotonic() - started, stopped)
+    return stopped
 
 
 def _keep(copy: Path, path: Path) -> None:
