@@ -94,6 +94,15 @@ def test_no_code_cell_is_long():
                 assert len(cell.source.splitlines()) <= 15, f"{path.name}: {cell.source.splitlines()[0]}"
 
 
+def test_a_chapter_works_its_method_in_the_open():
+    for path in sorted((ROOT / "notebooks" / "percent").glob("0*.py")):
+        code = [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+        if path.name[:2] not in ("01", "03"):
+            assert any("assert " in source for source in code), (
+                f"{path.name} compares nothing with the package"
+            )
+
+
 def test_results_in_the_text_come_from_a_run():
     # What looks like a result: two digits after the point and no unit, or a share in per cent. Levels are settings.
     allowed = {"95 %", "90 %", "0.05"}

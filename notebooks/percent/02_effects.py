@@ -98,9 +98,9 @@ for name in [name for name in study.effects if name in by_hand]:
     else:
         y = by_hand[name](first.audio, strongest)
     steps = 2**15 * np.abs(y - render(effect(name), first, strongest, study.protocol))
-    print(f"{effect(name).title}, {effect(name).parameter.lower()} {strongest:g}: by hand and by the package "
-          f"{(steps < 0.01).mean():.2%} of the samples are the same, no other is more than a step apart")
-    assert steps.max() < 1.01 and (steps > 0.01).mean() < 0.01
+    print(f"{effect(name).title}, {effect(name).parameter.lower()} {strongest:g}: {(steps < 0.05).mean():.2%} of the samples are the "
+          "same by hand and by the package, the others one step apart")
+    assert steps.max() < 1.05 and (steps > 0.05).mean() < 0.01
 
 # %% [markdown]
 # ## How much the file changes

@@ -80,7 +80,7 @@ music -= music.mean(axis=0)
 shares = {name: (removed_by(V, moved), removed_by(V, music)) for name, V in directions.items()}
 for name, share in shares.items():
     print("{}, {}, {}: removes {:.1%} of the effect and {:.1%} of the music".format(
-        sweep.title, instrument_title(instrument).lower(), projection_title(name).lower(), *share))
+        sweep.title, instrument_title(instrument).lower(), projection_title(name), *share))
 
 # %% [markdown]
 # The package does so for every method, instrument, model and effect:

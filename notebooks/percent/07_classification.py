@@ -83,9 +83,8 @@ for name, project in {"none": lambda x: x, "pca": lambda x: x - (x @ V.T) @ V}.i
 
 # %% [markdown]
 # The package trains the same classifiers with a solver of its own, all projections and strengths of an instrument at
-# once. Both stop when the weights are good to about six digits. Where two clips have nearly the same score, or two values
-# of $C$ nearly the same cross-validated ROC-AUC, that may decide which comes first, so a difference of a hundredth is
-# allowed.
+# once. Both stop near the optimum, not at it. Where two clips have nearly the same score, or two values of $C$ nearly the
+# same cross-validated ROC-AUC, that can decide which comes first, so a difference of a hundredth is allowed.
 
 # %%
 results = study.collect(tables.classification, resamples=study.profile.resamples, seed=study.seed)
