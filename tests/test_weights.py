@@ -554,7 +554,9 @@ def test_a_fetch_killed_half_way_goes_on(command, server):
 def test_a_folder_that_another_process_empties_can_be_measured(tmp_path, monkeypatch):
     (tmp_path / "wheel").write_bytes(b"12345")
     assert downloads._size(tmp_path) == 5
-    monkeypatch.setattr(downloads.Path, "rglob", lambda *a: iter([tmp_path / "wheel", downloads.Path("gone")]))
+    monkeypatch.setattr(
+        downloads.Path, "rglob", lambda *a: iter([tmp_path / "wheel", downloads.Path("gone")])
+    )
     monkeypatch.setattr(downloads.Path, "is_file", lambda self: True)
     assert downloads._size(tmp_path) == -1
 
