@@ -149,32 +149,13 @@ class Embedder(ABC):
 
     Attributes
     ----------
-    name : str
-        Registry name, e.g. ``"openl3"``.
-    sample_rate : int
-        Rate in Hz of the waveforms it takes.
-    dimension : int
-        Number of features of an embedding.
-    defaults : dict
-        Settings of the class and what they are by default; they change an embedding.
-    choices : dict
-        The values a setting may have, where they can be listed.
+    name, sample_rate, dimension
+        Registry name, e.g. ``"openl3"``; rate in Hz of the waveforms it takes; number of features of an embedding.
+    defaults, choices : dict
+        Settings of the class with what they are by default, which change an embedding; and the values they may have,
+        where these can be listed.
     settings : dict
         Those of this model.
-
-    Examples
-    --------
-    >>> class Loudness(Embedder):
-    ...     name, sample_rate, dimension = "loudness", 16000, 1
-    ...
-    ...     @classmethod
-    ...     def load(cls, weights="auto", seed=0, device=None, **options):
-    ...         return cls(torch.nn.Identity(), WeightsInfo.untrained(seed), device="cpu", **options)
-    ...
-    ...     def frames(self, waves):
-    ...         return waves.square().mean(dim=1)[:, None, None]
-    >>> Loudness.load().embed(np.full((2, 16000), 0.5, np.float32)).tolist()
-    [[0.25], [0.25]]
     """
 
     name: ClassVar[str]
@@ -208,25 +189,8 @@ class Embedder(ABC):
     def load(cls, weights="auto", seed=0, device=None, *, weights_file=None, **options) -> Embedder:
         """Make the model with its weights; its network is built when the first clip is embedded.
 
-        Parameters
-        ----------
-        weights : {"auto", "pretrained", "untrained"}
-            See `aesens.models.load_model`.
-        seed : int
-            Of untrained weights.
-        device : str or torch.device, optional
-            See `choose_device`.
-        weights_file : path-like, optional
-            Weights of the same network instead of the official ones.
-        **options
-            `pooling`, `batch_size` and the settings of the class.
-
-        Raises
-        ------
-        ValueError
-            If an option is not the class's or has no such value.
-        aesens.models.weights.WeightsError
-            If ``weights="pretrained"`` and the files cannot be had.
+        See `aesens.models.load_model` for `weights`, `seed` and what is raised. `weights_file` holds weights of the
+        same network, to be read instead of the official ones; `options` are those of the class.
         """
         model = cls(None, WeightsInfo.untrained(seed), device=device, **options)
         files, model.weights = resolve(model.weights_key, weights, seed, weights_file)
@@ -324,13 +288,7 @@ class Embedder(ABC):
     def frames(self, waves: torch.Tensor) -> torch.Tensor:
         """Embed a batch on the device.
 
-        Parameters
-        ----------
-        waves : torch.Tensor, shape (batch, samples), float32, on ``self.device``
-
-        Returns
-        -------
-        torch.Tensor, shape (batch, frame, feature), float32
+        ``(batch, samples)`` to ``(batch, frame, feature)``, both float32 and on ``self.device``.
         """
 
     def options(self) -> dict:

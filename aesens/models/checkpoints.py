@@ -98,15 +98,6 @@ def read_tensors(
     ModelError
         If the file is of another kind, or holds anything but tensors, plain Python data and NumPy's numbers; the
         message names it, and nothing of it was run.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     path = Path(place) / "own.pt"
-    ...     torch.save({"state_dict": {"module.weight": torch.ones(2)}}, path)
-    ...     read_tensors(path)
-    {'weight': tensor([1., 1.])}
     """
     return reads(expected)(_read)(Path(path))
 

@@ -40,7 +40,7 @@ CHECKPOINTS = {
 }
 _ENCODER = "audio_model.audio_encoder."
 #: Parts of names of the projection: the authors' and transformers'.
-_PROJECTION = {
+PROJECTION = {
     "audio_projection.0": "audio_projection.linear1",
     "audio_projection.2": "audio_projection.linear2",
 }
@@ -126,7 +126,7 @@ def from_laion(state: dict) -> dict:
     if any(".fusion_model." in name or ".mel_conv2d." in name for name in state):
         raise ModelError("this CLAP checkpoint is one with feature fusion; take one without")
     found = {_ENCODER + name: x for name, x in htsat.to_transformers(state, "audio_branch.").items()}
-    for old, new in _PROJECTION.items():
+    for old, new in PROJECTION.items():
         for kind in ("weight", "bias"):
             if (name := f"{old}.{kind}") in state:
                 found[f"{new}.{kind}"] = state[name]

