@@ -24,6 +24,7 @@ __all__ = [
     "model_title",
     "projection_title",
     "strength_colours",
+    "sweep_title",
 ]
 
 #: IRMAS instrument codes, in the order of the data set (Bosch et al., ISMIR 2012).
@@ -87,6 +88,11 @@ def model_title(name: str, pretrained: bool | None = None) -> str:
     # One of the HEAR API need not be registered in this process, which may only report on it.
     title = (name in models.MODELS and models.MODELS[name].title) or name.removeprefix("hear-")
     return f"{title} (untrained)" if pretrained is False else title
+
+
+def sweep_title(sweep) -> str:
+    """Model and effect of a sweep."""
+    return f"{model_title(sweep.model, sweep.pretrained)}, {sweep.effect.title.lower()}"
 
 
 def projection_title(name: str) -> str:

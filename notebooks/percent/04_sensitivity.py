@@ -33,7 +33,7 @@ from aesens import plots, tables
 from aesens.analysis.statistics import holm
 from aesens.effects import effect
 from aesens.plots.frames import shown
-from aesens.plots.titles import model_title
+from aesens.plots.titles import model_title, sweep_title
 from aesens.study import PROTOCOLS_SHOWN, Study
 
 plots.use_style()
@@ -89,7 +89,7 @@ rng, songs = np.random.default_rng(study.seed), np.unique(sweep.songs)
 halves = [np.isin(sweep.songs, rng.permutation(songs)[: len(songs) // 2]) for _ in range(10)]
 unit = np.median([frechet(clean[half], clean[~half]) for half in halves])
 by_hand["frechet"] = frechet(clean, moved) / unit
-print(sweep.title, {name: f"{value:.3f}" for name, value in by_hand.items()})
+print(sweep_title(sweep), {name: f"{value:.3f}" for name, value in by_hand.items()})
 
 # %% [markdown]
 # The package's `tables.distances` does this at every strength, with intervals, and `study.collect` for every model and
@@ -181,7 +181,7 @@ with np.errstate(invalid="ignore", divide="ignore"):
     after = [*steps[1:], continued(steps[-3:-1], middles[-3:])]
     expected = np.maximum(np.maximum(before, after), np.median(steps))
     jump = np.clip(np.nan_to_num(steps / expected).max(), 1, 1e6)
-print(f"{sweep.title}, {sweep.clips.index[clip]}: the longest step is {jump:.2f} times what its neighbours let expect")
+print(f"{sweep_title(sweep)}, {sweep.clips.index[clip]}: the longest step is {jump:.2f} times what its neighbours let expect")
 assert np.isclose(jump, jump_ratio(sweep.trajectories, sweep.clean, sweep.effect.identity_inside, places[-len(sweep.parameters):])[clip])
 
 # %% [markdown]

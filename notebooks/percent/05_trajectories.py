@@ -29,7 +29,7 @@ options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.
 # %%
 from aesens import plots, tables
 from aesens.plots.frames import shown
-from aesens.plots.titles import instrument_title, model_title
+from aesens.plots.titles import instrument_title, model_title, sweep_title
 from aesens.study import Study
 
 plots.use_style()
@@ -152,7 +152,7 @@ def judge(x):
     return spearmanr(x @ fit(x, y), y).statistic ** 2, 1 - np.square(error).sum() / np.square(baseline).sum()
 
 # %%
-for what, x in {f"{sweep.title}, {name}": path, "White noise": noise}.items():
+for what, x in {f"{sweep_title(sweep)}, {name}": path, "White noise": noise}.items():
     print("{}: in-sample {:.3f}, on strengths left out {:.3f}".format(what, *judge(x)))
 
 # %% [markdown]
@@ -225,7 +225,7 @@ rank = np.linspace(0, 1, len(train))
 u = fit(train.reshape(-1, train.shape[2]), np.repeat(rank, train.shape[1]))  # all strengths of all training clips
 squared = [spearmanr((x @ u).ravel(), np.repeat(rank, x.shape[1])).statistic ** 2 for x in (train, test)]
 print("{}, {}: squared Spearman correlation {:.3f} on the clips it was fitted to, {:.3f} on other songs".format(
-    sweep.title, instrument_title(instrument).lower(), *squared))
+    sweep_title(sweep), instrument_title(instrument).lower(), *squared))
 
 # %% [markdown]
 # And for every instrument, with its null and interval. Where the fit is perfect, training clips of one strength all have

@@ -29,7 +29,7 @@ options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.
 from aesens import plots, tables
 from aesens.analysis.projections import CONTROLS
 from aesens.plots.frames import shown
-from aesens.plots.titles import instrument_title, model_title, projection_title
+from aesens.plots.titles import instrument_title, model_title, projection_title, sweep_title
 from aesens.study import Study
 
 plots.use_style()
@@ -66,13 +66,13 @@ instrument = min(set(sweep.instruments[sweep.train]) & set(sweep.instruments[swe
 mine, features = sweep.instruments == instrument, sweep.clean.shape[1]
 displacements = (sweep.trajectories - sweep.clean)[:, mine & sweep.train].reshape(-1, features).astype(float)
 mean = displacements.mean(axis=0)
-directions = {"average": mean[None] / np.linalg.norm(mean),
+directions = {"average": mean[None] / (np.linalg.norm(mean) or 1),
               "pca": np.linalg.svd(displacements - mean, full_matrices=False)[2][:1]}
 
 # %%
 def removed_by(V, x):
     """Share of the squared lengths of the rows of x that goes when V is projected out."""
-    return 1 - np.square(x - (x @ V.T) @ V).sum() / np.square(x).sum()
+    return 1 - np.square(x - (x @ V.T) @ V).sum() / (np.square(x).sum() or 1)
 
 moved = (sweep.trajectories - sweep.clean)[:, mine & sweep.test].reshape(-1, features).astype(float)
 music = sweep.clean[sweep.test].astype(float)
@@ -80,7 +80,7 @@ music -= music.mean(axis=0)
 shares = {name: (removed_by(V, moved), removed_by(V, music)) for name, V in directions.items()}
 for name, share in shares.items():
     print("{}, {}, {}: removes {:.1%} of the effect and {:.1%} of the music".format(
-        sweep.title, instrument_title(instrument).lower(), projection_title(name), *share))
+        sweep_title(sweep), instrument_title(instrument).lower(), projection_title(name), *share))
 
 # %% [markdown]
 # The package does so for every method, instrument, model and effect:
@@ -89,7 +89,7 @@ for name, share in shares.items():
 removed = study.collect(tables.projected, seed=study.seed)
 ours = removed.query("model == @sweep.model and effect == @sweep.effect.name and instrument == @instrument")
 ours = ours.set_index("projection").loc[list(shares), ["effect_removed", "clean_removed"]]
-assert np.allclose(ours, list(shares.values()), atol=1e-4)
+assert np.allclose(ours, list(shares.values()), atol=1e-4) or not moved.any()
 
 # %%
 study.table(removed, "06_projections", "Dimension of each projection and what it removes, by instrument.")

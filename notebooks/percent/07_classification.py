@@ -31,7 +31,7 @@ from aesens.analysis.projections import CONTROLS
 from aesens.analysis.statistics import holm
 from aesens.effects import effect
 from aesens.plots.frames import shown
-from aesens.plots.titles import instrument_title, model_title, projection_title
+from aesens.plots.titles import instrument_title, model_title, projection_title, sweep_title
 from aesens.study import Study
 
 plots.use_style()
@@ -78,7 +78,7 @@ for name, project in {"none": lambda x: x, "pca": lambda x: x - (x @ V.T) @ V}.i
     search.fit(project(sweep.clean[clips].astype(float)), is_mine)
     score = search.decision_function(project(sweep.trajectories[-1, sweep.test].astype(float)))
     auc[name] = roc_auc_score(sweep.instruments[sweep.test] == instrument, score)
-    print(f"{sweep.title}, {instrument_title(instrument).lower()}, projection {projection_title(name)}: "
+    print(f"{sweep_title(sweep)}, {instrument_title(instrument).lower()}, projection {projection_title(name)}: "
           f"ROC-AUC {auc[name]:.3f}")
 
 # %% [markdown]
