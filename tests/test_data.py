@@ -24,7 +24,7 @@ import aesens.data as data
 from aesens.app.plan import plan, summary
 from aesens.data import clips, folder, irmas, remember
 from aesens.data.irmas import IrmasName, format_name, parse_name
-from aesens.models import weights
+from aesens.models import downloads, weights
 from aesens.settings import Profile
 from aesens.study import Study
 
@@ -575,7 +575,7 @@ def archive(irmas_folder, own_cache, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("AESENS_OFFLINE", raising=False)
     monkeypatch.setattr(weights, "_CHUNK", 4096)
-    weights._unreachable.cache_clear()
+    downloads._unreachable.cache_clear()
     with Server() as running:
         threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True).start()
         running.content = packed.getvalue()

@@ -15,7 +15,7 @@ from aesens import tables
 from aesens.data import Decoded, load_dataset
 from aesens.effects import EFFECTS, render, through_file
 from aesens.embeddings.extract import Plan, extract
-from aesens.models import MODELS, WeightsInfo
+from aesens.models import MODELS, Entry, WeightsInfo
 from aesens.models.base import mono_at_rate
 from aesens.plots.player import protocol_differences
 from aesens.settings import Profile, Scale
@@ -224,7 +224,7 @@ def test_openl3_is_shown_whatever_the_study_insists_on(clip_folder, own_cache, t
         def load(cls, weights="auto", seed=0, device=None, **options):
             return cls()
 
-    monkeypatch.setitem(MODELS, "toy", Trained)
+    monkeypatch.setitem(MODELS, "toy", Entry(Trained))
     profile = Profile(
         "toy",
         "",

@@ -11,7 +11,6 @@ import pytest
 from support import PROFILE, ToyModel, write_clips
 
 from aesens import models, tables
-from aesens.analysis import distances
 from aesens.cache import cache_dir
 from aesens.data import Decoded
 from aesens.data.clips import INSTRUMENTS
@@ -22,6 +21,7 @@ from aesens.plots.player import effect_levels, player, sweep_versions
 from aesens.settings import PROFILES, Profile, Scale
 from aesens.sources import package_versions
 from aesens.study import NeedsSplit, Study
+from aesens.tables import sensitivity
 from aesens.tables.claims import decide
 
 
@@ -54,7 +54,7 @@ def test_collect_computes_once_and_reads_the_same(study, monkeypatch):
         "reverb",
     }
     # Whatever the measure would compute now: the second time it is read.
-    monkeypatch.setattr(distances, "cosine_distance", lambda *a: 1 / 0)
+    monkeypatch.setattr(sensitivity, "cosine_distance", lambda *a: 1 / 0)
     pd.testing.assert_frame_equal(first, study.collect(tables.distances, resamples=50, seed=0))
     with pytest.raises(ZeroDivisionError):
         study.collect(tables.distances, resamples=50, seed=1)
@@ -108,7 +108,7 @@ def test_unknown_names_are_explained(own_cache):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"models": "yamnet,vggish"}, "no model named 'vggish'; there are yamnet, musicnn"),
+        ({"models": "yamnet,vggish"}, "no model named 'vggish'; there are openl3, panns"),
         ({"weights": "random"}, "weights='random' is not one of auto, pretrained, untrained"),
         ({"backend": "official"}, "backend='official' is not one of aesens, reference"),
         ({"precision": "fp8"}, "precision='fp8' is not one of float32"),

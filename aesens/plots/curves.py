@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullFormatter, NullLocator
 
-from aesens.analysis.projections import CONTROLS
+from aesens.analysis import projections as registry
 from aesens.effects import effect
 from aesens.plots import titles as names
 from aesens.plots.style import (
@@ -323,8 +323,9 @@ def _auc_line(name: str) -> dict:
     if name == "none":
         # Broad and below: a curve that changes nothing runs in it as its core.
         return {"linewidth": 2.8, "zorder": 2, "label": "No projection", "solid_capstyle": "butt"}
-    style = "-" if name in names.PROJECTIONS else (0, (4, 1))
-    if name in CONTROLS:
+    shipped = name in registry.PROJECTIONS and name not in registry.added()
+    style = "-" if shipped else (0, (4, 1))
+    if name in registry.controls():
         style = (0, (1, 1.2))
     elif name == "npca":
         style = (0, (3, 2))

@@ -103,7 +103,7 @@ class Explorer:
         curve.set(ylabel="Cosine distance", ylim=(0, None))
         parameter_axis(curve, kind, sweep.parameters)
         instrument = names.instrument_title(sweep.clips.loc[clip, "instrument"])
-        figure.suptitle(f"{sweep.title}: {instrument}, {clip}")
+        figure.suptitle(f"{names.sweep_title(sweep)}: {instrument}, {clip}")
         return figure
 
     def _draw_plane(self, figure: plt.Figure, plane: plt.Axes, sweep, mine: int, strength: int) -> None:
