@@ -24,7 +24,7 @@ import aesens.data as data
 from aesens.app.plan import plan, summary
 from aesens.data import clips, folder, irmas, remember
 from aesens.data.irmas import IrmasName, format_name, parse_name
-from aesens.models import downloads, weights
+from aesens.models import downloads
 from aesens.settings import Profile
 from aesens.study import Study
 
@@ -574,7 +574,7 @@ def archive(irmas_folder, own_cache, monkeypatch):
         archive.writestr("__MACOSX/IRMAS-TrainingData/cel/._a.wav", "no sound")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("AESENS_OFFLINE", raising=False)
-    monkeypatch.setattr(weights, "_CHUNK", 4096)
+    monkeypatch.setattr(downloads, "CHUNK", 4096)
     downloads._unreachable.cache_clear()
     with Server() as running:
         threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True).start()

