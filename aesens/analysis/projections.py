@@ -29,7 +29,6 @@ from aesens.analysis.methods import (
 from aesens.analysis.statistics import derived_seed
 
 __all__ = [
-    "CONTROLS",
     "PROJECTIONS",
     "Entry",
     "Projection",
@@ -218,6 +217,3 @@ def _register_shipped() -> None:
 
 _register_shipped()
 _SHIPPED = frozenset(PROJECTIONS)
-
-#: The shipped ones among `controls`.
-CONTROLS = tuple(controls())

@@ -27,7 +27,7 @@ options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.
 
 # %%
 from aesens import plots, tables
-from aesens.analysis.projections import CONTROLS
+from aesens.analysis.projections import controls
 from aesens.plots.frames import shown
 from aesens.plots.titles import instrument_title, model_title, projection_title, sweep_title
 from aesens.study import Study
@@ -134,7 +134,7 @@ study.figure(plots.heatmap(mean, "clean_removed", rows=["model", "pretrained", "
              "06_clean_removed", "Share of the variance between clean test clips that each projection removes.")
 
 # %%
-trained = mean[mean["pretrained"] & ~mean["projection"].isin(CONTROLS)]
+trained = mean[mean["pretrained"] & ~mean["projection"].isin(controls())]
 twice = trained.assign(twice=trained["effect_removed"] > 2 * trained["clean_removed"])
 shares = twice.groupby("projection", sort=False).agg(effect_removed=("effect_removed", "median"), music_removed=(
     "clean_removed", "median"), twice_as_much_effect=("twice", "sum"), of_pairs=("twice", "size")).reset_index()

@@ -27,7 +27,7 @@ options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.
 
 # %%
 from aesens import plots, tables
-from aesens.analysis.projections import CONTROLS
+from aesens.analysis.projections import controls
 from aesens.analysis.statistics import holm
 from aesens.effects import effect
 from aesens.plots.frames import shown
@@ -97,12 +97,12 @@ assert np.allclose(ours[list(auc)], list(auc.values()), atol=0.01)
 curves = results[results["kind"] == "curve"].dropna(axis=1, how="all")
 study.table(curves, "07_curves", "Scores of every projection, condition and parameter, averaged over instruments.")
 changes = results[results["kind"] == "change"].dropna(axis=1, how="all")
-methods = changes[(changes["projection"] != "all") & ~changes["projection"].isin(CONTROLS)]
+methods = changes[(changes["projection"] != "all") & ~changes["projection"].isin(controls())]
 changes["p_holm"] = methods.groupby(["condition", "pretrained"])["p"].transform(holm)
 changes["significant"] = changes["p_holm"] < 0.05
 study.table(changes, "07_changes", "Change of ROC-AUC against no projection, with 95 % bootstrap intervals over songs and "
             "p-values after Holm's correction over the models, effects and methods of a condition, controls apart.")
-single = results[(results["kind"] == "instrument") & ~results["projection"].isin(CONTROLS)]
+single = results[(results["kind"] == "instrument") & ~results["projection"].isin(controls())]
 single = single[["model", "pretrained", "effect", "condition", "projection", "strength", "parameter", "instrument", "roc_auc"]]
 study.table(single.round({"roc_auc": 4}), "07_instruments", "ROC-AUC of each instrument's classifier at each strength, trained "
             "and tested on clean clips, and on clean and effected ones either way; random projections left out.");
@@ -169,7 +169,7 @@ study.figure(plots.heatmap(forward, "points", rows=["model", "pretrained", "effe
              "07_auc_change", "Change of ROC-AUC in hundredths by each projection, trained on clean, tested on effected clips.")
 
 # %%
-tested = forward[~forward["projection"].isin(CONTROLS)]
+tested = forward[~forward["projection"].isin(controls())]
 for trained, part in tested.sort_values("pretrained", ascending=False).groupby("pretrained", sort=False):
     gains, losses = part["significant"] & (part["change"] > 0), part["significant"] & (part["change"] < 0)
     print(f"{'Pretrained' if trained else 'Untrained controls'}: {gains.sum()} of {len(part)} changes are significant gains, "
