@@ -69,6 +69,10 @@ class Profile:
         the eleven instruments multiplies by 11: fewer than 220 draws can never show p < 0.05 for one of them.
     resamples : int
         Bootstrap resamples over songs.
+    twins : bool
+        Whether each pretrained model stands beside its twin, the same network untrained, in every chapter.
+    beside : tuple of str
+        Models that only chapter 3 shows beside the profile's own; with models of the run's own, none.
     picture_clips : int
         Clips whose trajectories are drawn.
     n_folds : int
@@ -85,7 +89,7 @@ class Profile:
     purpose: str
     data: str = "rendered"
     data_options: dict = field(default_factory=dict)
-    models: tuple[str, ...] = ("openl3", "panns", "clap", "yamnet", "musicnn")
+    models: tuple[str, ...] = ("yamnet", "musicnn")
     effects: tuple[str, ...] = ("gain", "lowpass", "reverb", "bitcrush")
     weights: str = "auto"
     protocol: str = "study"
@@ -94,6 +98,8 @@ class Profile:
     scales: dict[str, Scale] = field(default_factory=dict)
     permutations: int = 500
     resamples: int = 10_000
+    twins: bool = False
+    beside: tuple[str, ...] = ()
     picture_clips: int = 11
     n_folds: int = 4
     appendices: bool = False
@@ -112,18 +118,24 @@ PROFILES: dict[str, Profile] = {
             data_options={"songs": 5, "excerpts": 1, "instruments": ("cel", "pia", "voi")},
             model_options={"openl3": {"hop": 1.5}},
             scale=Scale(strengths=4, pictured=5),
-            scales={name: Scale(strengths=4, songs=(3, 1)) for name in _LARGE},
+            scales={name: Scale(strengths=2, songs=(2, 1)) for name in _LARGE},
+            twins=True,
+            beside=_LARGE,
             permutations=20,
             resamples=200,
             picture_clips=3,
         ),
         Profile(
             "demo",
-            "embedded: rendered clips, no download needed; about 15 minutes on 2 cores, 3 when repeated",
-            data_options={"songs": 8, "excerpts": 2},
+            "embedded: rendered clips, no download needed; about 10 minutes on 2 cores, 2 when repeated",
+            # Six test songs an instrument: of fewer an interval over songs would be no interval.
+            data_options={"songs": 12, "excerpts": 1},
+            n_folds=2,
             model_options={"openl3": {"hop": 2.0, "center": False}},
             scale=Scale(strengths=6, pictured=16),
-            scales={name: Scale(strengths=4, excerpts=1, songs=(2, 2)) for name in _LARGE},
+            scales={name: Scale(strengths=2, songs=(2, 1)) for name in _LARGE},
+            twins=True,
+            beside=_LARGE,
         ),
         Profile(
             "paper",
@@ -182,6 +194,9 @@ class Settings:
         self.profile = PROFILES[profile] if isinstance(profile, str) else profile
         for name, option in OPTIONS.items():
             setattr(self, name, option.check(options.get(name), self))
+        # Beside models that were asked for stands nothing else.
+        shown = () if options.get("models") else self.profile.beside
+        self.beside = [name for name in shown if name not in self.models]
 
 
 def absolute(text: str) -> str:
@@ -249,6 +264,13 @@ def _data(value, settings) -> str:
     return value
 
 
+def _twins(value, settings) -> bool:
+    words = {"yes": True, "no": False, True: True, False: False, None: settings.profile.twins}
+    if value not in words:
+        raise ValueError(f"twins={value!r} is neither yes nor no")
+    return words[value]
+
+
 def _seed(value, settings) -> int:
     seed = settings.profile.seed if value is None else int(value)
     if not 0 <= seed < 2**32:
@@ -309,6 +331,11 @@ OPTIONS: dict[str, Option] = {
     ),
     "weights": Option(
         "see the README; default: the profile's", _choice("weights", POLICIES), {"choices": POLICIES}
+    ),
+    "twins": Option(
+        "whether each pretrained model stands beside its twin, the same network untrained; default: the profile's",
+        _twins,
+        {"choices": ("yes", "no")},
     ),
     "data": Option(
         "rendered, irmas, or a folder (IRMAS layout, or one folder a class)", _data, {"metavar": "PATH"}

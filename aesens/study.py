@@ -67,27 +67,35 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
             return getattr(self.settings, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    def variant(self, *, models: list[str] | None = None, effects=None, protocol: str | None = None) -> Study:
-        """The same study of other models (there may be none) or effects, or under another protocol.
+    def variant(self, *, models: list[str] | None = None, **options) -> Study:
+        """The same study with some run options changed: other models (there may be none), effects, a seed.
 
-        It has the models that were built and, where it has no other effects, the data that were read so far.
+        It has the models that were built and the data that were read so far, as far as these remain what they are.
         """
         other = copy(self)
         other._kept, other.settings = None, copy(self.settings)
-        for name, value in {"models": models, "effects": effects, "protocol": protocol}.items():
+        for name, value in ({"models": models} | options).items():
             # Checked as for a run; there, no model at all means the profile's.
-            if value:
+            if value is not None and value != []:
                 setattr(other.settings, name, OPTIONS[name].check(value, other.settings))
-        if models is not None and not models:
-            other.settings.models = []
+        if models is not None:
+            other.settings.beside = []
+            other.settings.models = other.models if models else []
+        # Which clips can be used depends on the effects, and the split on the clips and on the seed.
+        stale = {"_split", "dataset"} if other.seed != self.seed else set()
         if not set(other.effects) <= set(self.effects):
-            # Which clips can be used depends on the effects, and the split on the clips.
-            for name in ("_checked", "_split", "dataset"):
-                vars(other).pop(name, None)
+            stale |= {"_checked", "_split", "dataset"}
+        for name in stale:
+            vars(other).pop(name, None)
         return other
 
     def collect(
-        self, measure: Callable[..., pd.DataFrame], *, pictured: bool = False, **options
+        self,
+        measure: Callable[..., pd.DataFrame],
+        *,
+        pictured: bool = False,
+        together: bool = False,
+        **options,
     ) -> pd.DataFrame:
         """Apply a measure to every sweep and join the tables.
 
@@ -99,29 +107,40 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
             study's number of threads or what `fitted` returns.
         pictured : bool
             Give it the sweeps that pictures draw, see `sweep`.
+        together : bool
+            Give it all sweeps of a network at once, as a list; its table says itself which ``effect`` a row is of.
         **options
             Passed on; must be writable as JSON.
 
         Returns
         -------
         pandas.DataFrame
-            With the columns ``model``, ``pretrained`` and ``effect`` in front.
+            With the columns ``model``, ``pretrained`` and ``effect`` in front; twins follow their models.
         """
-        pairs = [(model, name) for model in self.models for name in self.effects]
-        keys = [results.plan_key(self._plan(model, [name], pictured)) for model, name in pairs]
-        paths = [_place(measure, *pair, key, options) for pair, key in zip(pairs, keys, strict=True)]
+        each = [self.effects] if together else [[name] for name in self.effects]
+        cells = [(*network, effects) for network in self.networks for effects in each]
+        keys = [results.plan_key(self._plan(m, effects, pictured, w)) for m, w, effects in cells]
+        paths = [
+            _place(measure, model, "all" if together else effects[0], key, options)
+            for (model, _, effects), key in zip(cells, keys, strict=True)
+        ]
         # Embeddings are read only for results that are not there.
         if not all(path.exists() for path in paths):
             self.extract()
         title, parts = results.name_of(measure).replace("_", " ").capitalize(), []
-        for (model, name), path in tqdm(list(zip(pairs, paths, strict=True)), desc=title, leave=False):
+        for (model, weights, effects), path in tqdm(
+            list(zip(cells, paths, strict=True)), desc=title, leave=False
+        ):
             part = results.read_table(path)
             if part is None:
-                sweep = self.sweep(model, name, pictured=pictured)
-                results.write_table(path, measure(sweep, **options, **self._extras(measure, sweep, options)))
+                sweeps = [self.sweep(model, name, pictured=pictured, weights=weights) for name in effects]
+                given = sweeps if together else sweeps[0]
+                results.write_table(path, measure(given, **options, **self._extras(measure, given, options)))
                 # Read back even when just made: a cached and a fresh result are then the same to the last digit.
                 part = results.read_table(path)
-            about = {"model": model, "pretrained": self.model(model).weights.pretrained, "effect": name}
+            pretrained = self.model(model, weights).weights.pretrained
+            about = {"model": model, "pretrained": pretrained}
+            about["effect"] = part.pop("effect") if together else effects[0]
             for position, (column, value) in enumerate(about.items()):
                 part.insert(position, column, value)
             parts.append(part)

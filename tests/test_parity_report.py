@@ -35,7 +35,7 @@ def test_the_summary_takes_the_largest_of_each_stage(tmp_path):
     columns = ["model", "variant", "reference", "signal", "stage", "max_abs", "max_rel", "cosine_distance"]
     pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "parity.csv", index=False)
     found = parity.summary(tmp_path)
-    assert list(found.index) == ["OpenL3", "YAMNet"]
+    assert list(found.index) == ["openl3", "yamnet"]
     assert list(found["comparisons"]) == [1, 2]
     assert list(found["embedding, rel."]) == [1e-2, 1e-3] and list(found["embedding, cosine"]) == [1e-7, 1e-8]
     assert found.loc["YAMNet", "spectrogram, abs."] == 5 and pd.isna(found.loc["OpenL3", "spectrogram, abs."])

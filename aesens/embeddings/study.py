@@ -22,19 +22,24 @@ PROTOCOLS_SHOWN = ("gain", ("openl3",))
 class StudyEmbeddings:
     """What `aesens.study.Study`, whose data and models these are, embeds; the last sweep is kept in ``_kept``."""
 
-    def _plan(self, model: str, effects: Iterable[str], pictured: bool = False) -> list[Plan]:
+    def _plan(
+        self, model: str, effects: Iterable[str], pictured: bool = False, weights: str | None = None
+    ) -> list[Plan]:
         """A plan of the clean clips and one an effect."""
         scale = self.scale(model)
         # Pictures draw some of the clips that are embedded anyway, unless they are to show them more finely.
         finer = pictured and scale.pictured is not None
         clips = self.pictured(model) if finer else self.clips(model)
         strengths = scale.pictured if finer else scale.strengths
-        return Plan.of(self.model(model), map(effect, effects), strengths, clips, self.protocol)
+        return Plan.of(self.model(model, weights), map(effect, effects), strengths, clips, self.protocol)
 
     def _plans(self) -> list[Plan]:
-        plans = [plan for model in self.models for plan in self._plan(model, self.effects)]
-        finer = [model for model in self.models if self.scale(model).pictured is not None]
-        return plans + [plan for model in finer for plan in self._plan(model, self.effects, pictured=True)]
+        plans = []
+        for pictured in (False, True):
+            for model, weights in self.networks:
+                if not pictured or self.scale(model).pictured is not None:
+                    plans += self._plan(model, self.effects, pictured, weights)
+        return plans
 
     def _both_protocols(self, effect_name: str, extra: Iterable[str]) -> list[list[Plan]]:
         """A clean and an effected plan for each model and protocol, of the few clips that are drawn."""
@@ -53,11 +58,14 @@ class StudyEmbeddings:
         return pairs
 
     def all_plans(self) -> list[Plan]:
-        """All that the notebooks ask for: sweeps, clean clips of untrained twins, both protocols."""
+        """All that the notebooks ask for: sweeps, the models beside them, untrained twins, both protocols."""
         plans = self._plans()
-        for name in self.models:
+        # Chapter 3 needs the clean clips of twins, of all models and whether the study has twins or not.
+        for name in (*self.models, *self.beside):
             for policy in self.policies(name)[1:]:
                 plans.append(Plan.clean(self.model(name, policy), self.clips(name), self.protocol))
+        for name in self.beside:
+            plans += self._plan(name, self.effects)
         return plans + [plan for pair in self._both_protocols(*PROTOCOLS_SHOWN) for plan in pair]
 
     def extract(self, plans: list[Plan] | None = None) -> pd.DataFrame:
@@ -87,8 +95,9 @@ class StudyEmbeddings:
     def forget(self) -> None:
         """Remove the stored embeddings and results of these settings; those of other settings are kept."""
         self._kept = None
-        pairs = [(m, name, drawn) for m in self.models for name in self.effects for drawn in (False, True)]
-        results.forget(self.all_plans(), [self._plan(m, [name], drawn) for m, name, drawn in pairs])
+        networks = [*self.networks, *((name, None) for name in self.beside)]
+        pairs = [(n, name, drawn) for n in networks for name in self.effects for drawn in (False, True)]
+        results.forget(self.all_plans(), [self._plan(m, [name], drawn, w) for (m, w), name, drawn in pairs])
 
     def clean(self, model: str, weights: str | None = None) -> tuple[np.ndarray, pd.DataFrame]:
         """Clean embeddings (clip, feature) of a model, perhaps with other weights, and the table of their clips."""
@@ -97,12 +106,15 @@ class StudyEmbeddings:
         (store,) = extract([plan], jobs=self.jobs, scheduler=self.scheduler)
         return store.read().values[0], clips.table
 
-    def sweep(self, model: str, effect_name: str, *, pictured: bool = False) -> Sweep:
+    def sweep(
+        self, model: str, effect_name: str, *, pictured: bool = False, weights: str | None = None
+    ) -> Sweep:
         """The embeddings of a model under an effect, extracted first if they are not there.
 
-        With `pictured` only the clips that are drawn, at the strengths of `Scale.pictured`, where the profile has such.
+        With `pictured` only the clips that are drawn, at the strengths of `Scale.pictured`, where the profile has such;
+        with ``weights="untrained"`` those of the model's untrained twin.
         """
-        plans = self._plan(model, [effect_name], pictured)
+        plans = self._plan(model, [effect_name], pictured, weights)
         # By what determines it: a cell that registers an effect anew must not be given the old one's sweep.
         key = results.plan_key(plans)
         if self._kept is None or self._kept.key != key:
@@ -127,12 +139,12 @@ class StudyEmbeddings:
         )
 
     def sweeps(self) -> Iterator[Sweep]:
-        """All sweeps, models in order and their effects in order, each read when it is its turn."""
+        """All sweeps, networks in order and their effects in order, each read when it is its turn."""
         # All at once, so that models share the effects' computation and one bar shows the whole.
         self.extract()
-        for model in self.models:
+        for model, weights in self.networks:
             for name in self.effects:
-                yield self.sweep(model, name)
+                yield self.sweep(model, name, weights=weights)
 
     def both_protocols(self, effect_name: str, extra: Iterable[str] = ()) -> Iterator[tuple[str, Sweep]]:
         """Each protocol with a sweep of the few clips that are drawn, of `extra` models and then the study's."""

@@ -54,6 +54,12 @@ class StudyModels:
                 found += [name] if self.model(name).weights.pretrained else []
         return found
 
+    @property
+    def networks(self) -> list[tuple[str, str]]:
+        """Every model of the study with its weights policy; with ``twins`` a pretrained one is followed by its twin."""
+        policies = self.policies if self.twins else lambda name: [self.weights]
+        return [(name, policy) for name in self.models for policy in policies(name)]
+
     def policies(self, name: str) -> list[str]:
         """The study's weights of a model, and untrained ones if those are pretrained and it can do without."""
         if not self.model(name).weights.pretrained:

@@ -16,6 +16,7 @@ from aesens.plots.style import (
     grid,
     legend_entries,
     model_axis,
+    networks,
     parameter_axis,
     present,
     wrapped,
@@ -66,7 +67,7 @@ def sensitivity_curves(table: pd.DataFrame) -> plt.Figure:
     table : pandas.DataFrame
         Columns ``model``, ``pretrained``, ``effect``, ``parameter``, ``measure``, ``value``, ``low``, ``high``.
     """
-    measures, effects, models = (present(table, name) for name in ("measure", "effect", "model"))
+    measures, effects = present(table, "measure"), present(table, "effect")
     figure, axes = plt.subplots(
         len(measures),
         len(effects),
@@ -79,8 +80,8 @@ def sensitivity_curves(table: pd.DataFrame) -> plt.Figure:
         of_measure = table[table["measure"] == measure]
         for ax, name in zip(row, effects, strict=True):
             panel, kind = of_measure[of_measure["effect"] == name], effect(name)
-            for model in present(panel, "model"):
-                _distance_line(ax, panel[panel["model"] == model], model, kind.display)
+            for (model, _), line in networks(panel):
+                _distance_line(ax, line, model, kind.display)
             if kind.identity_inside:
                 ax.axvline(kind.identity, color="black", linewidth=0.6, linestyle=":")
             if measure in _UNITS:
@@ -91,7 +92,8 @@ def sensitivity_curves(table: pd.DataFrame) -> plt.Figure:
         first.set_title(effect(name).title)
         parameter_axis(last, effect(name), table.loc[table["effect"] == name, "parameter"].to_numpy())
     figure.align_ylabels(axes[:, 0])
-    figure.legend(*legend_entries(axes[0]), loc="outside upper center", ncols=min(len(models), 5))
+    handles, labels = legend_entries(axes[0])
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
     return figure
 
 
@@ -137,10 +139,9 @@ def protocol_curves(table: pd.DataFrame) -> plt.Figure:
         Columns ``model`` (or ``"front end"``, OpenL3's), ``pretrained``, ``effect`` (one), ``protocol``, ``parameter``,
         ``value``, ``low``, ``high``.
     """
-    kind, models = effect(table["effect"].iloc[0]), present(table, "model")
-    figure, axes = wrapped(len(models), height=1.75, spare=0.6, across=3, width=WIDTH, shared=False)
-    for ax, model in zip(axes.flat, models, strict=False):
-        panel = table[table["model"] == model]
+    kind, found = effect(table["effect"].iloc[0]), networks(table)
+    figure, axes = wrapped(len(found), height=1.75, spare=0.6, across=3, width=WIDTH, shared=False)
+    for ax, ((model, pretrained), panel) in zip(axes.flat, found, strict=False):
         for protocol, (label, colour, style) in _PROTOCOLS.items():
             line = panel[panel["protocol"] == protocol]
             x, ends = (
@@ -151,7 +152,6 @@ def protocol_curves(table: pd.DataFrame) -> plt.Figure:
             ax.plot(x, line["value"], style, color=colour, marker="o", markersize=2.4, label=label)
         if kind.identity_inside:
             ax.axvline(kind.identity * kind.display, color="black", linewidth=0.6, linestyle=":")
-        pretrained = bool(panel["pretrained"].iloc[0])
         ax.set_title("OpenL3's front end" if model == "front end" else names.model_title(model, pretrained))
         parameter_axis(ax, kind, panel["parameter"].to_numpy())
         # Each on its own scale, but none so fine that next to nothing looks like something.
@@ -228,12 +228,14 @@ def against_null(
     limits : tuple of float, optional
         Of that axis; what lies below is drawn at its end.
     """
-    models, effects = present(table, "model"), present(table, "effect")
-    figure, axes = wrapped(len(effects), height=0.25 * len(models) + 0.4, spare=0.95)
+    places = {network: place for place, (network, _) in enumerate(networks(table))}
+    effects = present(table, "effect")
+    figure, axes = wrapped(len(effects), height=0.25 * len(places) + 0.4, spare=0.95)
     bottom = limits[0] if limits else -float("inf")
     for ax, name in zip(axes.flat, effects, strict=False):
         for row in table[table["effect"] == name].to_dict("records"):
-            place, colour = models.index(row["model"]), names.colour(row["model"])
+            place = places[row["model"], bool(row["pretrained"])]
+            colour = names.colour(row["model"])
             at, start, end, chance = (max(row[column], bottom) for column in (value, low, high, null))
             ax.barh(place, chance, height=0.76, color=_CHANCE, zorder=1)
             ax.plot(
@@ -243,7 +245,10 @@ def against_null(
             ax.plot(at, place, "o", color=colour, markerfacecolor=face, markersize=5, zorder=4, clip_on=False)
         if points is not None:
             part = points[points["effect"] == name]
-            rows = [models.index(model) + 0.27 for model in part["model"]]
+            rows = [
+                places[model, bool(own)] + 0.27
+                for model, own in zip(part["model"], part["pretrained"], strict=True)
+            ]
             ax.plot(part[value].clip(lower=bottom), rows, ".", color="#555555", markersize=2.6, zorder=3)
         ax.axvline(0, color="black", linewidth=0.6)
         ax.set_title(effect(name).title)

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from aesens.data import sort_instruments
 from aesens.plots import titles as names
-from aesens.plots.style import MUTED, WIDTH, legend_entries, present, wrapped
+from aesens.plots.style import MUTED, WIDTH, legend_entries, networks, present, wrapped
 
 __all__ = ["clean_classification", "clean_map", "clips_per_instrument"]
 
@@ -56,20 +56,19 @@ def clean_map(table: pd.DataFrame) -> plt.Figure:
     table : pandas.DataFrame
         Columns ``model``, ``pretrained``, ``instrument``, ``x``, ``y``, ``explained`` (share of variance on both).
     """
-    models = present(table, "model")
-    figure, axes = wrapped(len(models), height=2.5, spare=0.4, across=3, width=WIDTH, shared=False)
-    for ax, model in zip(axes.flat, models, strict=False):
-        part = table[table["model"] == model]
+    found = networks(table)
+    figure, axes = wrapped(len(found), height=2.5, spare=0.4, across=3, width=WIDTH, shared=False)
+    for ax, ((model, pretrained), part) in zip(axes.flat, found, strict=False):
         for code, clips in part.groupby("instrument", sort=False):
             look = {"marker": names.marker(code), "color": names.colour(code), "edgecolor": "white"}
             title = names.instrument_title(code)
             ax.scatter(clips["x"], clips["y"], s=24, label=title, linewidth=0.4, **look)
-        pretrained, explained = bool(part["pretrained"].iloc[0]), 100 * part["explained"].iloc[0]
+        explained = 100 * part["explained"].iloc[0]
         title = f"{names.model_title(model, pretrained)}\n{explained:.0f} % of variance"
         ax.set_title(title, color="black" if pretrained else MUTED)
         ax.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    if len(models) < axes.size:
+    if len(found) < axes.size:
         axes.flat[-1].legend(handles, labels, loc="center", ncols=2, handletextpad=0.2)
     else:
         figure.legend(handles, labels, loc="outside lower center", ncols=6)

@@ -90,8 +90,8 @@ def clip_umap(table: pd.DataFrame) -> plt.Figure:
         Columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.clip_umap`. The straight paths
         drawn are those of the first model of most strengths.
     """
-    finest = table.loc[table["strength"].idxmax(), "model"]
-    straight = table[(table["kind"] == "straight") & (table["model"] == finest)]
+    finest = table.loc[table["strength"].idxmax(), ["model", "pretrained"]]
+    straight = table[(table["kind"] == "straight") & (table[finest.index] == finest).all(axis=1)]
     rows = [table[table["kind"] == "clip"], straight.assign(model="Straight path", pretrained=True)]
     return trajectory_grid(pd.concat(rows), ("UMAP 1", "UMAP 2"), lines=False)
 
@@ -113,8 +113,8 @@ def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:
             look = {"color": colour, "linewidth": 0.7, "marker": "o", "markersize": 1.6, "zorder": order}
             for _, clip in part[part["split"] == side].groupby("clip", sort=True):
                 ax.plot(clip["parameter"] * kind.display, clip["projection"], **look)
-        chosen = (summary["model"] == part["model"].iloc[0]) & (summary["effect"] == kind.name)
-        row = summary[chosen].iloc[0]
+        network = part[["model", "pretrained", "effect"]].iloc[0]
+        row = summary[(summary[network.index] == network).all(axis=1)].iloc[0]
         text = f"$\\rho^2$ {row['held_out']:.2f} ({row['in_sample']:.2f}) | {row['null']:.2f}"
         ax.margins(y=0.2)
         ax.annotate(text, (0.03, 0.99), xycoords="axes fraction", va="top", fontsize=8)

@@ -7,6 +7,7 @@ from itertools import chain
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
@@ -26,6 +27,7 @@ __all__ = [
     "legend_entries",
     "model_axis",
     "mute",
+    "networks",
     "number",
     "parameter_axis",
     "present",
@@ -89,6 +91,16 @@ def present(table, column: str) -> list[str]:
     return list(dict.fromkeys(table[column]))
 
 
+def networks(table) -> list[tuple[tuple[str, bool], pd.DataFrame]]:
+    """Each network of a table, (model, pretrained), with its rows, in order of first appearance.
+
+    A model and its untrained twin have one name, so that the name alone tells no network.
+    """
+    pairs = zip(table["model"], table["pretrained"].astype(bool), strict=True)
+    trained = table["pretrained"].astype(bool)
+    return [((m, own), table[(table["model"] == m) & (trained == own)]) for m, own in dict.fromkeys(pairs)]
+
+
 def number(value: float, form: str = "{:.2f}") -> str:
     """A number for a figure: a true minus sign, and none on what rounds to zero.
 
@@ -125,11 +137,11 @@ def grid(table, xlabel: str | None, ylabel: str, *, height=1.45, sharex="col", s
     panels : list of (matplotlib.axes.Axes, pandas.DataFrame, Effect)
         Row by row; the rows of `table` that belong to each panel.
     """
-    models, effects = present(table, "model"), present(table, "effect")
-    trained = table.drop_duplicates("model")["pretrained"].astype(bool).tolist()
+    found, effects = networks(table), present(table, "effect")
+    trained = [pretrained for (_, pretrained), _ in found]
     heights = [1.0 if pretrained or not any(trained) else controls for pretrained in trained]
     figure, axes = plt.subplots(
-        len(models),
+        len(found),
         len(effects),
         figsize=(WIDTH, height * sum(heights) + 0.7),
         sharex=sharex,
@@ -138,10 +150,9 @@ def grid(table, xlabel: str | None, ylabel: str, *, height=1.45, sharex="col", s
         height_ratios=heights,
     )
     panels = []
-    for row, model, pretrained in zip(axes, models, trained, strict=True):
+    for row, ((model, pretrained), own) in zip(axes, found, strict=True):
         for ax, name in zip(row, effects, strict=True):
-            part = table[(table["model"] == model) & (table["effect"] == name)]
-            panels.append((ax, part, effect(name)))
+            panels.append((ax, own[own["effect"] == name], effect(name)))
             if not pretrained:
                 ax.spines[:].set_color(MUTED)
                 ax.tick_params(color=MUTED)
@@ -221,13 +232,12 @@ def parameter_axis(ax: plt.Axes, kind: Effect, parameters: np.ndarray, *, label:
 
 def model_axis(column: Iterable[plt.Axes], table) -> None:
     """Models from the top down on the y axes of a column of panels that share them, controls in grey."""
-    about = table.drop_duplicates("model")
-    trained = about["pretrained"].astype(bool).tolist()
-    titles = [names.model_title(model, own) for model, own in zip(about["model"], trained, strict=True)]
+    found = [network for network, _ in networks(table)]
+    titles = [names.model_title(*network) for network in found]
     column[0].set_yticks(range(len(titles)), titles)
     column[0].set_ylim(len(titles) - 0.5, -0.5)
     for ax in column:
-        mute(ax, trained)
+        mute(ax, [pretrained for _, pretrained in found])
 
 
 def mute(ax: plt.Axes, pretrained: Iterable[bool]) -> None:

@@ -16,7 +16,7 @@ __all__ = ["clean_classification", "clean_layout", "model_table"]
 
 
 def model_table(study) -> pd.DataFrame:
-    """Models of a study with their weights, where those come from and their licence."""
+    """Networks of a study with their weights, where those come from and their licence."""
     return pd.DataFrame(
         {
             "model": name,
@@ -28,7 +28,7 @@ def model_table(study) -> pd.DataFrame:
             "clips": len(study.clips(name)),
             "strengths": study.scale(name).strengths or "all",
         }
-        for name, model in ((name, study.model(name)) for name in study.models)
+        for name, model in ((name, study.model(name, weights)) for name, weights in study.networks)
     )
 
 
@@ -46,15 +46,15 @@ def clean_layout(study) -> pd.DataFrame:
         of the two).
     """
     parts = []
-    for name in study.models:
-        clean, clips = study.clean(name)
+    for name, weights in study.networks:
+        clean, clips = study.clean(name, weights)
         points = pca_layout(clean)
         spread = np.square(points).sum() / np.square(clean - clean.mean(axis=0, dtype=float)).sum()
         parts.append(
             pd.DataFrame(
                 {
                     "model": name,
-                    "pretrained": study.model(name).weights.pretrained,
+                    "pretrained": study.model(name, weights).weights.pretrained,
                     "clip": clips.index,
                     "instrument": clips["instrument"].to_numpy(),
                     "x": points[:, 0],

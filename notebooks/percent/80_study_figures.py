@@ -48,7 +48,7 @@ study.require_split()
 asked = [plots.STUDY_MODELS if study.models == [*study.profile.models] else study.models,
          plots.STUDY_EFFECTS if study.effects == [*study.profile.effects] else study.effects]
 official = study.pretrained(name for name in plots.STUDY_MODELS if name in asked[0])
-ours = study.variant(models=official, effects=[name for name in plots.STUDY_EFFECTS if name in asked[1]], protocol="study")
+ours = study.variant(models=official, effects=[name for name in plots.STUDY_EFFECTS if name in asked[1]], protocol="study", twins="no")
 missing = {name: "official weights\nnot at hand" for name in asked[0] if name not in official}
 missing |= {name: "not in this run" for name in [*plots.STUDY_MODELS, *plots.STUDY_EFFECTS] if name not in [*asked[0], *asked[1]]}
 trained = set(ours.dataset.table.query("split == 'train'")["instrument"])
