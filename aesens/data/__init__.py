@@ -17,6 +17,7 @@ from aesens.data.clips import (
     Dataset,
     Decoded,
     check_clips,
+    make_table,
     sort_instruments,
     spread_over_instruments,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "SplitError",
     "check_clips",
     "load_dataset",
+    "make_table",
     "read_split",
     "register",
     "sort_instruments",
