@@ -38,8 +38,8 @@ def test_the_summary_takes_the_largest_of_each_stage(tmp_path):
     assert list(found.index) == ["openl3", "yamnet"]
     assert list(found["comparisons"]) == [1, 2]
     assert list(found["embedding, rel."]) == [1e-2, 1e-3] and list(found["embedding, cosine"]) == [1e-7, 1e-8]
-    assert found.loc["YAMNet", "spectrogram, abs."] == 5 and pd.isna(found.loc["OpenL3", "spectrogram, abs."])
-    assert found.loc["OpenL3", "own resampler, cosine"] == 1e-5
+    assert found.loc["yamnet", "spectrogram, abs."] == 5 and pd.isna(found.loc["openl3", "spectrogram, abs."])
+    assert found.loc["openl3", "own resampler, cosine"] == 1e-5
 
 
 def test_a_missing_report_says_what_writes_it(tmp_path):
