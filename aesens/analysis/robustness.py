@@ -43,7 +43,7 @@ from aesens.analysis.auc import (
     two_sided,
     without_rounding,
 )
-from aesens.analysis.classify import by_instrument, check_sides, grouped_folds, is_subspace
+from aesens.analysis.classify import by_instrument, check_sides, grouped_folds, is_subspace, transformed
 from aesens.analysis.logistic import fit_logistic
 from aesens.analysis.parallel import each
 from aesens.analysis.statistics import derived_seed
@@ -127,43 +127,34 @@ def fit_scores(
 
     def fit(rows, c, subspaces=None):
         versions = len(rows) // train.sum()
-        weights = np.tile(resamples, versions) if n_refits else None
-        sides = np.tile(labels[c], versions), np.tile(folds[c], versions)
+        weights, *sides = (np.tile(x, versions) for x in (resamples, labels[c], folds[c]))
         try:
             return fit_logistic(rows[None], *sides, subspaces=subspaces, resamples=weights)
         except ValueError as error:
             raise ValueError(f"{c}: {error}") from error
 
-    def enter(fitted, places, i, moved):
-        """Fill in the scores of one instrument; `moved` maps test embeddings to what the fit was trained on."""
-        shape = (len(places), 1 + n_refits)
-        weights = fitted.coefficients[0].reshape(-1, fitted.coefficients.shape[-1])
-        bias = fitted.intercept[0].reshape(-1, 1)
-        cost[places, i] = fitted.cost[0]
+    def enter(fits, moved):
+        """Fill in the scores of fits (places among the methods, instrument, fit) on embeddings moved alike."""
         for k in range(conditions):
-            values = weights @ moved(k).T + bias
-            score[places, :, k, i] = values.reshape(*shape, -1)
-
-    def tested(k):
-        return np.asarray(trajectories[k - 1, test] if k else clean[test], np.float64)
+            x = np.asarray(trajectories[k - 1, test] if k else clean[test], np.float64)
+            x = x if moved is None else transformed(moved, x)
+            for places, i, fitted in fits:
+                cost[places, i] = fitted.cost[0]
+                score[places, :, k, i] = fitted.coefficients[0] @ x.T + fitted.intercept[0][..., None]
 
     def removed(i):
         """All methods of an instrument that remove a subspace: their features need not be formed."""
-        own = {
-            p: given[classes[i]] for p, given in enumerate(methods.values()) if is_subspace(given[classes[i]])
-        }
-        if own:
-            fitted = fit(np.asarray(clean[train], np.float64), classes[i], list(own.values()))
-            enter(fitted, list(own), i, tested)
+        own = [given[classes[i]] for given in methods.values()]
+        if places := [p for p, method in enumerate(own) if is_subspace(method)]:
+            rows = np.asarray(clean[train], np.float64)
+            enter([(places, i, fit(rows, classes[i], [own[p] for p in places]))], None)
 
     def mapped(job):
         """One object of one method, which maps the embeddings of one or of all instruments."""
         p, method, places = job
         rows = np.concatenate([clean[train][None], *_versions(method, clean[train])], dtype=np.float64)
-        rows = _transformed(method, rows.reshape(-1, clean.shape[1]))
-        sets = [_transformed(method, tested(k)) for k in range(conditions)]
-        for i in places:
-            enter(fit(rows, classes[i]), [p], i, sets.__getitem__)
+        rows = transformed(method, rows.reshape(-1, clean.shape[1]))
+        enter([([p], i, fit(rows, classes[i])) for i in places], method)
 
     objects: dict[tuple[int, int], tuple[int, Any, list[int]]] = {}
     for p, given in enumerate(methods.values()):
@@ -200,14 +191,6 @@ def _versions(method, clean):
             f"{clean.shape[1]}), not {versions.shape}"
         )
     return [versions]
-
-
-def _transformed(method, x):
-    """What a method makes of embeddings (n, feature); a new array, so that the given one stays as it is."""
-    out = np.asarray(method.transform(x.copy()), np.float64)
-    if out.ndim != 2 or len(out) != len(x):
-        raise ValueError(f"{type(method).__name__}.transform gave shape {out.shape} for {x.shape}")
-    return out
 
 
 def _refit_values(score: np.ndarray, truth: np.ndarray) -> np.ndarray:
