@@ -1,12 +1,14 @@
 """Classification in all conditions against the plain way, its metrics and its bootstrap against definitions."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn import metrics as reference
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
-from aesens.analysis.auc import auc, auc_change, metric_table, metrics
+from aesens.analysis.auc import auc, auc_change, metric_table, metrics, song_resamples
 from aesens.analysis.classify import (
     classifier_weights,
     classify,
@@ -15,7 +17,7 @@ from aesens.analysis.classify import (
     grouped_folds,
 )
 from aesens.analysis.logistic import COSTS
-from aesens.analysis.statistics import holm, resample_weights
+from aesens.analysis.statistics import holm
 
 
 def study(seed=0, songs_each=6, clips=4, d=30, strengths=3, shift=1.0, classes=("cel", "flu", "pia")):
@@ -93,6 +95,45 @@ def test_every_cell_is_that_of_the_plain_way(example):
                     assert abs(auc(got, truth) - reference.roc_auc_score(truth, expected)) < 0.005
                     cells += 1
     assert cells == result.score[..., 0].size
+
+
+def test_an_oblique_map_is_scikit_learn_on_the_embeddings_that_it_gives():
+    arrays, axis = study(strengths=2)
+    rng = np.random.default_rng(3)
+    matrix = rng.normal(size=(30, 11))
+    oblique = SimpleNamespace(transform=lambda x: x @ matrix - 2)
+    projections = {"none": None, "oblique": oblique, "mixed": {"cel": axis, "flu": oblique, "pia": None}}
+    result = classify(**arrays, projections=projections, seed=5)
+    moved = {name: oblique.transform(arrays[name].astype(float)) for name in ("clean", "trajectories")}
+    plain = classify(**arrays | moved, seed=5)
+    for whole, part in ((slice(None), 1), (slice(1, 2), 2)):
+        np.testing.assert_allclose(
+            result.score[part, :, whole], plain.score[0, :, whole], rtol=1e-6, atol=1e-9
+        )
+        assert (result.cost[part, :, whole] == plain.cost[0, :, whole]).all()
+    assert (result.score[2, :, 2] == result.score[0, :, 2]).all()
+    clips, labels = draw_training_clips(arrays["instruments"], "flu", arrays["train"], 5)
+    folds = PredefinedSplit(grouped_folds(labels, arrays["songs"][clips]))
+    model = LogisticRegression(solver="liblinear", class_weight="balanced", tol=1e-8, max_iter=10_000)
+    search = GridSearchCV(model, {"C": COSTS}, scoring="roc_auc", cv=folds).fit(moved["clean"][clips], labels)
+    for case in np.flatnonzero((result.train == "clean") & (result.test == "effected")):
+        expected = search.decision_function(
+            moved["trajectories"][result.strength.values[case], arrays["test"]]
+        )
+        np.testing.assert_allclose(result.score[1, case, 1], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_map_does_to_its_input_stays_there():
+    arrays, _ = study(strengths=2)
+    before = arrays["clean"].copy()
+
+    def in_place(x):
+        x *= 2
+        return x
+
+    double = classify(**arrays, projections={"double": SimpleNamespace(transform=in_place)})
+    again = classify(**arrays, projections={"double": SimpleNamespace(transform=lambda x: 2 * x)})
+    assert np.array_equal(arrays["clean"], before) and double.identical(again)
 
 
 def test_cases_and_coordinates(example):
@@ -213,7 +254,7 @@ def test_too_few_songs_names_the_instrument():
         (lambda a: dict(trajectories=a["trajectories"] * np.nan), "cel.*NaN"),
         (lambda a: dict(instruments=a["instruments"][1:]), "instruments must have shape"),
         (lambda a: dict(projections={}), "no projections"),
-        (lambda a: dict(projections={"x": {"cel": None}}), "'x' has no subspace for flu, pia"),
+        (lambda a: dict(projections={"x": {"cel": None}}), "'x' has nothing for flu, pia"),
         (
             lambda a: dict(projections={"x": dict.fromkeys(["cel", "flu", "pia"], np.eye(4)[:1])}),
             "'x' of cel",
@@ -253,6 +294,7 @@ def test_metrics_are_those_of_scikit_learn():
                 recall=reference.recall_score(t, s > 0),
                 f1=reference.f1_score(t, s > 0, zero_division=0),
                 accuracy=reference.accuracy_score(t, s > 0),
+                balanced_accuracy=reference.balanced_accuracy_score(t, s > 0),
             )
             assert list(ours) == list(expected)
             for name, value in expected.items():
@@ -291,12 +333,18 @@ def test_the_loop_below_is_that_of_scikit_learn():
     )
 
 
-def test_bootstrap_is_that_of_a_plain_loop(example):
-    _, _, result = example
+@pytest.mark.parametrize("songs_each", [6, 18])  # two test songs an instrument: a range; six: an interval
+def test_bootstrap_is_that_of_a_plain_loop(songs_each):
+    arrays, axis = study(songs_each=songs_each, clips=3 - songs_each // 9, strengths=2)
+    result = classify(**arrays, projections={"none": None, "axis": axis})
+    ends = [0, 100] if songs_each == 6 else [2.5, 97.5]
+    clips = arrays["test"].sum()
     table = auc_change(result, n_resamples=30, seed=3)
-    weights = np.concatenate([np.ones((1, 24)), resample_weights(result.song.values, 30, 3)])
+    weights = np.concatenate(
+        [np.ones((1, clips)), song_resamples(result.song.values, result.label.values, 30, 3)]
+    )
     truth = result.label.values == result.instrument.values[:, None]
-    assert any(not w[t].any() for w in weights for t in truth)  # some resamples lack an instrument
+    assert all(w[t].any() for w in weights for t in truth)  # no resample lacks an instrument
     loop = np.array(
         [
             [
@@ -306,23 +354,40 @@ def test_bootstrap_is_that_of_a_plain_loop(example):
             for w in weights
         ]
     )
-    loop = np.nanmean(loop, axis=-1)  # (resample, projection, case)
+    loop = loop.mean(axis=-1)  # (resample, projection, case)
     for _, row in table.iterrows():
         cases = ((result.train == row.train) & (result.test == row.test)).values
         p = result.projection.values.tolist().index(row.projection)
         values = loop[:, p, cases].mean(axis=-1)
         change = values - loop[:, 0, cases].mean(axis=-1)
-        assert np.isclose(row.auc, values[0]) and np.isclose(row.change, change[0], atol=1e-12)
-        assert np.allclose([row.auc_low, row.auc_high], np.percentile(values[1:], [2.5, 97.5]))
-        assert np.allclose(
-            [row.change_low, row.change_high], np.percentile(change[1:], [2.5, 97.5]), atol=1e-12
-        )
+        assert row.songs == songs_each // 3 and np.isclose(row.auc, values[0])
+        assert np.isclose(row.change, change[0], atol=1e-12)
+        assert np.allclose([row.auc_low, row.auc_high], np.percentile(values[1:], ends))
+        assert np.allclose([row.change_low, row.change_high], np.percentile(change[1:], ends), atol=1e-12)
         if row.projection == "none":
             assert np.isnan(row.p) and row.change == 0
         else:
             change = change[1:].round(12)
             share = min((change <= 0).sum() + 1, (change >= 0).sum() + 1) / 31
             assert np.isclose(row.p, min(1.0, 2 * share))
+
+
+def test_resamples_keep_instruments_and_vary_as_they_should():
+    """By brute force: the variance of a mean over n songs is that of a song over n, not over n * n / (n - 1)."""
+    songs, instruments = (
+        np.repeat(np.arange(9), 2),
+        np.repeat(["a", "a", "a", "b", "b", "b", "b", "c", "both"], 2),
+    )
+    instruments[-2:] = "a", "b"  # one song of two instruments, which is a stratum of its own
+    weights = song_resamples(songs, instruments, 20_000, 1)
+    assert (weights[:, ::2] == weights[:, 1::2]).all() and np.allclose(weights.mean(axis=0), 1, atol=0.02)
+    for stratum in (slice(0, 6), slice(6, 14), slice(14, 16), slice(16, 18)):
+        assert np.allclose(weights[:, stratum].mean(axis=1), 1)
+    values = np.random.default_rng(0).normal(size=9)
+    for place in (slice(0, 3), slice(3, 7)):
+        means = (weights[:, ::2][:, place] * values[place]).mean(axis=1)
+        n = len(values[place])
+        assert means.var() == pytest.approx(values[place].var(ddof=1) / n, rel=0.05)
 
 
 def test_change_finds_the_help_there_is_and_no_other():
@@ -387,7 +452,7 @@ def test_loss_is_the_difference_of_the_conditions_over_the_same_songs(example):
     table = table.query("projection == 'none'").set_index(["train", "test"])[["auc", *losses]]
     np.testing.assert_allclose(table["loss"], table["auc"]["clean", "clean"] - table["auc"], atol=1e-12)
     assert (table.loc[("clean", "clean"), losses] == 0).all()
-    weights = resample_weights(result.song.values, 40, 3)
+    weights = song_resamples(result.song.values, result.label.values, 40, 3)
     truth = result.label.values == result.instrument.values[:, None]
 
     def mean_auc(w, cases):
@@ -398,7 +463,8 @@ def test_loss_is_the_difference_of_the_conditions_over_the_same_songs(example):
     clean, effected = (((result.train == "clean") & (result.test == t)).values for t in ("clean", "effected"))
     loop = [mean_auc(w, clean) - mean_auc(w, effected) for w in weights]
     row = table.loc[("clean", "effected")]
-    np.testing.assert_allclose(row[["loss_low", "loss_high"]], np.percentile(loop, [2.5, 97.5]), atol=1e-12)
+    # Two test songs an instrument: a range.
+    np.testing.assert_allclose(row[["loss_low", "loss_high"]], [min(loop), max(loop)], atol=1e-12)
     assert row["loss_low"] < row["loss"] < row["loss_high"]
 
 
