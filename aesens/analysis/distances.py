@@ -3,40 +3,29 @@
 Conventions: `clean` is (clip, feature), `trajectories` is (strength, clip, feature) with the strengths in order, and
 a *step* is the L2 distance between neighbouring strengths of one clip. Distances are computed in float64. A single
 distance does not tell how an embedding reacts (S. Srivastava et al., A study on robustness to perturbations for
-representations of environmental sound, EUSIPCO 2022), hence cosine, L2 and Fréchet side by side.
+representations of environmental sound, EUSIPCO 2022), hence cosine, L2 and Fréchet (`aesens.analysis.frechet`) side by
+side.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.linalg import svdvals
 from scipy.stats import rankdata
 
-from aesens.analysis.parallel import each
-from aesens.analysis.statistics import (
-    check_trajectories,
-    permutation_p_value,
-    permute_within_clips,
-    spearman_rows,
-    standardised_ranks,
-)
+from aesens.analysis.ranks import spearman_rows, standardised_ranks
+from aesens.analysis.statistics import check_trajectories
 
 __all__ = [
     "clean_scale",
     "cosine_distance",
     "discontinuity",
-    "frechet_curve",
-    "frechet_distance",
-    "frechet_floor",
+    "growth",
     "jump_ratio",
     "l2_distance",
     "monotonicity",
-    "monotonicity_null",
+    "visible_jump",
 ]
-
-# Random halvings of the clean set that the Fréchet distance's unit is the median of.
-_HALVINGS = 10
 
 
 def cosine_distance(clean: np.ndarray, trajectories: np.ndarray) -> np.ndarray:
@@ -102,108 +91,6 @@ def clean_scale(clean: np.ndarray) -> float:
     return float(np.median(np.sqrt(np.maximum(squared, 0.0))))
 
 
-def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    r"""Fréchet distance between two sets of embeddings, each taken as a normal distribution.
-
-    Parameters
-    ----------
-    a : array, shape (n, feature)
-    b : array, shape (m, feature)
-        Two sets of at least two embeddings each.
-
-    Returns
-    -------
-    float
-        The squared distance :math:`|\mu_a-\mu_b|^2 + \mathrm{tr}(C_a + C_b - 2 (C_a C_b)^{1/2})`, in squared units
-        of the embedding, with unbiased covariances.
-
-    Notes
-    -----
-    With centred data :math:`C_a = A^T A`, the trace of the matrix square root is the sum of singular values of
-    :math:`A B^T`: no square root of a rank-deficient matrix is needed. Where clips outnumber features, these are the
-    roots of the eigenvalues of :math:`Y^T Y` with :math:`Y = B V D`, V the principal axes of `a` and D its standard
-    deviations along them. The columns of Y descend as D does, which keeps the digits of the small eigenvalues that
-    squaring would lose otherwise.
-
-    A set is at distance 0 from itself, but two finite sets of one distribution are a positive distance apart, see
-    `frechet_floor`. A covariance of fewer clips than features is rank-deficient, and then the distance depends on the
-    number of clips as well as on the distributions: compare values of sets of one size only.
-
-    References
-    ----------
-    D. Dowson and B. Landau, The Fréchet distance between multivariate normal distributions, J. Multivariate
-    Analysis 12, 1982, equation 4. M. Heusel et al., GANs trained by a two time-scale update rule converge to a local
-    Nash equilibrium, NeurIPS 2017, equation 6.
-
-    Examples
-    --------
-    >>> frechet_distance([[0.0], [2.0]], [[3.0], [5.0]])
-    9.0
-    """
-    return _frechet(_reference(a), b)
-
-
-def frechet_curve(clean: np.ndarray, trajectories: np.ndarray, jobs: int = 1) -> np.ndarray:
-    """`frechet_distance` of the effected set from the clean set at every strength, (strength,)."""
-    trajectories, clean = check_trajectories(trajectories, clean)
-    (reference,) = each(_reference, [clean])
-    return np.array(each(lambda x: _frechet(reference, x), trajectories, jobs))
-
-
-def frechet_floor(clean: np.ndarray, songs: np.ndarray, seed: int = 0, jobs: int = 1) -> np.ndarray:
-    """Fréchet distances (10,) between random halves of the clean set that share no song.
-
-    The distance that chance alone makes between two sets of half the size, of *other* songs. Effected sets are as large
-    as the clean set and hold the same clips, so that their own floor is 0, the distance of the clean set from itself:
-    the halves are a unit, not a zero. With fewer clips than features the covariances are rank-deficient and the unit
-    depends on the number of clips.
-    """
-    clean, songs = np.asarray(clean), np.asarray(songs)
-    labels = np.unique(songs)
-    if len(labels) < 2 or len(songs) != len(clean):
-        raise ValueError("the floor needs one song label per clip and at least two songs")
-    rng = np.random.default_rng(seed)
-    halves = [np.isin(songs, rng.permutation(labels)[: len(labels) // 2]) for _ in range(_HALVINGS)]
-    if min(min(half.sum(), (~half).sum()) for half in halves) < 2:
-        raise ValueError("each half of the clean set needs at least two clips: use more songs")
-    return np.array(each(lambda half: frechet_distance(clean[half], clean[~half]), halves, jobs))
-
-
-def _root(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean, and a root R with R^T R the covariance."""
-    x = np.asarray(x, dtype=np.float64)
-    if x.ndim != 2 or len(x) < 2:
-        raise ValueError(
-            f"a set of embeddings must have shape (clip, feature) with two or more clips, not {x.shape}"
-        )
-    mean = x.mean(axis=0)
-    return mean, (x - mean) / np.sqrt(len(x) - 1)
-
-
-def _reference(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Mean, a root (k, feature) with k at most the clips or the features, and the trace of the covariance."""
-    mean, root = _root(x)
-    trace = float(np.einsum("ij,ij->", root, root))
-    if len(root) > root.shape[1]:
-        axes = np.linalg.eigh(root.T @ root)[1][:, ::-1]
-        # Lengths along the axes, not roots of eigenvalues: those of nothing but rounding are far too long.
-        root = (axes * np.linalg.norm(root @ axes, axis=0)).T
-    return mean, root, trace
-
-
-def _frechet(reference: tuple[np.ndarray, np.ndarray, float], x: np.ndarray) -> float:
-    mean, root = _root(x)
-    if mean.shape != reference[0].shape:
-        raise ValueError(f"the sets have {len(reference[0])} and {len(mean)} features")
-    product = root @ reference[1].T
-    if len(product) > product.shape[1] == len(mean):
-        cross = np.sqrt(np.maximum(np.linalg.eigvalsh(product.T @ product), 0.0)).sum()
-    else:
-        cross = svdvals(product).sum()
-    traces = reference[2] + np.einsum("ij,ij->", root, root)
-    return float(max(((reference[0] - mean) ** 2).sum() + traces - 2 * cross, 0.0))
-
-
 def kendall_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Kendall's tau-b along the last axis, as `scipy.stats.kendalltau` gives it; NaN where an input is constant."""
     x, y = rankdata(x, axis=-1), rankdata(y, axis=-1)
@@ -235,42 +122,28 @@ def monotonicity(distance: np.ndarray, order: np.ndarray) -> pd.DataFrame:
     ).rename_axis("clip")
 
 
-def monotonicity_null(
-    distance: np.ndarray, order: np.ndarray, n_permutations: int = 999, seed: int = 0
-) -> tuple[float, np.ndarray, float]:
-    """Mean Spearman correlation of distance and strength against strengths shuffled within every clip.
+def growth(distance: np.ndarray, order: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    """Mean Spearman correlation of distance and strength, for the true order of the strengths and for others.
 
     Parameters
     ----------
     distance : array, shape (strength, clip)
         NaN where a distance does not exist.
     order : array, shape (strength,)
-    n_permutations, seed : int
+        As in `monotonicity`.
+    orders : array of int, shape (k, strength)
+        Of `aesens.analysis.statistics.joint_orders`: one order for all clips, the true one first.
 
     Returns
     -------
-    observed : float
-        Mean over clips of the Spearman correlation. A clip whose distance is constant counts with 0: it does not grow.
-        A clip without a distance at some strength is left out, here and in the null. NaN if there is no other.
-    null : array, shape (n_permutations,)
-        The same mean after each shuffle.
-    p_value : float
-        One-sided, `aesens.analysis.statistics.permutation_p_value`.
+    array, shape (k,)
+        Mean over clips. A clip whose distance is constant counts with 0: it does not grow. One without a distance at
+        some strength is left out. NaN if there is no other.
     """
     distance, order = _check_distance(distance, order)
     ranks = np.nan_to_num(standardised_ranks(distance.T[np.isfinite(distance).all(axis=0)]))
-    wanted = standardised_ranks(order)
-    if not len(ranks) or not np.isfinite(wanted).all():
-        return np.nan, np.full(n_permutations, np.nan), np.nan
-    observed = float((ranks @ wanted).mean())
-    rng = np.random.default_rng(seed)
-    null = np.empty(n_permutations)
-    block = max(1, 4_000_000 // ranks.size)
-    for start in range(0, n_permutations, block):
-        size = min(block, n_permutations - start)
-        shuffled = permute_within_clips(wanted, len(ranks), size, rng)
-        null[start : start + size] = np.einsum("psc,cs->p", shuffled, ranks) / len(ranks)
-    return observed, null, permutation_p_value(observed, null)
+    wanted = standardised_ranks(order)[np.asarray(orders)]
+    return wanted @ ranks.mean(axis=0) if len(ranks) else np.full(len(wanted), np.nan)
 
 
 def _check_distance(distance: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -311,12 +184,8 @@ def discontinuity(trajectories: np.ndarray, clean: np.ndarray, identity_inside: 
     trajectories, clean = check_trajectories(trajectories, clean)
     if len(trajectories) < 2:
         raise ValueError("discontinuity needs at least two strengths")
-    steps = np.stack(
-        [
-            np.linalg.norm(after.astype(np.float64) - before, axis=-1)
-            for before, after in zip(trajectories[:-1], trajectories[1:], strict=True)
-        ]
-    )
+    pairs = zip(trajectories[:-1], trajectories[1:], strict=True)
+    steps = np.stack([np.linalg.norm(after.astype(np.float64) - before, axis=-1) for before, after in pairs])
     largest, median = steps.max(axis=0), np.median(steps, axis=0)
     onset = np.linalg.norm(trajectories[0].astype(np.float64) - clean, axis=-1)
     if identity_inside:
@@ -361,11 +230,6 @@ def jump_ratio(
         (Notes). At least 1, the value of a clip that never moves, and at most 1e6, where nothing else moves. NaN where
         there are fewer than three steps: too few for one to stand out.
 
-    Raises
-    ------
-    ValueError
-        If there are fewer than two strengths, or the places are not one ascending number a strength.
-
     Notes
     -----
     A path whose steps grow smoothly has a longest step far above the median, the more so the coarser the grid, but no
@@ -388,15 +252,10 @@ def jump_ratio(
     [24.0]
     """
     trajectories, clean = check_trajectories(trajectories, clean)
-    if len(trajectories) < 2:
-        raise ValueError("a jump needs at least two strengths")
-    places = np.arange(len(trajectories)) if places is None else np.asarray(places, dtype=np.float64)
-    if places.shape != trajectories.shape[:1] or not (np.diff(places) > 0).all():
+    places = _with_onset(np.arange(len(trajectories)) if places is None else places, identity_inside)
+    if len(places) != len(trajectories) + (not identity_inside):
         raise ValueError(f"places must be {len(trajectories)} ascending numbers, one a strength")
-    if identity_inside:
-        points = trajectories
-    else:
-        points, places = [clean, *trajectories], np.insert(places, 0, 2 * places[0] - places[1])
+    points = trajectories if identity_inside else [clean, *trajectories]
     pairs = zip(points[:-1], points[1:], strict=True)
     steps = np.stack([np.linalg.norm(after.astype(np.float64) - before, axis=-1) for before, after in pairs])
     if len(steps) < 3:
@@ -410,6 +269,40 @@ def jump_ratio(
     expected = np.maximum(np.maximum(around[:-2], around[2:]), np.median(steps, axis=0))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.clip(np.nan_to_num(steps / expected, nan=0.0).max(axis=0), 1.0, 1e6)
+
+
+def visible_jump(places: np.ndarray, identity_inside: bool = False, ratio: float = 5.0) -> float:
+    """The share of its whole path that one step of an otherwise even path must carry to have a `jump_ratio`.
+
+    Parameters
+    ----------
+    places : array, shape (strength,)
+    identity_inside : bool
+        As in `jump_ratio`.
+    ratio : float
+
+    Returns
+    -------
+    float
+        A step of a larger share is found wherever it lies. NaN where there are fewer than three steps.
+
+    Examples
+    --------
+    >>> round(visible_jump(np.arange(6)), 2), round(visible_jump(np.arange(31)), 2)
+    (0.5, 0.14)
+    """
+    steps = np.diff(_with_onset(places, identity_inside))
+    return float((ratio * steps / (steps.sum() + (ratio - 1) * steps)).max()) if len(steps) > 2 else np.nan
+
+
+def _with_onset(places: np.ndarray, identity_inside: bool) -> np.ndarray:
+    """Places of the strengths, and that of the clean clip in front unless it lies among them."""
+    places = np.asarray(places, dtype=np.float64)
+    if places.ndim != 1 or len(places) < 2 or not (np.diff(places) > 0).all():
+        raise ValueError(
+            f"places must be ascending numbers, one for each of two or more strengths, not {places}"
+        )
+    return places if identity_inside else np.insert(places, 0, 2 * places[0] - places[1])
 
 
 def _next_step(steps: np.ndarray, middles: np.ndarray) -> np.ndarray:

@@ -11,18 +11,21 @@ import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.linalg import eigh
 
+from aesens.analysis.parallel import each
 from aesens.analysis.statistics import check_trajectories
 
 # Numbers in the block of displacements that is worked on at once.
 _BLOCK = 4_000_000
 
+# Random halvings of the songs, of which both halves are looked at.
+_HALVINGS = 50
+
 __all__ = [
     "Scatter",
+    "dimension_halves",
     "displacement_scatter",
     "energy_along",
-    "leading_directions",
     "path_layout",
     "path_over_chord",
     "pca_layout",
@@ -86,13 +89,11 @@ def spectrum_components(spectrum: np.ndarray, fraction: float = 0.9) -> int:
 class Scatter:
     """Second moments of displacements: how many, their sum (feature,) and the sum of their outer products, not centred.
 
-    Spectra and leading directions follow from them.
-
     Examples
     --------
     >>> scatter = displacement_scatter([[[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]]], np.zeros((4, 2)))
-    >>> scatter.count, scatter.spectrum().round(3).tolist(), np.abs(scatter.leading(1)).tolist()
-    (4, [0.9, 0.1], [[1.0, 0.0]])
+    >>> scatter.count, scatter.spectrum().round(3).tolist()
+    (4, [0.9, 0.1])
     """
 
     count: int
@@ -110,13 +111,6 @@ class Scatter:
         values = np.where(values > floor, values, 0.0)
         with np.errstate(invalid="ignore", divide="ignore"):
             return values / values.sum()
-
-    def leading(self, k: int) -> np.ndarray:
-        """The at most k directions of most energy, orthonormal rows (k, feature), strongest first."""
-        d = len(self.products)
-        values, vectors = eigh(self.products, subset_by_index=[max(d - k, 0), d - 1])
-        keep = values > d * np.finfo(np.float64).eps * max(values[-1], 0.0)
-        return vectors[:, keep][:, ::-1].T
 
 
 def _displacement_blocks(trajectories: np.ndarray, clean: np.ndarray):
@@ -158,23 +152,70 @@ def energy_along(
     return along, energy
 
 
-def leading_directions(displacements: np.ndarray) -> np.ndarray:
-    """Right singular vectors (k, feature) of displacements (..., feature), not centred, of as many as their rank.
+def dimension_halves(
+    trajectories: np.ndarray, clean: np.ndarray, songs: np.ndarray, seed: int = 0, jobs: int = 1
+) -> np.ndarray:
+    r"""Dimensions that hold 90 % of what displacements and clean embeddings spread over, in random halves of the songs.
 
-    An orthonormal basis of their span, the direction that holds most energy first.
+    Parameters
+    ----------
+    trajectories : array, shape (strength, clip, feature)
+    clean : array, shape (clip, feature)
+    songs : array, shape (clip,)
+    seed : int
+    jobs : int
+        Threads, as in joblib; the result does not depend on it.
 
-    Examples
-    --------
-    >>> np.abs(leading_directions([[0.0, 2.0, 0.0], [1.0, 0.0, 0.0]])).tolist()
-    [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+    Returns
+    -------
+    array, shape (half, 2)
+        Principal components of the displacements, about the origin, and of the clean embeddings of the same clips,
+        about their mean. Their ratio is near 0 where all clips move along one line, and 1 where displacements fill the
+        space as the music does. NaN where a half does not move or is one clip.
+
+    Notes
+    -----
+    Dimensions grow with the number of vectors, so that each side has one a clip. A clip gives the displacement of one
+    strength, drawn with a chance in proportion to its energy :math:`\lVert d_s \rVert^2` and scaled to the energy of
+    them all: in the mean over draws, second moments are those of all displacements, and no weak strength makes the
+    vectors uneven. Over halves drawn without replacement a statistic varies as that of the whole set does over samples
+    (the half-sample jackknife).
+
+    References
+    ----------
+    J. Shao and C. F. J. Wu, A general theory for jackknife variance estimation, Annals of Statistics 17, 1989.
     """
-    rows = _rows(displacements)
+    trajectories, clean = check_trajectories(trajectories, clean)
+    labels, index = np.unique(songs, return_inverse=True)
+    energy = np.zeros((len(trajectories), len(clean)))
+    for part, moved in _displacement_blocks(trajectories, clean):
+        energy[:, part] = np.einsum("sif,sif->si", moved, moved)
+    totals, everything = np.cumsum(energy, axis=0), np.arange(len(clean))
+
+    def halving(rng: np.random.Generator) -> list[list[float]]:
+        drawn = (totals <= rng.random(len(clean)) * totals[-1]).sum(axis=0).clip(max=len(trajectories) - 1)
+        moved = trajectories[drawn, everything].astype(np.float64) - clean
+        lengths = np.linalg.norm(moved, axis=1)
+        moved *= (np.sqrt(totals[-1]) / np.where(lengths > 0, lengths, 1.0))[:, None]
+        first = np.isin(index, rng.permutation(len(labels))[: len(labels) // 2])
+        return [[_dimension(moved[half]), _dimension(_centred(clean[half]))] for half in (first, ~first)]
+
+    generators = np.random.default_rng(seed).spawn(_HALVINGS)
+    return np.concatenate(each(halving, generators, jobs))
+
+
+def _centred(x: np.ndarray) -> np.ndarray:
+    x = x.astype(np.float64)
+    return x - x.mean(axis=0) if len(x) else x
+
+
+def _dimension(rows: np.ndarray) -> float:
+    """How many of their right singular vectors hold 90 % of the energy of rows (n, feature); NaN if there is none."""
     # The smaller of the two Gram matrices has the same eigenvalues.
-    wide = len(rows) < rows.shape[1]
-    values, vectors = np.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
-    keep = values > len(values) * np.finfo(float).eps * max(values[-1], 0.0)
-    values, vectors = values[keep][::-1], vectors[:, keep][:, ::-1]
-    return (rows.T @ (vectors / np.sqrt(values))).T if wide else vectors.T
+    values = np.linalg.eigvalsh(rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows)[::-1]
+    if len(rows) < 2 or not values.sum() > 0:
+        return np.nan
+    return float(spectrum_components(values.clip(min=0.0) / values.clip(min=0.0).sum()))
 
 
 def pca_layout(x: np.ndarray) -> np.ndarray:

@@ -8,13 +8,12 @@ import numpy as np
 
 from aesens.analysis.cca import CONDITION, CUTOFF, unit
 from aesens.analysis.parallel import each
+from aesens.analysis.ranks import spearman_rows, standardised_ranks
 from aesens.analysis.statistics import (
     check_trajectories,
     permutation_p_value,
     permute_within_clips,
     quantile_rank,
-    spearman_rows,
-    standardised_ranks,
 )
 
 __all__ = ["random_walks", "samplewise_directions", "samplewise_report", "transfer"]

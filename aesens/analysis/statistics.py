@@ -1,41 +1,56 @@
-"""Resampling, ranks and multiple testing.
+"""Intervals over songs, permutation tests and multiple testing.
 
-Conventions: a clip belongs to a song (its source recording) and the song is the unit of independence, so every
-interval resamples songs with all their clips. Permutation tests shuffle strengths within each clip, which keeps
-what clips share (their place in embedding space) and destroys only the order. Arrays follow the store: strengths
-first, then clips, then features. Undefined statistics (a constant input) are NaN and are left out of means.
+Conventions: a clip belongs to a song (its source recording) and the song is the unit of independence: an interval is
+over songs, and below `MINIMUM_SONGS` of them it is none, but the range of what the songs give one by one. Two nulls
+answer two questions: shuffles within each clip, whether strength does anything at all; one order for all clips
+(`joint_orders`), whether the order of the strengths matters, which only the second does. Arrays follow the store:
+strengths first, then clips, then features. Undefined statistics (a constant input) are NaN and are left out of means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
+from math import factorial
 from typing import Literal, NamedTuple
 from zlib import crc32
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata, t
 
 __all__ = [
+    "MINIMUM_SONGS",
     "bootstrap_songs",
     "check_trajectories",
     "derived_seed",
     "holm",
+    "joint_orders",
+    "mean_over_songs",
     "permutation_p_value",
     "permute_within_clips",
     "quantile_rank",
     "resample_weights",
-    "spearman_rows",
-    "standardised_ranks",
-    "weighted_spearman",
+    "smallest_p_value",
 ]
+
+#: Fewest songs that give an interval: those over two would cover half of the time what they promise 95 % for.
+MINIMUM_SONGS = 6
+
+# Up to so many orders of the strengths all are taken: six strengths have 720.
+_ALL_ORDERS = 1000
 
 
 class Interval(NamedTuple):
-    """A statistic with its confidence limits (floats, or arrays of one shape)."""
+    """A statistic, its 95 % limits and the songs that it rests on (numbers, or arrays of one shape).
+
+    Below `MINIMUM_SONGS` the limits are a range: the statistic's smallest and largest value over single songs, and over
+    all of them.
+    """
 
     estimate: float | np.ndarray
     low: float | np.ndarray
     high: float | np.ndarray
+    songs: int | np.ndarray
 
 
 def check_trajectories(
@@ -108,94 +123,141 @@ def resample_weights(songs: np.ndarray, n_resamples: int, seed: int = 0) -> np.n
     return counts[:, index]
 
 
+def mean_over_songs(
+    values: np.ndarray, songs: np.ndarray, limits: tuple[float, float] = (-np.inf, np.inf)
+) -> Interval:
+    r"""Mean over clips with Student's t interval over songs.
+
+    Parameters
+    ----------
+    values : array, shape (clip,) or (clip, k)
+        NaN is left out.
+    songs : array, shape (clip,)
+        Song label of each clip.
+    limits : tuple of float
+        Between which values can lie; the interval is cut there.
+
+    Returns
+    -------
+    Interval
+        Of floats, or of arrays of shape (k,).
+
+    Notes
+    -----
+    With N clips of n songs, the standard error is :math:`\sqrt{n/(n-1) \sum_j (\sum_{i \in j} (x_i - \bar x)/N)^2}`,
+    the sums over the songs j and their clips i. Where songs have equally many clips, this is the t interval of the
+    songs' means.
+
+    References
+    ----------
+    W. Cochran, Sampling Techniques, 1977, section 9A.1 (means over clusters of unequal size).
+
+    Examples
+    --------
+    >>> interval = mean_over_songs([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], list("abcdef"))
+    >>> [round(float(x), 3) for x in interval]
+    [3.5, 1.537, 5.463, 6.0]
+    """
+    values, songs = np.asarray(values, dtype=np.float64), np.asarray(songs)
+    if values.ndim not in (1, 2) or songs.shape != values.shape[:1]:
+        raise ValueError(
+            f"values of shape {values.shape} do not fit songs of shape {songs.shape}: give one row per clip"
+        )
+    known = np.isfinite(values)
+    mine = _members(songs).astype(np.float64)
+    totals, counts = mine @ np.where(known, values, 0.0), mine @ known.astype(np.float64)
+    n, clips = (counts > 0).sum(axis=0), counts.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = totals.sum(axis=0) / clips
+        parts = (totals - counts * mean) / clips
+        half = t.ppf(0.975, n - 1) * np.sqrt(n / (n - 1) * (parts**2).sum(axis=0))
+        single = totals / counts
+    few = n < MINIMUM_SONGS
+    low = np.where(few, np.where(counts > 0, single, np.inf).min(axis=0), mean - half)
+    high = np.where(few, np.where(counts > 0, single, -np.inf).max(axis=0), mean + half)
+    none = np.where(n > 0, 0.0, np.nan)
+    return Interval(mean[()], np.maximum(low, limits[0]) + none, np.minimum(high, limits[1]) + none, n[()])
+
+
 def bootstrap_songs(
-    values: np.ndarray | Callable[[np.ndarray], np.ndarray],
+    statistic: Callable[[np.ndarray], np.ndarray],
     songs: np.ndarray,
     n_resamples: int = 1000,
     seed: int = 0,
     by: Literal["weights", "indices"] = "weights",
 ) -> Interval:
-    """95 % percentile bootstrap interval over songs.
+    """95 % bootstrap interval over songs of what is no mean over clips: BCa, with the jackknife over songs.
 
     Parameters
     ----------
-    values : array, shape (clip,) or (clip, k), or callable
-        An array: the statistic is the mean over clips of each column, NaN left out. A callable computes any
-        statistic, see `by`.
+    statistic : callable
+        See `by`.
     songs : array, shape (clip,)
         Song label of each clip. Songs are resampled with replacement, each with all its clips.
     n_resamples : int
-        Number of resamples.
     seed : int
         Seed of the resampling. The same seed and songs give the same resamples, so differences can be paired.
     by : {"weights", "indices"}
-        What a callable takes. ``"weights"``: all resamples at once, as weights of shape (n, clip), returning
-        (n,) or (n, k); fast for whatever is made of weighted sums. ``"indices"``: the clip indices of one
-        resample, with repeats, returning a float or (k,); for statistics on ranks and the like.
+        What the statistic is a function of. ``"weights"``: many resamples at once, as weights of shape (n, clip),
+        returning (n,); fast for whatever is made of weighted sums. ``"indices"``: the clip indices of one resample,
+        with repeats, returning a float; for statistics on ranks and the like.
 
     Returns
     -------
     Interval
-        ``estimate`` on the clips as they are, ``low`` and ``high``; floats, or arrays of shape (k,). The limits
-        are percentiles of the resamples on which the statistic is defined.
+        Of floats, from the resamples on which the statistic is defined.
 
     References
     ----------
-    B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3 (percentile interval).
+    B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, section 14.3 (bias-corrected and accelerated).
 
     Examples
     --------
-    >>> interval = bootstrap_songs([1.0, 1.2, 3.0, 3.2], ["a", "a", "b", "b"], seed=0)
-    >>> [round(float(x), 2) for x in interval]
-    [2.1, 1.1, 3.1]
-
     The ratio of two sums over clips:
 
-    >>> error, total = np.array([1.0, 2.0, 1.0]), np.array([4.0, 4.0, 4.0])
-    >>> round(float(bootstrap_songs(lambda w: 1 - (w @ error) / (w @ total), [0, 1, 2]).estimate), 3)
-    0.667
+    >>> error, total = np.array([1.0, 2.0, 1.0, 3.0, 2.0, 1.0]), np.full(6, 4.0)
+    >>> interval = bootstrap_songs(lambda w: 1 - (w @ error) / (w @ total), np.arange(6))
+    >>> round(float(interval.estimate), 3), bool(interval.low < interval.estimate < interval.high), interval.songs
+    (0.583, True, 6)
     """
-    songs = np.asarray(songs)
-    weights = resample_weights(songs, n_resamples, seed)
-    whole = np.ones((1, len(songs)), dtype=weights.dtype)
-    if callable(values) and by == "indices":
-        everything = np.arange(len(songs))
-        estimate = np.asarray(values(everything), dtype=np.float64)
-        resampled = np.array([values(np.repeat(everything, row)) for row in weights], dtype=np.float64)
-    elif callable(values) and by == "weights":
-        estimate = np.asarray(values(whole), dtype=np.float64)[0]
-        resampled = np.asarray(values(weights), dtype=np.float64)
-    elif callable(values):
+    if by not in ("weights", "indices"):
         raise ValueError(f'by must be "weights" or "indices", not {by!r}')
+    songs = np.asarray(songs)
+    weights, mine = resample_weights(songs, n_resamples, seed), _members(songs)
+    everything, n = np.arange(len(songs)), len(mine)
+
+    def of(weights: np.ndarray) -> np.ndarray:
+        if by == "weights":
+            return np.asarray(statistic(weights), dtype=np.float64)
+        return np.array([statistic(np.repeat(everything, row)) for row in weights], dtype=np.float64)
+
+    estimate = float(of(np.ones((1, len(songs)), dtype=weights.dtype))[0])
+    if n < MINIMUM_SONGS:
+        single = np.append(of(mine.astype(weights.dtype)), estimate)
+        known = single[np.isfinite(single)]
+        low, high = (known.min(), known.max()) if known.size else (np.nan, np.nan)
     else:
-        values = np.asarray(values, dtype=np.float64)
-        if values.ndim not in (1, 2) or len(values) != len(songs):
-            raise ValueError(
-                f"values of shape {values.shape} do not fit {len(songs)} songs: give one row per clip"
-            )
-        estimate = _weighted_mean(whole, values)[0]
-        resampled = _weighted_mean(weights, values)
-    low, high = _percentiles(resampled, [2.5, 97.5])
-    return Interval(estimate[()], low[()], high[()])
+        low, high = _bca(estimate, of((~mine).astype(weights.dtype)), of(weights))
+    return Interval(estimate, float(low), float(high), n)
 
 
-def _weighted_mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Weighted means of the columns of (clip, ...) `values`, NaN left out: (n, ...)."""
-    known = np.isfinite(values)
-    weights = weights.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (weights @ np.where(known, values, 0.0)) / (weights @ known.astype(np.float64))
+def _members(songs: np.ndarray) -> np.ndarray:
+    """Which clips are of each song: boolean (song, clip)."""
+    return np.unique(songs)[:, None] == songs
 
 
-def _percentiles(resampled: np.ndarray, q: list[float]) -> np.ndarray:
-    if np.isfinite(resampled).all():
-        return np.percentile(resampled, q, axis=0)
-    columns = resampled.reshape(len(resampled), -1)
-    out = np.full((len(q), columns.shape[1]), np.nan)
-    for j, column in enumerate(columns.T):
-        if (known := column[np.isfinite(column)]).size:
-            out[:, j] = np.percentile(known, q)
-    return out.reshape(len(q), *resampled.shape[1:])
+def _bca(estimate: float, left_out: np.ndarray, resampled: np.ndarray) -> np.ndarray:
+    """Limits (2,) from the estimate, its values with each song left out, and those of the resamples."""
+    left_out, resampled = (x[np.isfinite(x)] for x in (left_out, resampled))
+    if not len(resampled) or not np.isfinite(estimate):
+        return np.full(2, np.nan)
+    below = ((resampled < estimate).sum() + (resampled == estimate).sum() / 2) / len(resampled)
+    bias = norm.ppf(np.clip(below, 0.5 / len(resampled), 1 - 0.5 / len(resampled)))
+    deviations = left_out.mean() - left_out if len(left_out) else np.zeros(1)
+    spread = (deviations**2).sum() ** 1.5
+    acceleration = (deviations**3).sum() / (6 * spread) if spread > 0 else 0.0
+    ends = bias + norm.ppf([0.025, 0.975])
+    return np.quantile(resampled, norm.cdf(bias + ends / (1 - acceleration * ends)))
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -228,72 +290,6 @@ def holm(p: np.ndarray) -> np.ndarray:
     factors = len(order) - np.arange(len(order))
     adjusted[order] = np.minimum(np.maximum.accumulate(p.ravel()[order] * factors), 1.0)
     return adjusted.reshape(p.shape)
-
-
-def spearman_rows(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Spearman rank correlations along one axis, ties sharing their average rank; NaN where an input is constant.
-
-    The inputs are broadcast against each other after ranking along `axis`.
-    """
-    a, b = (
-        _centred_ranks(np.moveaxis(np.asarray(x), axis, -1)),
-        _centred_ranks(np.moveaxis(np.asarray(y), axis, -1)),
-    )
-    product = np.einsum("...i,...i->...", a, b)
-    # One square root of the product: a perfect correlation is exactly 1.
-    norm = np.sqrt(np.einsum("...i,...i->...", a, a) * np.einsum("...i,...i->...", b, b))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return product / norm
-
-
-def _centred_ranks(x: np.ndarray) -> np.ndarray:
-    ranks = rankdata(x, axis=-1)
-    return ranks - (ranks.shape[-1] + 1) / 2
-
-
-def weighted_spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Spearman rank correlations of the same observations under many sets of whole-number weights.
-
-    Parameters
-    ----------
-    x, y : arrays, shape (n,)
-        The observations.
-    weights : array of int, shape (k, n)
-        How often each counts, e.g. in a bootstrap resample.
-
-    Returns
-    -------
-    array, shape (k,)
-        What `spearman_rows` gives of the repeated observations. NaN where one of the two is constant.
-    """
-    weights = np.asarray(weights, dtype=np.float64)
-    a, b = (_centred_weighted_ranks(np.asarray(values), weights) for values in (x, y))
-    product, first, second = (
-        np.einsum("kn,kn,kn->k", weights, left, right) for left, right in ((a, b), (a, a), (b, b))
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return product / np.sqrt(first * second)
-
-
-def _centred_weighted_ranks(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Average ranks (k, n) of observations that count `weights` times, less their mean."""
-    _, value = np.unique(x, return_inverse=True)
-    order = np.argsort(value, kind="stable")
-    first = np.searchsorted(value[order], np.arange(value.max() + 1))
-    count = np.add.reduceat(weights[:, order], first, axis=1)
-    # The ranks of m equal observations after c smaller ones are c + 1 ... c + m, on average c + (m + 1) / 2.
-    ranks = np.cumsum(count, axis=1) - (count - 1) / 2
-    return ranks[:, value] - (weights.sum(axis=1, keepdims=True) + 1) / 2
-
-
-def standardised_ranks(x: np.ndarray) -> np.ndarray:
-    """Average ranks along the last axis with mean 0 and sum of squares 1; NaN where `x` is constant.
-
-    Products of two sum to Spearman's correlation.
-    """
-    ranks = _centred_ranks(x)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return ranks / np.sqrt(np.einsum("...i,...i->...", ranks, ranks))[..., None]
 
 
 def quantile_rank(values: int | np.ndarray) -> np.ndarray:
@@ -334,6 +330,44 @@ def permute_within_clips(target: np.ndarray, n_clips: int, n_permutations: int, 
     rng = np.random.default_rng(seed)
     copies = np.broadcast_to(target, (n_permutations, n_clips, len(target)))
     return rng.permuted(copies, axis=-1).swapaxes(1, 2)
+
+
+def joint_orders(n_strengths: int, n_permutations: int, seed: int = 0) -> np.ndarray:
+    """Orders of the strengths that all clips share, (order, strength), the true one first.
+
+    A path that all clips share can be read in any order by as many dimensions as there are strengths, so that only a
+    null of other orders, of training and test clips alike, speaks of *the* order. All orders where there are at most a
+    thousand (six strengths), else the true one and `n_permutations` drawn ones.
+
+    Examples
+    --------
+    >>> joint_orders(3, 100).tolist()
+    [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
+    """
+    if factorial(n_strengths) <= _ALL_ORDERS:
+        return np.array(list(permutations(range(n_strengths))))
+    first = np.arange(n_strengths)
+    drawn = np.random.default_rng(seed).permuted(np.tile(first, (n_permutations, 1)), axis=1)
+    return np.concatenate([first[None], drawn])
+
+
+def smallest_p_value(orders: np.ndarray, target: np.ndarray | None = None) -> float:
+    """The smallest p-value that a test over `joint_orders` can have: the share of orders that tie with the true one.
+
+    Without a `target`, for a direction, which reads an order as well as its reverse; else for growth with the target
+    (strength,), whose equal values may change places.
+
+    Examples
+    --------
+    >>> orders = joint_orders(4, 0)
+    >>> round(smallest_p_value(orders), 3), round(smallest_p_value(orders, [1.0, 2.0, 3.0, 4.0]), 3)
+    (0.083, 0.042)
+    """
+    if target is None:
+        same = (orders == orders[0]).all(axis=1) | (orders == orders[0][::-1]).all(axis=1)
+    else:
+        same = (np.asarray(target)[orders] == np.asarray(target)).all(axis=1)
+    return float(same.mean())
 
 
 def permutation_p_value(observed: float | np.ndarray, null: np.ndarray) -> float | np.ndarray:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 
 from aesens.analysis.cca import GlobalCCA, global_direction_report
 from aesens.analysis.decoding import decode_strength
 from aesens.analysis.parallel import each
+from aesens.analysis.ranks import weighted_spearman
 from aesens.analysis.statistics import (
     bootstrap_songs,
     derived_seed,
     holm,
+    joint_orders,
+    mean_over_songs,
     permutation_p_value,
-    weighted_spearman,
+    smallest_p_value,
 )
 from aesens.tables.common import POOLED, instrument_sides
 
@@ -29,19 +34,17 @@ def global_directions(
     -------
     pandas.DataFrame
         One row an instrument: squared Spearman correlations ``in_sample`` and ``held_out``, the latter with ``low`` and
-        ``high`` (95 %, over test songs, the direction as it is), the 95 % quantile of its null and the distance from
-        the null's mean, the predictive ``held_out_r2``, p-value, and whether it is below 0.05 after Holm's correction
-        over the instruments. Instruments have shuffles of their own.
+        ``high`` over ``test_songs``, the direction as it is (95 %, BCa; a range below
+        `aesens.analysis.statistics.MINIMUM_SONGS`); ``null``, the 95 % quantile over orders of the strengths, the same
+        for training and test clips; the predictive ``held_out_r2``; ``p``, the share of orders that reach the true one,
+        ``p_floor``, the smallest that it could be, and ``significant``, whether it is below 0.05 after Holm's
+        correction over the instruments, which it cannot be where the floor times their number is not.
     """
+    orders = _orders(sweep, "global_directions", permutations, seed)
 
     def row(side):
         code, train, test = side
-        report = global_direction_report(
-            sweep.trajectories[:, train],
-            sweep.trajectories[:, test],
-            n_permutations=permutations,
-            seed=derived_seed(seed, "global_directions", sweep.model, sweep.effect.name, code),
-        )
+        report = global_direction_report(sweep.trajectories[:, train], sweep.trajectories[:, test], orders)
         interval = bootstrap_songs(
             lambda weights: _squared_spearman(report.projections, sweep.parameters, weights),
             sweep.songs[test],
@@ -51,20 +54,32 @@ def global_directions(
         return {
             "instrument": code,
             "train_songs": len(set(sweep.songs[train])),
-            "test_songs": len(set(sweep.songs[test])),
+            "test_songs": interval.songs,
             "in_sample": report.in_sample,
-            "held_out": report.held_out,
+            "held_out": interval.estimate,
             "low": interval.low,
             "high": interval.high,
-            "null": np.quantile(report.null_held_out, 0.95),
-            "above_null": report.held_out - report.null_held_out.mean(),
+            "null": np.quantile(report.held_out, 0.95),
             "held_out_r2": report.held_out_r2,
-            "p": report.p_held_out,
+            "p": _p_value(report.held_out, orders),
+            "p_floor": smallest_p_value(orders),
         }
 
     table = pd.DataFrame(each(row, instrument_sides(sweep), jobs))
     table["significant"] = holm(table["p"].to_numpy()) < 0.05
     return table
+
+
+def _orders(sweep, name, permutations, seed):
+    """Orders of the strengths that all instruments share, drawn anew for each model and effect."""
+    own = derived_seed(seed, name, sweep.model, sweep.effect.name)
+    return joint_orders(len(sweep.parameters), permutations, own)
+
+
+def _p_value(statistic, orders):
+    """Share of the orders that reach the first; an order ties with its reverse, whatever rounding makes of it."""
+    p = permutation_p_value(statistic[0], statistic[1:])
+    return np.maximum(p, smallest_p_value(orders))
 
 
 def _squared_spearman(projections, parameters, weights):
@@ -77,72 +92,82 @@ def _squared_spearman(projections, parameters, weights):
 
 
 def decoding(sweep, *, permutations: int, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
-    """How well strength is decoded linearly from single embeddings of held-out songs.
+    """Strength decoded linearly from single embeddings of held-out songs: its order within each clip, and its value.
 
     Returns
     -------
     pandas.DataFrame
         One row an instrument, whose ridge regression is fitted on its training clips, and a last one
-        (``instrument == "all"``) of the same regressions with their test clips pooled: ``test_songs``, ``r2`` with
-        ``low`` and ``high`` (95 %, over test songs), ``spearman`` of decoded and true strength (the instruments' mean
-        in the last row), ``r2_null`` and ``spearman_null``, the 95 % quantiles of their permutation nulls,
-        ``above_null`` (R^2 less the mean of its null), ``p``, and ``significant``, whether the instrument's is below
-        0.05 after Holm's correction over the instruments (of the last row, whether its only one is). Instruments have
-        shuffles of their own, so that those of the last row are independent from one to the next.
+        (``instrument == "all"``) of the same regressions with their test clips pooled. With 95 % intervals over
+        ``test_songs`` (a range below `aesens.analysis.statistics.MINIMUM_SONGS`):
+
+        - ``rho``, ``rho_low``, ``rho_high``: mean over clips of the Spearman correlation within the clip of decoded and
+          true strength, which asks for their order only; ``rho_null``, its 95 % quantile over orders of the strengths,
+          the same for all clips, instruments, training and test; ``p``, the share of orders that reach the true one,
+          ``p_floor``, the smallest that it could be, and ``significant``: below 0.05, of an instrument after Holm's
+          correction over the instruments;
+        - ``share``, ``share_low``, ``share_high``: of the displacement energy, the part along the regression's
+          direction;
+        - ``r2``, ``low``, ``high``: R^2 of the strength, which asks where a single embedding stands.
 
     Notes
     -----
     Whether a direction exists is not a question to an estimator without a penalty: with few independent clips for many
     features the CCA fits every wiggle of the training trajectories, and its R^2 on other songs falls far below zero
     even where all clips move along one line in unequal steps. The ridge penalty, chosen by leaving out training songs,
-    is what a direction is worth on songs that it has not seen.
+    is what a direction is worth on songs that it has not seen. Where clips start in different places, ``rho`` is high
+    and ``r2`` is not.
     """
     sides = list(instrument_sides(sweep))
+    orders = _orders(sweep, "decoding", permutations, seed)
 
     def report_of(side):
-        code, train, test = side
-        return decode_strength(
-            sweep.trajectories[:, train],
-            sweep.trajectories[:, test],
-            sweep.songs[train],
-            n_permutations=permutations,
-            seed=derived_seed(seed, "decoding", sweep.model, sweep.effect.name, code),
-        )
+        _, train, test = side
+        parts = sweep.trajectories[:, train], sweep.trajectories[:, test], sweep.clean[test]
+        return decode_strength(*parts, sweep.songs[train], orders)
 
     reports = each(report_of, sides, jobs)
-    joined = {name: np.concatenate([getattr(r, name) for r in reports]) for name in ("sse", "sst")}
-    whole = {
-        "null_r2": 1 - np.sum([r.null_sse for r in reports], axis=0) / joined["sst"].sum(),
-        "null_spearman": np.mean([r.null_spearman for r in reports], axis=0),
-        "spearman": np.mean([r.spearman for r in reports]),
-    }
     parts = [
-        (code, sweep.songs[test], vars(report))
-        for (code, _, test), report in zip(sides, reports, strict=True)
+        (code, sweep.songs[test], report) for (code, _, test), report in zip(sides, reports, strict=True)
     ]
-    parts.append((POOLED, np.concatenate([songs for _, songs, _ in parts]), joined | whole))
-    table = pd.DataFrame(_decoding_row(name, songs, found, resamples, seed) for name, songs, found in parts)
+    joined = {
+        name: np.concatenate([getattr(report, name) for report in reports], axis=-1)
+        for name in ("rho", "r2", "along", "energy")
+    }
+    parts.append((POOLED, np.concatenate([songs for _, songs, _ in parts]), SimpleNamespace(**joined)))
+    table = pd.DataFrame(_decoding_row(*part, orders, resamples, seed) for part in parts)
     corrected = np.append(holm(table["p"].to_numpy()[:-1]), table["p"].iloc[-1])
     return table.assign(significant=corrected < 0.05)
 
 
-def _decoding_row(name, songs, found, resamples, seed):
-    error, total = found["sse"], found["sst"]
-    r2 = bootstrap_songs(
-        lambda weights: 1 - (weights @ error) / (weights @ total), songs, resamples, seed=seed
+def _decoding_row(name, songs, found, orders, resamples, seed):
+    statistic = found.rho.mean(axis=1)
+    rho, r2 = (
+        mean_over_songs(found.rho[0], songs, (-1.0, 1.0)),
+        mean_over_songs(found.r2, songs, (-np.inf, 1.0)),
     )
-    null, draws = found["null_r2"], len(found["null_r2"])
+
+    def share_of(weights):
+        # Where nothing moves, the share is undefined.
+        with np.errstate(invalid="ignore"):
+            return (weights @ found.along) / (weights @ found.energy)
+
+    share = bootstrap_songs(share_of, songs, resamples, seed=seed)
     return {
         "instrument": name,
-        "test_songs": len(set(songs)),
+        "test_songs": rho.songs,
+        "rho": rho.estimate,
+        "rho_low": rho.low,
+        "rho_high": rho.high,
+        "rho_null": np.quantile(statistic, 0.95),
+        "p": _p_value(statistic, orders),
+        "p_floor": smallest_p_value(orders),
+        "share": share.estimate,
+        "share_low": share.low,
+        "share_high": share.high,
         "r2": r2.estimate,
         "low": r2.low,
         "high": r2.high,
-        "spearman": found["spearman"],
-        "r2_null": np.quantile(null, 0.95) if draws else np.nan,
-        "spearman_null": np.quantile(found["null_spearman"], 0.95) if draws else np.nan,
-        "above_null": r2.estimate - null.mean() if draws else np.nan,
-        "p": permutation_p_value(r2.estimate, null) if draws else np.nan,
     }
 
 

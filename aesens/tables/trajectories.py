@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from itertools import chain
-from operator import add
 
 import numpy as np
 import pandas as pd
@@ -13,7 +11,7 @@ from aesens.analysis import geometry as trajectories
 from aesens.analysis.cca import singular_spectrum
 from aesens.analysis.parallel import each
 from aesens.analysis.samplewise import random_walks, samplewise_directions, samplewise_report, transfer
-from aesens.analysis.statistics import bootstrap_songs, derived_seed
+from aesens.analysis.statistics import MINIMUM_SONGS, derived_seed
 from aesens.data import sort_instruments, spread_over_instruments
 from aesens.tables.common import POOLED
 
@@ -111,64 +109,41 @@ def clip_umap(sweep, *, seed: int, instrument: str | None = None) -> pd.DataFram
     return pd.concat(parts, ignore_index=True)
 
 
-def geometry(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
+def geometry(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
     """Shape of the trajectories and dimension of the displacements.
 
     Returns
     -------
     pandas.DataFrame
-        One row: median path over chord, participation ratio, components for 90 % of the displacement variance, and,
-        where there is a split, the share of the test songs' displacement energy in the best 1, 3, ... dimensions of
-        the training songs, that of five with its interval over songs; ``dimensions_90_held_out``, the number
-        of the training songs' best dimensions that hold 90 % of that energy, and beside it ``dimensions_90_clean``,
-        the same for the differences between clean clips (deviations from their mean).
+        One row of all clips: ``songs``; median ``path_over_chord``; ``participation_ratio`` and ``components_90``, the
+        components that hold 90 % of the displacements' variance; ``dimensions_90`` and ``dimensions_90_clean``, the
+        dimensions that hold 90 % of the displacements' energy, one displacement a clip, and of the clean clips' spread
+        about their mean, and their ``ratio``: medians over random halves of the songs; ``ratio_low`` and
+        ``ratio_high``, its 2.5 and 97.5 % quantiles over those, an interval for the whole (below
+        `aesens.analysis.statistics.MINIMUM_SONGS` songs its range). NaN where nothing moves.
 
     Notes
     -----
-    Training clips span no more dimensions than their rank, so that the numbers of dimensions are at most that; they
-    are infinite where even the whole span holds less than 90 %, and NaN where nothing moves.
+    See `aesens.analysis.geometry.dimension_halves`.
     """
-    train, test = sweep.train, sweep.test
-    sides = [side for side in (train, test, ~(train | test)) if side.any()]
-    parts = [
-        trajectories.displacement_scatter(sweep.trajectories[:, side], sweep.clean[side]) for side in sides
-    ]
-    spectrum = reduce(add, parts).spectrum()
+    spectrum = trajectories.displacement_scatter(sweep.trajectories, sweep.clean).spectrum()
+    own = derived_seed(seed, "geometry", sweep.model, sweep.effect.name)
+    found = trajectories.dimension_halves(sweep.trajectories, sweep.clean, sweep.songs, own, jobs)
+    found = pd.DataFrame(found, columns=["dimensions_90", "dimensions_90_clean"])
+    ratio = found["dimensions_90"] / found["dimensions_90_clean"]
+    songs = len(set(sweep.songs))
+    ends = (0.025, 0.975) if songs >= MINIMUM_SONGS else (0.0, 1.0)
     row = {
+        "songs": songs,
         "path_over_chord": pd.Series(trajectories.path_over_chord(sweep.trajectories)).median(),
         "participation_ratio": trajectories.spectrum_dimension(spectrum),
         "components_90": trajectories.spectrum_components(spectrum, 0.9),
+        **found.median(),
+        "ratio": ratio.median(),
+        "ratio_low": ratio.quantile(ends[0]),
+        "ratio_high": ratio.quantile(ends[1]),
     }
-    if train.any() and test.any():
-        axes = parts[0].leading(sweep.clean.shape[1])
-        captured, energy = trajectories.energy_along(
-            sweep.trajectories[:, test], sweep.clean[test], axes[:20]
-        )
-        held = captured[:, :5].sum(axis=1)
-        # Where nothing moves, the share is undefined.
-        with np.errstate(invalid="ignore"):
-            for k in (1, 3, 10, 20):
-                row[f"energy_{k}"] = captured[:, :k].sum() / energy.sum()
-            share = bootstrap_songs(
-                lambda weights: (weights @ held) / (weights @ energy), sweep.songs[test], resamples, seed=seed
-            )
-        row |= {"energy": share.estimate, "energy_low": share.low, "energy_high": share.high}
-        clean, held_out = (sweep.clean[side] - sweep.clean[side].mean(axis=0) for side in (train, test))
-        along = held_out @ trajectories.leading_directions(clean).T
-        # Of the second moments, which are at hand: the displacements along all axes would take as long as all the rest.
-        moved = np.einsum("kd,kd->k", axes @ parts[1].products, axes)
-        row["dimensions_90_held_out"] = _dimensions_for(moved, energy.sum(), 0.9)
-        differing = np.square(along).sum(axis=0), np.square(held_out).sum()
-        row["dimensions_90_clean"] = _dimensions_for(*differing, 0.9)
     return pd.DataFrame([row])
-
-
-def _dimensions_for(captured: np.ndarray, energy: float, fraction: float) -> float:
-    """How many of the axes hold a fraction of the energy; infinite if all together do not, NaN if there is none."""
-    if not energy > 0:
-        return np.nan
-    enough = np.cumsum(captured) >= fraction * energy
-    return float(enough.argmax() + 1) if enough.any() else np.inf
 
 
 def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.DataFrame:
