@@ -17,11 +17,9 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 
-from aesens.analysis.statistics import holm
+from aesens import tables
+from aesens.analysis.statistics import MINIMUM_SONGS, holm
 from aesens.tables.common import POOLED
-from aesens.tables.directions import decoding
-from aesens.tables.sensitivity import response
-from aesens.tables.trajectories import geometry
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -41,8 +39,6 @@ __all__ = [
     "verdicts",
 ]
 
-MINIMUM_SONGS = 6
-
 #: Verdict of untrained weights without a pretrained counterpart.
 CONTROL = "control"
 
@@ -53,6 +49,7 @@ REASONS = {
     "strengths": "too few strengths to see the opposite",
     "floor": "too few orders of the strengths for a p-value that small",
     "order": "other orders of the strengths do as well",
+    "closed": "a path that ends where it began does as well",
     "movement": "the embeddings hardly move",
     "loss": "nothing is lost",
     "seeds": "seeds do not agree",
@@ -187,6 +184,8 @@ def _judge(key: str, claim: dict, gates: dict[str, dict], row: Mapping, family: 
             return _OPEN, "floor"
         if row["p_holm"] >= claim["alpha"]:
             return _NOT, "order"
+    if verdict == _SUPPORTED and row["statistic"] <= claim.get("closed", -np.inf):
+        return _OPEN, "closed"
     return verdict, "interval" if verdict == _OPEN else ""
 
 
@@ -277,14 +276,14 @@ def verdicts(
         If `definitions` names what is neither a claim nor a gate.
     """
     claims, gates = entries(definitions)
-    tables = _statistics(claims, response, decoding, geometry, robustness, remedies, pictured)
+    statistics = _statistics(claims, response, decoding, geometry, robustness, remedies, pictured)
     moved = {
         (row["model"], row["pretrained"], row["effect"]): (row["moved_low"], row["moved_high"])
         for row in response.to_dict("records")
     }
     repairs = _repairs(claims["C5"], robustness)
     rows = []
-    for key, table in tables.items():
+    for key, table in statistics.items():
         claim = claims[key]
         if "models" in claim:
             table = table[table["model"].isin(claim["models"])]
@@ -324,12 +323,12 @@ def verdicts(
     return pd.DataFrame(rows).astype(dict.fromkeys(("songs", "methods", "helps", "harms"), "Int64"))
 
 
-def agreed(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def agreed(runs: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The verdicts that all seeds give; where they do not agree, inconclusive.
 
     Parameters
     ----------
-    tables : sequence of pandas.DataFrame
+    runs : sequence of pandas.DataFrame
         Of `verdicts`, the run's own seed first: statistics and intervals are its.
 
     Returns
@@ -338,8 +337,8 @@ def agreed(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         The first with a column ``seeds``, what each seed came to, e.g. ``"3 supported, 2 inconclusive"``.
     """
     keys = ["claim", *_PAIR]
-    found = pd.concat(tables).groupby(keys)["verdict"].value_counts()
-    table, seeds = tables[0].copy(), []
+    found = pd.concat(runs).groupby(keys)["verdict"].value_counts()
+    table, seeds = runs[0].copy(), []
     for row in table.itertuples():
         counts = found.loc[(row.claim, row.model, row.effect)]
         seeds.append(
@@ -363,11 +362,11 @@ def _of_seed(study, definitions):
     drawn = {"resamples": study.profile.resamples, "seed": study.seed}
     orders = {"permutations": study.profile.permutations, **drawn}
     return verdicts(
-        study.collect(response, **orders),
-        study.collect(decoding, **orders),
-        study.collect(geometry, **drawn),
-        study.collect(robustness, pooled=pools(), **drawn),
-        remedies(study),
-        pictured=study.collect(response, pictured=True, **orders),
+        study.collect(tables.response, **orders),
+        study.collect(tables.decoding, **orders),
+        study.collect(tables.geometry, seed=study.seed),
+        study.collect(tables.robustness, pooled=pools(), **drawn),
+        study.collect(tables.remedies, **drawn),
+        pictured=study.collect(tables.response, pictured=True, **orders),
         definitions=definitions,
     )
