@@ -34,7 +34,10 @@ import pandas as pd
 import xarray as xr
 
 from aesens.analysis.auc import (
+    MINIMUM_SONGS,
     auc,
+    fewest_songs,
+    limits,
     metrics,
     pooled_mean,
     resampled_auc,
@@ -43,7 +46,7 @@ from aesens.analysis.auc import (
     two_sided,
     without_rounding,
 )
-from aesens.analysis.classify import by_instrument, check_sides, grouped_folds, is_subspace
+from aesens.analysis.classify import by_instrument, check_sides, grouped_folds, is_subspace, transformed
 from aesens.analysis.logistic import fit_logistic
 from aesens.analysis.parallel import each
 from aesens.analysis.statistics import derived_seed
@@ -52,9 +55,6 @@ __all__ = ["LOSS", "fit_scores", "recovery"]
 
 #: A strength loses where it costs more than this without a method: there is something to recover.
 LOSS = 0.01
-
-# Test songs of an instrument from which an interval is called so.
-MINIMUM_SONGS = 6
 
 _METRICS = ("roc_auc", "balanced_accuracy")
 
@@ -127,43 +127,34 @@ def fit_scores(
 
     def fit(rows, c, subspaces=None):
         versions = len(rows) // train.sum()
-        weights = np.tile(resamples, versions) if n_refits else None
-        sides = np.tile(labels[c], versions), np.tile(folds[c], versions)
+        weights, *sides = (np.tile(x, versions) for x in (resamples, labels[c], folds[c]))
         try:
             return fit_logistic(rows[None], *sides, subspaces=subspaces, resamples=weights)
         except ValueError as error:
             raise ValueError(f"{c}: {error}") from error
 
-    def enter(fitted, places, i, moved):
-        """Fill in the scores of one instrument; `moved` maps test embeddings to what the fit was trained on."""
-        shape = (len(places), 1 + n_refits)
-        weights = fitted.coefficients[0].reshape(-1, fitted.coefficients.shape[-1])
-        bias = fitted.intercept[0].reshape(-1, 1)
-        cost[places, i] = fitted.cost[0]
+    def enter(fits, moved):
+        """Fill in the scores of fits (places among the methods, instrument, fit) on embeddings moved alike."""
         for k in range(conditions):
-            values = weights @ moved(k).T + bias
-            score[places, :, k, i] = values.reshape(*shape, -1)
-
-    def tested(k):
-        return np.asarray(trajectories[k - 1, test] if k else clean[test], np.float64)
+            x = np.asarray(trajectories[k - 1, test] if k else clean[test], np.float64)
+            x = x if moved is None else transformed(moved, x)
+            for places, i, fitted in fits:
+                cost[places, i] = fitted.cost[0]
+                score[places, :, k, i] = fitted.coefficients[0] @ x.T + fitted.intercept[0][..., None]
 
     def removed(i):
         """All methods of an instrument that remove a subspace: their features need not be formed."""
-        own = {
-            p: given[classes[i]] for p, given in enumerate(methods.values()) if is_subspace(given[classes[i]])
-        }
-        if own:
-            fitted = fit(np.asarray(clean[train], np.float64), classes[i], list(own.values()))
-            enter(fitted, list(own), i, tested)
+        own = [given[classes[i]] for given in methods.values()]
+        if places := [p for p, method in enumerate(own) if is_subspace(method)]:
+            rows = np.asarray(clean[train], np.float64)
+            enter([(places, i, fit(rows, classes[i], [own[p] for p in places]))], None)
 
     def mapped(job):
         """One object of one method, which maps the embeddings of one or of all instruments."""
         p, method, places = job
         rows = np.concatenate([clean[train][None], *_versions(method, clean[train])], dtype=np.float64)
-        rows = _transformed(method, rows.reshape(-1, clean.shape[1]))
-        sets = [_transformed(method, tested(k)) for k in range(conditions)]
-        for i in places:
-            enter(fit(rows, classes[i]), [p], i, sets.__getitem__)
+        rows = transformed(method, rows.reshape(-1, clean.shape[1]))
+        enter([([p], i, fit(rows, classes[i])) for i in places], method)
 
     objects: dict[tuple[int, int], tuple[int, Any, list[int]]] = {}
     for p, given in enumerate(methods.values()):
@@ -200,14 +191,6 @@ def _versions(method, clean):
             f"{clean.shape[1]}), not {versions.shape}"
         )
     return [versions]
-
-
-def _transformed(method, x):
-    """What a method makes of embeddings (n, feature); a new array, so that the given one stays as it is."""
-    out = np.asarray(method.transform(x.copy()), np.float64)
-    if out.ndim != 2 or len(out) != len(x):
-        raise ValueError(f"{type(method).__name__}.transform gave shape {out.shape} for {x.shape}")
-    return out
 
 
 def _refit_values(score: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -312,9 +295,9 @@ def recovery(
         raise ValueError(f"no method {', '.join(missing)} among {', '.join(names)}")
     score, label, songs = result.score.values, result.label.values, result.song.values
     truth = label == result.instrument.values[:, None]
-    counts = [len(np.unique(songs[mine])) for mine in truth]
-    if not min(counts):
-        raise ValueError(f"{result.instrument.values[np.argmin(counts)]}: no test clips")
+    if not truth.any(axis=1).all():
+        raise ValueError(f"{result.instrument.values[truth.any(axis=1).argmin()]}: no test clips")
+    fewest = fewest_songs(songs, label)
     weights = song_resamples(songs, label, n_resamples, derived_seed(seed, "test songs"))
     weights = np.concatenate([np.ones((1, len(songs))), weights])
     blocks = [weights[start : start + _RESAMPLES] for start in range(0, len(weights), _RESAMPLES)]
@@ -331,18 +314,17 @@ def recovery(
     flat = drawn.reshape(-1, len(names))
     extra = [pooled_mean(flat, members, names).reshape(shape) for members in pooled.values()]
     drawn = np.concatenate([drawn, *(x[..., None] for x in extra)], axis=-1)
-    few = min(counts) < MINIMUM_SONGS
     rows = []
     for m, metric in enumerate(_METRICS):
         for k, name in enumerate([*names, *pooled]):
             own, none = drawn[:, m, :, k], drawn[:, m, :, base]
-            about = {"method": name, "metric": metric, "songs": min(counts)}
-            about |= _limits("cost", without_rounding(none[:, 0] - own[:, 0]), few)
-            rows += [about | row for row in _rows(own, none, few, k == base)]
+            about = {"method": name, "metric": metric, "songs": fewest}
+            about |= limits("cost", without_rounding(none[:, 0] - own[:, 0]), fewest)
+            rows += [about | row for row in _rows(own, none, fewest, k == base)]
     return pd.DataFrame(rows)
 
 
-def _rows(own: np.ndarray, none: np.ndarray, few: bool, same: bool):
+def _rows(own: np.ndarray, none: np.ndarray, songs: int, same: bool):
     """Rows of one method and metric, from values (resample, column) with it and without: strengths, then pooled."""
     strengths = own.shape[1] - 2
     loss, change = without_rounding(none[:, [0]] - none[:, 1:]), without_rounding(own[:, 1:] - none[:, 1:])
@@ -360,26 +342,20 @@ def _rows(own: np.ndarray, none: np.ndarray, few: bool, same: bool):
             "value": value[at].mean(),
             "clean": none[0, 0],
         }
-        row |= _limits("loss", loss[:, at].mean(axis=1), few) | _limits("change", moved, few)
+        row |= limits("loss", loss[:, at].mean(axis=1), songs) | limits("change", moved, songs)
         row["visible"] = (row["change_high"] - row["change_low"]) / 2
         row["p"] = np.nan if same else two_sided(moved[1:])
         row["losing"] = len(lost)
-        yield row | _share(change[:, lost].sum(axis=1), loss[:, lost].sum(axis=1), few)
+        yield row | _share(change[:, lost].sum(axis=1), loss[:, lost].sum(axis=1), songs)
 
 
-def _limits(name: str, drawn: np.ndarray, few: bool) -> dict[str, float]:
-    """A statistic and its limits, of the songs as they are and, after it, of their resamples."""
-    low, high = (drawn[1:].min(), drawn[1:].max()) if few else np.percentile(drawn[1:], [2.5, 97.5])
-    return {name: drawn[0], f"{name}_low": low, f"{name}_high": high}
-
-
-def _share(change: np.ndarray, loss: np.ndarray, few: bool) -> dict[str, float]:
+def _share(change: np.ndarray, loss: np.ndarray, songs: int) -> dict[str, float]:
     """What is recovered of a loss; a resample that has none to recover bounds it on neither side."""
     if not loss[0] > 0:
         return {"recovered": np.nan, "low": np.nan, "high": np.nan}
     lost = loss > 0
     share = np.divide(change, loss, out=np.zeros(len(loss)), where=lost)
-    at = [0, 100] if few else [2.5, 97.5]
+    at = [0, 100] if songs < MINIMUM_SONGS else [2.5, 97.5]
     # Whole order statistics, since nothing lies between a number and infinity.
     low = np.percentile(np.where(lost, share, -np.inf)[1:], at[0], method="lower")
     high = np.percentile(np.where(lost, share, np.inf)[1:], at[1], method="higher")
