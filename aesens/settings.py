@@ -81,6 +81,8 @@ class Profile:
         Whether a run ends with the appendices, notebooks 80 to 89.
     seed : int
         Of the split, the untrained weights and every random draw.
+    seeds : int
+        Seeds, from `seed` on, whose verdicts on the claims must agree.
 
     The others are run options, see `OPTIONS`.
     """
@@ -104,6 +106,7 @@ class Profile:
     n_folds: int = 4
     appendices: bool = False
     seed: int = 20220419
+    seeds: int = 5
 
 
 _LARGE = ("openl3", "panns", "msclap", "clap")
@@ -124,6 +127,7 @@ PROFILES: dict[str, Profile] = {
             permutations=20,
             resamples=200,
             picture_clips=3,
+            seeds=2,
         ),
         Profile(
             "demo",
@@ -146,6 +150,7 @@ PROFILES: dict[str, Profile] = {
             weights="pretrained",
             permutations=1000,
             appendices=True,
+            seeds=1,
         ),
     )
 }

@@ -16,7 +16,7 @@ from aesens.plots.curves import (
     spectra,
 )
 from aesens.plots.data import clean_classification, clean_map, clips_per_instrument
-from aesens.plots.maps import claims_map, condition_title, effect_column, heatmap, model_effect_row, model_row
+from aesens.plots.maps import condition_title, effect_column, heatmap, model_effect_row, model_row
 from aesens.plots.paths import clip_umap, correlation_boxes, correlation_grid, trajectory_grid
 from aesens.plots.study import (
     STUDY_EFFECTS,
@@ -29,3 +29,4 @@ from aesens.plots.study import (
     study_umap,
 )
 from aesens.plots.style import grid, use_style
+from aesens.plots.verdicts import claims_map, power_curves

@@ -1,4 +1,4 @@
-"""Tables as pictures: heat maps with their numbers, and the claims at one look."""
+"""Tables as pictures: heat maps with their numbers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from aesens.effects import effect
 from aesens.plots import titles as names
-from aesens.plots.style import DIVERGING, MUTED, SEQUENTIAL, WIDTH, model_axis, mute, number, present, wrapped
+from aesens.plots.style import DIVERGING, MUTED, SEQUENTIAL, WIDTH, mute, number
 
-__all__ = ["claims_map", "condition_title", "effect_column", "heatmap", "model_effect_row", "model_row"]
+__all__ = ["condition_title", "effect_column", "heatmap", "model_effect_row", "model_row"]
 
 
 def model_row(key: tuple) -> str:
@@ -222,97 +222,3 @@ def _name_group(ax: plt.Axes, title: str, y: float, beside: plt.Text) -> None:
         fontweight="normal" if control else "bold",
         annotation_clip=False,
     )
-
-
-# Colour of a verdict's cell, and of the number in it.
-_VERDICTS = {
-    "supported": ("#0072B2", "white"),
-    "not supported": ("#D55E00", "white"),
-    "inconclusive": ("#F0D58A", "black"),
-    "control": ("#F1F1F1", MUTED),
-}
-
-_BLANK = {"facecolor": "white", "edgecolor": "#DDDDDD", "linewidth": 0.6}
-
-# What the statistic of a claim is called where it is drawn, its factor and unit there, and its format.
-_STATISTICS = {
-    "C1": ("mean $\\rho$", 1, "", "{:.2f}"),
-    "C2": ("longest step", 1, "× smooth growth", "{:.1f}"),
-    "C3": ("held-out $R^2$", 1, "", "{:.2f}"),
-    "C4": ("energy in 5 dimensions", 1, "", "{:.2f}"),
-    "C5": ("$\\Delta$ROC-AUC", 100, "(hundredths)", "{:.1f}"),
-    "C6": ("$\\Delta$ROC-AUC", 100, "(hundredths)", "{:.1f}"),
-}
-
-
-def _short(value: float, form: str) -> str:
-    """A number that fits a small cell."""
-    if not np.isfinite(value):
-        return "–"
-    if abs(value) >= 100:
-        return ">99" if value > 0 else "<−99"
-    return number(value, "{:.0f}" if abs(value) >= 10 else form)
-
-
-def _condition(claim: str, threshold: float) -> str:
-    """When a claim is supported, e.g. ``"mean ρ > 0.5"``."""
-    # Imported here, since the claims in turn take the titles of models from this folder.
-    from aesens.tables.claims import definitions
-
-    name, factor, unit, _ = _STATISTICS[claim]
-    relation = definitions().set_index("claim").loc[claim, "supported if"].rpartition(" ")[0]
-    name = relation.replace("x", name) if "x" in relation else f"{name} {relation}"
-    return f"{name} {factor * threshold:g} {unit}".rstrip()
-
-
-def claims_map(table: pd.DataFrame) -> plt.Figure:
-    """Verdict of each claim for each model and effect, one panel a claim.
-
-    A panel's title says when the claim is supported, in the unit of its numbers; a number with a dagger was held back
-    by a gate.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `aesens.tables.claims.verdicts`.
-    """
-    keys, models, effects = (present(table, name) for name in ("claim", "model", "effect"))
-    table = table.assign(gate=table["gate"].fillna(""))
-    figure, axes = wrapped(len(keys), height=0.21 * len(models) + 0.5, spare=1.0)
-    for ax, claim in zip(axes.flat, keys, strict=False):
-        part = table[table["claim"] == claim]
-        for x, y in np.ndindex(len(effects), len(models)):
-            ax.add_patch(plt.Rectangle((x - 0.48, y - 0.45), 0.96, 0.9, **_BLANK))
-        _, factor, _, form = _STATISTICS[claim]
-        for row in part.itertuples():
-            x, y = effects.index(row.effect), models.index(row.model)
-            colour, ink = _VERDICTS[row.verdict]
-            ax.add_patch(plt.Rectangle((x - 0.48, y - 0.45), 0.96, 0.9, color=colour, linewidth=0))
-            text = _short(factor * row.statistic, form) + "†" * (row.gate != "")
-            look = {"color": ink, "weight": "normal" if row.verdict == "control" else "bold", "fontsize": 8}
-            ax.text(x, y, text, ha="center", va="center_baseline", **look)
-        title = f"{claim} {part['title'].iloc[0]}\n{_condition(claim, part['threshold'].iloc[0])}"
-        ax.set_title(title, loc="left", fontsize=8.5, linespacing=1.15)
-        ax.set(xlim=(-0.5, len(effects) - 0.5))
-        ax.tick_params(length=0)
-        ax.spines[:].set_visible(False)
-    for ax in axes.flat[max(len(keys) - axes.shape[1], 0) : len(keys)]:
-        ax.set_xticks(range(len(effects)), map(effect_column, effects))
-        ax.tick_params(axis="x", labelbottom=True, rotation=30)
-        plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
-    model_axis(axes[:, 0], table)
-    entries = {
-        verdict if verdict != "control" else "untrained control, no verdict": plt.Rectangle(
-            (0, 0), 1, 1, color=colour
-        )
-        for verdict, (colour, _) in _VERDICTS.items()
-        if verdict in set(table["verdict"])
-    }
-    if len(table) < len(keys) * len(models) * len(effects):
-        entries["blank: not part of the claim"] = plt.Rectangle((0, 0), 1, 1, **_BLANK)
-    if (table["gate"] != "").any():
-        look = {"linestyle": "", "marker": "$†$", "color": "black", "markersize": 6}
-        entries["held back: too little to judge"] = plt.Line2D([], [], **look)
-    where = {"loc": "outside upper left", "ncols": 3, "columnspacing": 1.0, "fontsize": 8}
-    figure.legend(entries.values(), entries.keys(), **where)
-    return figure

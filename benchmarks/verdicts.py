@@ -1,0 +1,139 @@
+"""How often verdicts are right, and what they can see: synthetic embeddings whose truth is known, over many seeds.
+
+``python benchmarks/verdicts.py`` writes ``results/verdicts.csv`` and ``results/power.csv``; see ``benchmarks/README.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+from synthetic import BORDER, DEMO, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
+from threadpoolctl import threadpool_limits
+
+from aesens.analysis.parallel import cores
+
+#: Chance that an interval of 95 % lies on one given side of the truth.
+NOMINAL = 0.025
+
+# What is wrong where the truth is known.
+_WRONG = {
+    "supported": ["not supported"],
+    "not supported": ["supported"],
+    "inconclusive": ["supported", "not supported"],
+    "any but supported": ["supported"],
+    "any but not supported": ["not supported"],
+}
+_VERDICTS = ("supported", "not supported", "inconclusive")
+
+# Classifiers are trained twenty times a method and instrument for these.
+_SLOW = {"C5", "C6"}
+
+
+def cells(truth: int, border: int) -> Iterator[tuple]:
+    """Case, kind, options of the sweep, expected verdicts by claim, and seeds of each cell."""
+    for kind in KINDS:
+        yield "clear", kind, {"strengths": 12}, {c: v for c, v in TRUTH[kind].items() if v}, truth
+    for kind, options, expected in VARIANTS:
+        yield "demo's size" if options.get("instruments") == 11 else "clear", kind, options, expected, truth
+    for claim, cases in BORDER.items():
+        for kind, options, expected in cases:
+            yield "threshold", kind, options, {claim: expected}, border
+
+
+def judged(kind: str, seed: int, options: dict, claims: tuple[str, ...]) -> dict[str, tuple[str, float]]:
+    """Verdict and statistic of each claim on one data set."""
+    with threadpool_limits(1):
+        sweep = synthetic_sweep(kind, seed=seed, model="panns", **options)
+        found = judge(sweep, claims, permutations=1000, seed=seed)
+    return {row.claim: (row.verdict, row.statistic) for row in found.itertuples()}
+
+
+def _all(jobs: list[tuple], n_jobs: int) -> list[dict]:
+    return joblib.Parallel(n_jobs, verbose=1)(joblib.delayed(judged)(*job) for job in jobs)
+
+
+def rates(truth: int, border: int, slow: float, n_jobs: int) -> pd.DataFrame:
+    """Verdicts of every cell, counted; claims that need classifiers with the share `slow` of the seeds."""
+    jobs, rows = [], []
+    for case, kind, options, expected, seeds in cells(truth, border):
+        for names in ([c for c in expected if c not in _SLOW], [c for c in expected if c in _SLOW]):
+            if names:
+                n = seeds if names[0] not in _SLOW else max(2, int(slow * seeds))
+                rows.append((case, kind, options, {name: expected[name] for name in names}, n))
+                jobs += [(kind, seed, options, tuple(names)) for seed in range(n)]
+    found, table = iter(_all(jobs, n_jobs)), []
+    for case, kind, options, expected, n in rows:
+        drawn = [next(found) for _ in range(n)]
+        label = ", ".join([kind, *(f"{name} {value:g}" for name, value in options.items())])
+        for claim, right in expected.items():
+            got = [verdict[claim][0] for verdict in drawn]
+            wrong = sum(map(got.count, _WRONG[right]))
+            counts = {name: got.count(name) for name in _VERDICTS}
+            about = {"case": case, "kind": label, "claim": claim, "expected": right, "seeds": n}
+            p = binomtest(wrong, n, NOMINAL, alternative="greater").pvalue
+            table.append(about | counts | {"error_rate": wrong / n, "p": p})
+    return pd.DataFrame(table)
+
+
+# The sizes whose power is drawn: name, options of the sweep.
+_SIZES = {
+    "C2": {
+        "demo's pictures: 11 clips, 16 strengths": DEMO | {"songs": 2, "test_songs": 1, "strengths": 16},
+        "paper: 31 strengths": {"strengths": 31},
+    },
+    "C5": {"demo: 66 test songs": DEMO | {"features": 200}},
+}
+
+
+def power(seeds: int, slow: int, n_jobs: int) -> pd.DataFrame:
+    """How often C2 and C5 are decided, by the size of the jump and by the share that is recovered."""
+    cases = []
+    for size, options in _SIZES["C2"].items():
+        for carried in (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6):
+            cases.append(("C2", size, "jump", options | {"carried": carried}, carried, seeds))
+    for size, options in _SIZES["C5"].items():
+        for noise in C5_NOISE:
+            cases.append(("C5", size, "nuisance", options | {"noise": noise}, None, slow))
+    jobs = [(kind, s, options, (claim,)) for claim, _, kind, options, _, n in cases for s in range(n)]
+    found, table = iter(_all(jobs, n_jobs)), []
+    for claim, size, _, _, truth, n in cases:
+        drawn = [next(found)[claim] for _ in range(n)]
+        shares = {name: sum(verdict == name for verdict, _ in drawn) / n for name in _VERDICTS}
+        # Of a repair the truth is what it is in the mean over data sets.
+        truth = np.nanmedian([value for _, value in drawn]) if truth is None else truth
+        table.append({"claim": claim, "size": size, "truth": truth, "seeds": n} | shares)
+    return pd.DataFrame(table).sort_values(["claim", "size", "truth"])
+
+
+#: Noise beside the nuisance, which no projection removes: the more of it, the less is recovered.
+C5_NOISE = (0.2, 2.0, 4.0, 6.0, 8.0, 12.0)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=100, help="data sets a cell; default: 100")
+    parser.add_argument("--border", type=int, default=400, help="at the thresholds; default: 400")
+    parser.add_argument("--slow", type=float, default=0.25, help="share of them for C5 and C6; default: 0.25")
+    parser.add_argument("--jobs", type=int, default=cores(), help="processes; default: all cores")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    form = {"index": False, "float_format": "%.4g"}
+    table = rates(options.seeds, options.border, options.slow, options.jobs)
+    table.to_csv(options.out / "verdicts.csv", **form)
+    found = power(options.seeds, max(2, int(options.slow * options.seeds)), options.jobs)
+    found.to_csv(options.out / "power.csv", **form)
+    pooled = table.assign(wrong=(table["error_rate"] * table["seeds"]).round())
+    pooled = pooled.groupby(["case", "claim"])[["seeds", "wrong"]].sum()
+    print(pooled.assign(rate=pooled["wrong"] / pooled["seeds"]).to_string())
+    print(table.sort_values("error_rate").tail(12).to_string())
+
+
+if __name__ == "__main__":
+    main()
