@@ -33,14 +33,17 @@ __all__ = [
     "Entry",
     "Projection",
     "added",
+    "apply",
     "controls",
     "fit_all",
     "fitted_state",
+    "from_states",
     "make_projection",
     "register_projection",
     "remove",
     "removes",
     "restored",
+    "states",
 ]
 
 
@@ -192,6 +195,11 @@ def removes(fitted: BaseEstimator) -> np.ndarray | BaseEstimator:
     return fitted.components_ if getattr(type(fitted), "transform", None) is Projection.transform else fitted
 
 
+def apply(fit: np.ndarray | BaseEstimator, x: np.ndarray) -> np.ndarray:
+    """Embeddings of shape (..., feature) after what `fit_all` gives of one method."""
+    return remove(x, fit) if isinstance(fit, np.ndarray) else fit.transform(x)
+
+
 def fitted_state(fitted: BaseEstimator) -> dict[str, np.ndarray]:
     """What an estimator has learned, its attributes that end in ``_``, as arrays, from which `restored` makes it again.
 
@@ -218,6 +226,25 @@ def restored(unfitted: BaseEstimator, state: dict[str, np.ndarray]) -> BaseEstim
     for name, value in state.items():
         setattr(unfitted, name, value if value.ndim else value.item())
     return unfitted
+
+
+def states(fits: dict[str, dict]) -> dict[str, dict]:
+    """What methods have learned, by method and instrument, as arrays alone: rows, or a dictionary of `fitted_state`."""
+    return {
+        name: {code: fit if isinstance(fit, np.ndarray) else fitted_state(fit) for code, fit in of.items()}
+        for name, of in fits.items()
+    }
+
+
+def from_states(kept: dict[str, dict], seed: int = 0) -> dict[str, dict]:
+    """The methods again whose `states` these are."""
+    return {
+        name: {
+            code: restored(make_projection(name, seed), state) if isinstance(state, dict) else state
+            for code, state in of.items()
+        }
+        for name, of in kept.items()
+    }
 
 
 def _register_shipped() -> None:

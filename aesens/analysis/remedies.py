@@ -35,7 +35,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from aesens.analysis.methods import Projection, TrainingParts
 from aesens.analysis.projections import Entry, fitted_state, restored
-from aesens.analysis.statistics import quantile_rank
 
 __all__ = [
     "LEACE",
@@ -97,7 +96,8 @@ class Versions(TrainingParts):
     @cached_property
     def within(self) -> np.ndarray:
         """All rows about the mean of their clip's versions, shape of `all_rows`."""
-        rows = self.all_rows.reshape(-1, *self.clean.shape)
+        # From the displacements, so that what does not move is zero without rounding.
+        rows = self.all_rows.reshape(-1, *self.clean.shape) - self.clean
         return (rows - rows.mean(axis=0)).reshape(self.all_rows.shape)
 
     @cached_property
@@ -274,7 +274,7 @@ class LEACE(Remedy):
     def learn(self, versions: Versions) -> None:
         """One row."""
         strengths, clips = versions.trajectories.shape[:2]
-        concepts = {"rank": quantile_rank(strengths), "effected": np.ones(strengths)}
+        concepts = {"rank": np.arange(1, strengths + 1) / strengths, "effected": np.ones(strengths)}
         if self.concept not in concepts:
             raise ValueError(f"concept={self.concept!r} is neither of {', '.join(concepts)}")
         z = np.repeat(np.concatenate([[0.0], concepts[self.concept]]), clips)
