@@ -6,7 +6,7 @@ from sklearn import metrics as reference
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from aesens.analysis.auc import auc, auc_change, metric_table, metrics
+from aesens.analysis.auc import auc, auc_change, metric_table, metrics, song_resamples
 from aesens.analysis.classify import (
     classifier_weights,
     classify,
@@ -15,7 +15,7 @@ from aesens.analysis.classify import (
     grouped_folds,
 )
 from aesens.analysis.logistic import COSTS
-from aesens.analysis.statistics import holm, resample_weights
+from aesens.analysis.statistics import holm
 
 
 def study(seed=0, songs_each=6, clips=4, d=30, strengths=3, shift=1.0, classes=("cel", "flu", "pia")):
@@ -213,7 +213,7 @@ def test_too_few_songs_names_the_instrument():
         (lambda a: dict(trajectories=a["trajectories"] * np.nan), "cel.*NaN"),
         (lambda a: dict(instruments=a["instruments"][1:]), "instruments must have shape"),
         (lambda a: dict(projections={}), "no projections"),
-        (lambda a: dict(projections={"x": {"cel": None}}), "'x' has no subspace for flu, pia"),
+        (lambda a: dict(projections={"x": {"cel": None}}), "'x' has nothing for flu, pia"),
         (
             lambda a: dict(projections={"x": dict.fromkeys(["cel", "flu", "pia"], np.eye(4)[:1])}),
             "'x' of cel",
@@ -253,6 +253,7 @@ def test_metrics_are_those_of_scikit_learn():
                 recall=reference.recall_score(t, s > 0),
                 f1=reference.f1_score(t, s > 0, zero_division=0),
                 accuracy=reference.accuracy_score(t, s > 0),
+                balanced_accuracy=reference.balanced_accuracy_score(t, s > 0),
             )
             assert list(ours) == list(expected)
             for name, value in expected.items():
@@ -294,9 +295,11 @@ def test_the_loop_below_is_that_of_scikit_learn():
 def test_bootstrap_is_that_of_a_plain_loop(example):
     _, _, result = example
     table = auc_change(result, n_resamples=30, seed=3)
-    weights = np.concatenate([np.ones((1, 24)), resample_weights(result.song.values, 30, 3)])
+    weights = np.concatenate(
+        [np.ones((1, 24)), song_resamples(result.song.values, result.label.values, 30, 3)]
+    )
     truth = result.label.values == result.instrument.values[:, None]
-    assert any(not w[t].any() for w in weights for t in truth)  # some resamples lack an instrument
+    assert all(w[t].any() for w in weights for t in truth)  # no resample lacks an instrument
     loop = np.array(
         [
             [
@@ -306,7 +309,7 @@ def test_bootstrap_is_that_of_a_plain_loop(example):
             for w in weights
         ]
     )
-    loop = np.nanmean(loop, axis=-1)  # (resample, projection, case)
+    loop = loop.mean(axis=-1)  # (resample, projection, case)
     for _, row in table.iterrows():
         cases = ((result.train == row.train) & (result.test == row.test)).values
         p = result.projection.values.tolist().index(row.projection)
@@ -323,6 +326,24 @@ def test_bootstrap_is_that_of_a_plain_loop(example):
             change = change[1:].round(12)
             share = min((change <= 0).sum() + 1, (change >= 0).sum() + 1) / 31
             assert np.isclose(row.p, min(1.0, 2 * share))
+
+
+def test_resamples_keep_instruments_and_vary_as_they_should():
+    """By brute force: the variance of a mean over n songs is that of a song over n, not over n * n / (n - 1)."""
+    songs, instruments = (
+        np.repeat(np.arange(9), 2),
+        np.repeat(["a", "a", "a", "b", "b", "b", "b", "c", "both"], 2),
+    )
+    instruments[-2:] = "a", "b"  # one song of two instruments, which is a stratum of its own
+    weights = song_resamples(songs, instruments, 20_000, 1)
+    assert (weights[:, ::2] == weights[:, 1::2]).all() and np.allclose(weights.mean(axis=0), 1, atol=0.02)
+    for stratum in (slice(0, 6), slice(6, 14), slice(14, 16), slice(16, 18)):
+        assert np.allclose(weights[:, stratum].mean(axis=1), 1)
+    values = np.random.default_rng(0).normal(size=9)
+    for place in (slice(0, 3), slice(3, 7)):
+        means = (weights[:, ::2][:, place] * values[place]).mean(axis=1)
+        n = len(values[place])
+        assert means.var() == pytest.approx(values[place].var(ddof=1) / n, rel=0.05)
 
 
 def test_change_finds_the_help_there_is_and_no_other():
@@ -387,7 +408,7 @@ def test_loss_is_the_difference_of_the_conditions_over_the_same_songs(example):
     table = table.query("projection == 'none'").set_index(["train", "test"])[["auc", *losses]]
     np.testing.assert_allclose(table["loss"], table["auc"]["clean", "clean"] - table["auc"], atol=1e-12)
     assert (table.loc[("clean", "clean"), losses] == 0).all()
-    weights = resample_weights(result.song.values, 40, 3)
+    weights = song_resamples(result.song.values, result.label.values, 40, 3)
     truth = result.label.values == result.instrument.values[:, None]
 
     def mean_auc(w, cases):

@@ -9,9 +9,20 @@ import pandas as pd
 import xarray as xr
 
 from aesens.analysis.parallel import each
-from aesens.analysis.statistics import resample_weights
 
-__all__ = ["auc", "auc_change", "metric_table", "metrics"]
+__all__ = [
+    "auc",
+    "auc_change",
+    "limits",
+    "metric_table",
+    "metrics",
+    "pooled_mean",
+    "resampled_auc",
+    "song_resamples",
+    "song_wins",
+    "two_sided",
+    "without_rounding",
+]
 
 # Differences of AUC below this are rounding: the same ranking summed in another order.
 _ROUNDING = 1e-12
@@ -65,7 +76,8 @@ def metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     -------
     dict of ndarray, float64, shape (...)
         ``roc_auc``, ``average_precision`` (NaN where a class is missing), ``precision``, ``recall``, ``f1`` (0 where
-        undefined, as in scikit-learn), ``accuracy``.
+        undefined, as in scikit-learn), ``accuracy``, ``balanced_accuracy`` (the mean of the shares of either class
+        decided rightly; NaN where a class is missing).
     """
     ordered, first, _ = _sorted(scores, labels)
     n = ordered.shape[-1]
@@ -77,6 +89,7 @@ def metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     scores, labels = np.broadcast_arrays(np.asarray(scores), np.asarray(labels, bool))
     decided = scores > 0
     hits, claimed = (decided & labels).sum(-1), decided.sum(-1)
+    refused = (~decided & ~labels).sum(-1)
     return {
         "roc_auc": auc(scores, labels),
         "average_precision": average_precision,
@@ -84,6 +97,7 @@ def metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
         "recall": _ratio(hits, positives, 0),
         "f1": _ratio(2 * hits, claimed + positives, 0),
         "accuracy": (decided == labels).mean(-1),
+        "balanced_accuracy": 0.5 * (_ratio(hits, positives) + _ratio(refused, n - positives)),
     }
 
 
@@ -127,46 +141,87 @@ def _by_song(songs, clips):
     return clips[first], (group == np.arange(len(unique))[:, None]).astype(float)
 
 
-def _wins(result, cases, instrument):
-    """For one instrument, what its weighted AUCs over `cases` are made of; None if it has not both classes.
+def song_resamples(songs: np.ndarray, instruments: np.ndarray, n_resamples: int, seed: int = 0) -> np.ndarray:
+    """Weight of each clip in each bootstrap resample of the songs of each instrument: (n_resamples, clip).
+
+    Of n songs of an instrument n - 1 are drawn with replacement, with all their clips, and count n / (n - 1) times:
+    with n drawn, means over songs would vary by (n - 1) / n of what they should, and n is small. An instrument never
+    loses all its songs; one with a single song keeps it. Songs of several instruments are drawn among their like.
+
+    References
+    ----------
+    J. N. K. Rao, C. F. J. Wu, "Resampling inference with complex survey data", JASA 83, 1988.
+
+    Examples
+    --------
+    >>> weights = song_resamples(["a", "a", "b", "c"], ["flu", "flu", "flu", "pia"], 100)
+    >>> sorted(set(map(tuple, weights.tolist())))
+    [(0.0, 0.0, 2.0, 1.0), (2.0, 2.0, 0.0, 1.0)]
+    """
+    names, index = np.unique(np.asarray(songs), return_inverse=True)
+    played: list[set[str]] = [set() for _ in names]
+    for song, instrument in zip(index, np.asarray(instruments).astype(str), strict=True):
+        played[song].add(str(instrument))
+    strata = np.array(["\n".join(sorted(codes)) for codes in played])
+    rng = np.random.default_rng(seed)
+    weights = np.empty((n_resamples, len(names)))
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
+        drawn = max(len(members) - 1, 1)
+        counts = rng.multinomial(drawn, np.full(len(members), 1 / len(members)), size=n_resamples)
+        weights[:, members] = counts * (len(members) / drawn)
+    return weights[:, index]
+
+
+def song_wins(score: np.ndarray, mine: np.ndarray, songs: np.ndarray, pairs=zip) -> tuple | None:
+    """What the weighted AUCs of one instrument are made of; None if there are not both classes.
 
     With w_i the weight of clip i, AUC = sum w_i w_j M_ij / sum w_i w_j over positive i and negative j, where M_ij is 1
-    if i scores above j and 1/2 if they tie. The cases share clips, hence M can be averaged over them; the clips of a
-    song share a weight, hence M can be summed over pairs of songs: a small quadratic form for any number of cases.
+    if i scores above j and 1/2 if they tie. Several versions share the clips, hence M can be averaged over them; the
+    clips of a song share a weight, hence M can be summed over pairs of songs: a small quadratic form for any number of
+    versions.
 
-    Returns (positive clip of each song, negative clip of each song, M (song, projection, song), number of pairs (song,
-    song)).
+    Parameters
+    ----------
+    score : array, shape (k, version, clip)
+    mine : array of bool, shape (clip,)
+    songs : array, shape (clip,)
+    pairs : callable
+        ``zip`` compares each version with itself, `itertools.product` with all.
+
+    Returns
+    -------
+    tuple
+        Positive clip of each song, negative clip of each song, M (song, k, song), number of pairs (song, song); for
+        `resampled_auc`.
     """
-    score = result.score.values[:, cases, instrument]
-    label, song = result.label.values, result.song.values
-    mine = label == result.instrument.values[instrument]
     positive, negative = np.flatnonzero(mine), np.flatnonzero(~mine)
     if not len(positive) or not len(negative):
         return None
-    own, own_songs = _by_song(song, positive)
-    other, other_songs = _by_song(song, negative)
+    own, own_songs = _by_song(songs, positive)
+    other, other_songs = _by_song(songs, negative)
     wins = np.empty((len(own), len(score), len(other)))
     won = np.empty((len(positive), len(negative)), bool)
-    for k in range(len(score)):
-        # Wins and wins or ties, each counted half; few enough to count in two bytes.
-        above = np.zeros(won.shape, np.int16)
-        for values in score[k]:
+    for k, versions in enumerate(score):
+        compared = list(pairs(versions, versions))
+        # Wins and wins or ties, each counted half, in as few bytes as hold them.
+        above = np.zeros(won.shape, np.min_scalar_type(2 * len(compared)))
+        for one, another in compared:
             for beats in (np.greater, np.greater_equal):
-                above += beats(values[positive][:, None], values[negative], out=won)
-        wins[:, k] = own_songs @ (0.5 / len(cases) * above) @ other_songs.T
+                above += beats(one[positive][:, None], another[negative], out=won)
+        wins[:, k] = own_songs @ (0.5 / len(compared) * above) @ other_songs.T
     return own, other, wins, np.outer(own_songs.sum(1), other_songs.sum(1))
 
 
-def _resampled_auc(parts, weights):
-    """Weighted AUC (resample, projection), averaged over the instruments that a resample has both classes of."""
-    total, instruments = 0.0, np.zeros(len(weights))
+def resampled_auc(parts: Sequence[tuple], weights: np.ndarray) -> np.ndarray:
+    """Weighted AUC (resample, k), averaged over the instruments, each given by its `song_wins`."""
+    total = 0.0
     for own, other, wins, size in parts:
-        positive, negative = weights[:, own].astype(float), weights[:, other].astype(float)
+        positive, negative = weights[:, own], weights[:, other]
         won = (positive @ wins.reshape(len(own), -1)).reshape(len(weights), -1, len(other))
         pairs = np.einsum("rn,rn->r", positive @ size, negative)
-        total = total + _ratio(np.einsum("rpn,rn->rp", won, negative), pairs[:, None], 0)
-        instruments += pairs > 0
-    return _ratio(total, instruments[:, None])
+        total = total + np.einsum("rpn,rn->rp", won, negative) / pairs[:, None]
+    return total / len(parts)
 
 
 def auc_change(
@@ -177,7 +232,7 @@ def auc_change(
     seed: int = 0,
     n_jobs: int = 1,
 ) -> pd.DataFrame:
-    """ROC-AUC of each projection against no projection, with bootstrap intervals over test songs.
+    """ROC-AUC of each projection against no projection, with bootstrap intervals over each instrument's test songs.
 
     Parameters
     ----------
@@ -197,8 +252,8 @@ def auc_change(
     Returns
     -------
     pandas.DataFrame
-        One row per pair of training and test condition and projection, all of it means over strengths and instruments
-        (a resample without any clip of an instrument leaves it out): ``train``, ``test``, ``projection``, ``auc``,
+        One row per pair of training and test condition and projection, all of it means over strengths and instruments:
+        ``train``, ``test``, ``projection``, ``auc``,
         ``auc_low``, ``auc_high``, ``change``, ``change_low``, ``change_high`` (95 %), ``p`` (two-sided bootstrap
         p-value of no change); and, the same for all projections of a pair, ``loss``, ``loss_low``, ``loss_high``: what
         the pair costs without a projection, the ROC-AUC of clean clips on both sides minus its own. ``none`` itself
@@ -221,38 +276,24 @@ def auc_change(
     clean = drawn["clean", "clean"][:, base]
     rows = []
     for (train, test), value in drawn.items():
-        loss = _without_rounding(clean - value[:, base])
-        loss_low, loss_high = _limits(loss[None, 1:])
-        change = _without_rounding(value - value[:, [base]])
+        loss = without_rounding(clean - value[:, base])
+        change = without_rounding(value - value[:, [base]])
         value, change = (
-            np.column_stack([x, *(_pooled(x, members, names) for members in pooled.values())])
+            np.column_stack([x, *(pooled_mean(x, members, names) for members in pooled.values())])
             for x in (value, change)
         )
         for k, name in enumerate([*names, *pooled]):
-            resampled = np.stack([value[1:, k], change[1:, k]])
-            low, high = _limits(resampled)
-            resampled = resampled[:, np.isfinite(resampled[0])]
-            rows.append(
-                {
-                    "train": train,
-                    "test": test,
-                    "projection": name,
-                    "auc": value[0, k],
-                    "auc_low": low[0],
-                    "auc_high": high[0],
-                    "change": change[0, k],
-                    "change_low": low[1],
-                    "change_high": high[1],
-                    "p": np.nan if k == base or not resampled.size else _two_sided(resampled[1]),
-                    "loss": loss[0],
-                    "loss_low": loss_low[0],
-                    "loss_high": loss_high[0],
-                }
-            )
+            row = {"train": train, "test": test, "projection": name}
+            for column, x in (("auc", value[:, k]), ("change", change[:, k]), ("loss", loss)):
+                low, high = limits(x[1:])
+                row |= {column: x[0], f"{column}_low": low, f"{column}_high": high}
+            row["p"] = np.nan if k == base else two_sided(change[1:, k])
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _without_rounding(difference):
+def without_rounding(difference: np.ndarray) -> np.ndarray:
+    """Differences of AUC, with those that rounding makes at 0."""
     return np.where(np.abs(difference) < _ROUNDING, 0.0, difference)
 
 
@@ -261,16 +302,21 @@ def _drawn_auc(result, n_resamples, seed, n_jobs):
     pairs: dict[tuple[str, str], list[int]] = {}
     for case, pair in enumerate(zip(result.train.values, result.test.values, strict=True)):
         pairs.setdefault((str(pair[0]), str(pair[1])), []).append(case)
-    clips = result.sizes["clip"]
-    weights = np.concatenate([np.ones((1, clips)), resample_weights(result.song.values, n_resamples, seed)])
+    songs, label, score = result.song.values, result.label.values, result.score.values
+    weights = np.concatenate([np.ones((1, len(songs))), song_resamples(songs, label, n_resamples, seed)])
     parts = [(pair, i) for pair in pairs for i in range(result.sizes["instrument"])]
-    wins = each(lambda part: _wins(result, pairs[part[0]], part[1]), parts, n_jobs)
+
+    def won(part):
+        mine = label == result.instrument.values[part[1]]
+        return song_wins(score[:, pairs[part[0]], part[1]], mine, songs)
+
+    wins = each(won, parts, n_jobs)
     of_pair = {
         pair: [w for part, w in zip(parts, wins, strict=True) if part[0] == pair and w] for pair in pairs
     }
     blocks = [(pair, start) for pair in pairs for start in range(0, len(weights), _RESAMPLES)]
     values = each(
-        lambda block: _resampled_auc(of_pair[block[0]], weights[block[1] : block[1] + _RESAMPLES]),
+        lambda block: resampled_auc(of_pair[block[0]], weights[block[1] : block[1] + _RESAMPLES]),
         blocks,
         n_jobs,
     )
@@ -280,22 +326,21 @@ def _drawn_auc(result, n_resamples, seed, n_jobs):
     }
 
 
-def _pooled(values, members, names):
-    """Mean (n,) of the columns of (n, projection) that go by the names; a list of names counts as one."""
+def pooled_mean(values: np.ndarray, members: Sequence, names: Sequence[str]) -> np.ndarray:
+    """Mean (n,) of the columns of (n, name) that go by the names; a list of names counts as one."""
     columns = [
-        values[:, names.index(member)] if isinstance(member, str) else _pooled(values, member, names)
+        values[:, names.index(member)] if isinstance(member, str) else pooled_mean(values, member, names)
         for member in members
     ]
     return np.mean(columns, axis=0)
 
 
-def _limits(drawn):
-    """95 % limits, each (k,), of (k, resample); resamples on which the first is undefined are left out."""
-    drawn = drawn[:, np.isfinite(drawn[0])]
-    return np.percentile(drawn, [2.5, 97.5], axis=1) if drawn.size else np.full((2, len(drawn)), np.nan)
+def limits(drawn: np.ndarray) -> np.ndarray:
+    """95 % limits (2,) of resampled values (n,)."""
+    return np.percentile(drawn, [2.5, 97.5]) if len(drawn) else np.full(2, np.nan)
 
 
-def _two_sided(change: np.ndarray) -> float:
+def two_sided(change: np.ndarray) -> float:
     """Twice the smaller share of resamples on either side of zero, the observed one counted in; at most 1."""
     below, above = (change <= 0).sum() + 1, (change >= 0).sum() + 1
-    return min(1.0, 2.0 * min(below, above) / (len(change) + 1))
+    return min(1.0, 2.0 * min(below, above) / (len(change) + 1)) if len(change) else np.nan

@@ -46,7 +46,16 @@ from sklearn.model_selection import StratifiedGroupKFold
 from aesens.analysis.logistic import fit_logistic
 from aesens.analysis.parallel import each
 
-__all__ = ["classifier_weights", "classify", "draw_random_strengths", "draw_training_clips", "grouped_folds"]
+__all__ = [
+    "by_instrument",
+    "check_sides",
+    "classifier_weights",
+    "classify",
+    "draw_random_strengths",
+    "draw_training_clips",
+    "grouped_folds",
+    "is_subspace",
+]
 
 # Numbers of training features handed to one job: several conditions where they are small.
 _JOB_CELLS = 2_000_000
@@ -109,17 +118,18 @@ def draw_random_strengths(clips: int, strengths: int, seed: int = 0) -> np.ndarr
     return np.random.default_rng([seed, 1]).integers(max(strengths, 1), size=clips)
 
 
-def _subspaces(projections, classes, dimension):
-    """{name: {instrument: (k, d) or None}}, checked."""
+def by_instrument(methods: Mapping[str, Any], classes: Sequence[str], dimension: int) -> dict[str, dict]:
+    """Methods by name and instrument, checked: None, orthonormal rows (k, dimension), or what has a `transform`."""
     result = {}
-    for name, given in projections.items():
-        given = dict.fromkeys(classes) if given is None else given
-        missing = [c for c in classes if c not in given]
-        if missing:
+    for name, given in methods.items():
+        given = given if isinstance(given, Mapping) else dict.fromkeys(classes, given)
+        if missing := [c for c in classes if c not in given]:
             raise ValueError(
-                f"projection {name!r} has no subspace for {', '.join(missing)} (None removes nothing)"
+                f"projection {name!r} has nothing for {', '.join(missing)} (None removes nothing)"
             )
         for c in classes:
+            if not is_subspace(given[c]):
+                continue
             if given[c] is not None and np.shape(np.atleast_2d(given[c]))[-1] != dimension:
                 raise ValueError(
                     f"projection {name!r} of {c} has shape {np.shape(given[c])}, embeddings have {dimension} features"
@@ -130,7 +140,12 @@ def _subspaces(projections, classes, dimension):
     return result
 
 
-def _check(clean, trajectories, instruments, songs, train, test):
+def is_subspace(method: Any) -> bool:
+    """Whether a method is rows to remove (None removes nothing), of which the features need not be formed."""
+    return not hasattr(method, "transform")
+
+
+def check_sides(clean, trajectories, instruments, songs, train, test):
     clean = np.asarray(clean)
     trajectories = (
         np.empty((0, *clean.shape), clean.dtype) if trajectories is None else np.asarray(trajectories)
@@ -219,11 +234,13 @@ def classify(
     >>> dict(result.score.sizes)
     {'projection': 1, 'case': 12, 'instrument': 2, 'clip': 20}
     """
-    clean, trajectories, instruments, songs, train, test = _check(
+    clean, trajectories, instruments, songs, train, test = check_sides(
         clean, trajectories, instruments, songs, train, test
     )
     classes = [str(c) for c in (np.unique(instruments[train]) if classes is None else classes)]
-    projections = _subspaces({"none": None} if projections is None else projections, classes, clean.shape[1])
+    projections = by_instrument(
+        {"none": None} if projections is None else projections, classes, clean.shape[1]
+    )
     strengths = len(trajectories)
     random_strength = draw_random_strengths(len(clean), strengths, seed)
     # Training condition -1 is clean, 0 ... S-1 a strength, S the random strengths.

@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -252,7 +252,7 @@ def _newton(space, sign, bound, a, f, stubborn):
 
 
 def balanced_weights(labels: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-    """Row weights (n,) of ``class_weight="balanced"``, zero for rows that are left out.
+    """Row weights (..., n) of ``class_weight="balanced"`` for rows (..., n) that count so often each; 0 leaves one out.
 
     Examples
     --------
@@ -260,11 +260,11 @@ def balanced_weights(labels: np.ndarray, rows: np.ndarray | None = None) -> np.n
     [2.0, 0.667, 0.667, 0.667]
     """
     labels = np.asarray(labels, bool)
-    rows = np.ones(labels.shape, bool) if rows is None else np.asarray(rows, bool)
-    positive, negative = (labels & rows).sum(), (~labels & rows).sum()
-    if not positive or not negative:
+    rows = np.ones(labels.shape) if rows is None else np.asarray(rows, float)
+    positive, negative = (np.sum(rows * side, axis=-1, keepdims=True) for side in (labels, ~labels))
+    if not positive.all() or not negative.all():
         raise ValueError(
-            f"logistic regression needs both classes, got {positive} and {negative} rows of them"
+            f"logistic regression needs both classes, got {positive.min():g} and {negative.min():g} rows of them"
         )
     total = positive + negative
     return rows * np.where(labels, total / (2 * positive), total / (2 * negative))
@@ -315,6 +315,7 @@ def fit_logistic(
     folds: np.ndarray,
     *,
     subspaces: Sequence[np.ndarray | None] | None = None,
+    resamples: np.ndarray | None = None,
 ) -> LogisticFit:
     """Fit balanced L2 logistic regressions, each with the cost that its folds choose.
 
@@ -331,6 +332,9 @@ def fit_logistic(
         The fold 0 ... F-1 in which a row is held out. Every fold holds both classes.
     subspaces : sequence of (ndarray of shape (k, feature) or None), optional
         Subspaces to remove from the features, orthonormal rows; None removes nothing. Default: one None.
+    resamples : array_like, shape (resample, n), optional
+        How often each row counts in further fits, at the costs chosen on all rows. They follow that on all rows along
+        an axis of their own: ``coefficients`` (batch, projection, 1 + resample, feature).
 
     Returns
     -------
@@ -367,17 +371,19 @@ def fit_logistic(
             )
     sign = np.where(labels, 1.0, -1.0)
     weights = np.stack([balanced_weights(labels, folds != fold) for fold in range(count)])
-    shape = (len(features), len(subspaces))
+    batch, n, d = features.shape
+    resamples = np.empty((0, n)) if resamples is None else np.asarray(resamples, float)
+    final = balanced_weights(labels, np.concatenate([np.ones((1, n)), resamples]))
+    shape = (batch, len(subspaces))
     fit = LogisticFit(
-        np.empty((*shape, features.shape[2])),
-        np.empty(shape),
+        np.empty((*shape, len(final), d)),
+        np.empty((*shape, len(final))),
         np.empty(shape),
         np.empty((*shape, len(COSTS))),
     )
-    batch, n, _ = features.shape
     owner = np.repeat(np.eye(len(subspaces)), [len(v) for v in subspaces], axis=1)
     bases = np.concatenate(subspaces)
-    in_rows = n <= _ROWS_PER_FEATURE * (features.shape[2] + 1)
+    in_rows = n <= _ROWS_PER_FEATURE * (d + 1)
     # By size alone, so that results do not depend on how the work is spread.
     length = max(1, _CELLS // (len(subspaces) * n * n))
     failures = 0
@@ -390,9 +396,10 @@ def fit_logistic(
         else:
             ones = np.ones((*x.shape[:2], 1))
             space = _Features(np.concatenate([x, ones], axis=2), np.pad(bases, ((0, 0), (0, 1))), owner)
-        a, fit.cost[part], fit.cv_auc[part], missed = _search(space, sign, weights, folds)
+        a, fit.cost[part], fit.cv_auc[part], missed = _search(space, sign, weights, final, folds)
         if in_rows:
-            fit.coefficients[part], fit.intercept[part] = a @ x, a.sum(axis=-1)
+            fit.coefficients[part] = (a.reshape(len(x), -1, n) @ x).reshape(*a.shape[:3], d)
+            fit.intercept[part] = a.sum(axis=-1)
         else:
             fit.coefficients[part], fit.intercept[part] = a[..., :-1], a[..., -1]
         for k, v in enumerate(subspaces):
@@ -404,11 +411,15 @@ def fit_logistic(
             ConvergenceWarning,
             stacklevel=2,
         )
-    return fit
+    return (
+        fit
+        if len(resamples)
+        else replace(fit, coefficients=fit.coefficients[:, :, 0], intercept=fit.intercept[:, :, 0])
+    )
 
 
-def _search(space, sign, weights, folds):
-    """Cross-validate and refit all subspaces of the training sets of one space."""
+def _search(space, sign, weights, final, folds):
+    """Cross-validate all subspaces of the training sets of one space, then fit each with every row of `final`."""
     labels, (count, n) = sign > 0, weights.shape
     shape = space.sets, len(space.owner)
     # A column for each subspace and fold.
@@ -429,6 +440,9 @@ def _search(space, sign, weights, folds):
         best[better], chosen[better] = cv_auc[better, k], cost
         # The mean of the folds' solutions is where the fit on all rows starts.
         start[better], start_f[better] = by_fold[better].mean(axis=1), margins[better].mean(axis=1)
-    bound = chosen[..., None] * balanced_weights(labels)
-    failures += _newton(space, sign, bound, start, start_f, np.zeros(shape, bool))
-    return start, chosen, cv_auc, failures
+    fits = len(final)
+    space = space.take(np.arange(shape[0]), np.repeat(np.arange(shape[1]), fits))
+    start, start_f = (np.repeat(x, fits, axis=1) for x in (start, start_f))
+    bound = np.repeat(chosen, fits, axis=1)[..., None] * np.tile(final, (shape[1], 1))
+    failures += _newton(space, sign, bound, start, start_f, np.zeros(start.shape[:2], bool))
+    return start.reshape(*shape, fits, -1), chosen, cv_auc, failures
