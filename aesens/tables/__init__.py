@@ -22,5 +22,6 @@ from aesens.tables.projections import (
     projected,
     random_cosine,
 )
+from aesens.tables.remedies import linearity, remedies
 from aesens.tables.sensitivity import distances, protocols, response
 from aesens.tables.trajectories import clip_umap, geometry, layout, samplewise, spectra
