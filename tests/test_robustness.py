@@ -7,7 +7,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from synthetic import synthetic_sweep
 
+from aesens import tables
 from aesens.analysis.auc import song_resamples
 from aesens.analysis.classify import grouped_folds
 from aesens.analysis.logistic import COSTS
@@ -254,6 +256,34 @@ def test_few_songs_have_a_range():
     more = recovery(result, n_resamples=1000)
     assert (more.iloc[: len(table)]["change_high"] >= table["change_high"] - 1e-12).all()
     assert wide["change_low"] < wide["change"] < wide["change_high"]
+
+
+def test_a_sweep_has_its_rows_and_pools_the_methods_named():
+    sweep = synthetic_sweep("nuisance")
+    fitted = tables.fitted_subspaces(sweep, seed=0)
+    mine = {
+        "none": fitted["none"],
+        "average": fitted["average"],
+        "pca": fitted["pca"],
+        "mine": fitted["random"],
+    }
+    options = dict(resamples=60, seed=0, pooled={"two": ["average", "pca"]}, fitted=mine)
+    table = tables.robustness(sweep, **options).set_index(["kind", "metric", "test", "method"]).sort_index()
+    assert set(table.index.get_level_values("method")) == {*mine, "two"}
+    rows = table.loc[("pooled", "roc_auc", "effected")]
+    # The nuisance lies on what these two remove, and an interval of a mean lies within its members'.
+    assert (rows.loc[["average", "pca", "two"], "recovered"] > 0.9).all() and abs(
+        rows.loc["mine", "recovered"]
+    ) < 0.1
+    assert rows.loc["two", "change"] == pytest.approx(rows.loc[["average", "pca"], "change"].mean())
+    assert (rows["songs"] == 8).all() and rows["parameter"].isna().all()
+    parameters = table.loc[("strength", "roc_auc", "effected", "none"), "parameter"]
+    assert parameters.tolist() == list(sweep.parameters)
+    # A seed moves the resamples and nothing else.
+    other = tables.robustness(sweep, **options | dict(seed=1)).set_index(["kind", "metric", "test", "method"])
+    other = other.sort_index().loc[("pooled", "roc_auc", "effected")]
+    columns = ["value", "loss", "change", "recovered", "cost"]
+    assert other[columns].equals(rows[columns]) and not other["low"].equals(rows["low"])
 
 
 @pytest.mark.parametrize(

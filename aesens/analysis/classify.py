@@ -22,7 +22,8 @@ random      effected    of the test clips
 random      random      none (-1): each test clip at its own random strength
 ==========  ==========  =====================================================
 
-A classifier is trained once per (projection, training condition) and reused in every case. Projections are applied to
+A classifier is trained once per (projection, training condition) and reused in every case. A *projection* is None,
+orthonormal rows to remove, of which the features are never formed, or whatever has a `transform`; it is applied to
 training and to test embeddings. Scores are decision values: positive means the instrument.
 
 Beyond the published study: folds are grouped by song (no song on both sides of a fold), and changes of AUC carry
@@ -37,6 +38,7 @@ Effects", ICASSP 2025, section 5.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,10 +57,11 @@ __all__ = [
     "draw_training_clips",
     "grouped_folds",
     "is_subspace",
+    "transformed",
 ]
 
-# Numbers of training features handed to one job: several conditions where they are small.
-_JOB_CELLS = 2_000_000
+# Numbers of training features fitted at a time: several conditions where they are small.
+_CELLS = 2_000_000
 
 # Folds of the cross-validation, and how often their songs are drawn anew before there are fewer.
 _FOLDS, _FOLD_DRAWS = 3, 10
@@ -145,6 +148,14 @@ def is_subspace(method: Any) -> bool:
     return not hasattr(method, "transform")
 
 
+def transformed(method: Any, x: np.ndarray) -> np.ndarray:
+    """What a method makes of embeddings (n, feature), float64; of a copy, so that the given ones stay as they are."""
+    out = np.asarray(method.transform(x.copy()), np.float64)
+    if out.ndim != 2 or len(out) != len(x):
+        raise ValueError(f"{type(method).__name__}.transform gave shape {out.shape} for {x.shape}")
+    return out
+
+
 def check_sides(clean, trajectories, instruments, songs, train, test):
     clean = np.asarray(clean)
     trajectories = (
@@ -199,8 +210,8 @@ def classify(
     train, test : array_like of bool, shape (clip,)
         Masks of training and test clips. No song may be in both.
     projections : mapping, optional
-        Name -> subspaces to remove: None (nothing), or a mapping from instrument to (k, feature) orthonormal rows or
-        None. Default ``{"none": None}``.
+        Name -> projection, or instrument -> projection: None (nothing), (k, feature) orthonormal rows to remove, or an
+        object with ``transform(X (n, feature)) -> (n, feature')``. Default ``{"none": None}``.
     classes : sequence of str, optional
         Instruments to make classifiers for, in order. Default: those of the training clips, sorted.
     seed : int
@@ -246,49 +257,56 @@ def classify(
     # Training condition -1 is clean, 0 ... S-1 a strength, S the random strengths.
     conditions = list(range(-1, strengths + 1 if strengths else 0))
 
-    def embeddings(condition, clips):
+    def embeddings(condition, clips, moved):
         if condition < 0:
-            return clean[clips]
-        return trajectories[random_strength[clips] if condition == strengths else condition, clips]
+            x = clean[clips]
+        else:
+            x = trajectories[random_strength[clips] if condition == strengths else condition, clips]
+        x = x.astype(np.float64)
+        return x if moved is None else transformed(moved, x)
 
     chosen, folds, jobs = [], [], []
     for i, name in enumerate(classes):
-        clips, labels = draw_training_clips(instruments, name, train, seed)
-        chosen.append((clips, labels))
-        folds.append(grouped_folds(labels, songs[clips], name))
-        length = max(1, _JOB_CELLS // (len(clips) * clean.shape[1]))
-        jobs += [(i, slice(s, s + length)) for s in range(0, len(conditions), length)]
+        chosen.append(draw_training_clips(instruments, name, train, seed))
+        folds.append(grouped_folds(chosen[i][1], songs[chosen[i][0]], name))
+        methods = [given[name] for given in projections.values()]
+        removing = [p for p, method in enumerate(methods) if is_subspace(method)]
+        jobs.append((i, removing, [methods[p] for p in removing], None))
+        jobs += [(i, [p], None, method) for p, method in enumerate(methods) if p not in removing]
+
+    clips, cases = np.flatnonzero(test), _cases(strengths)
+    shape = (len(projections), len(conditions), len(classes))
+    score = np.empty((len(projections), len(cases), len(classes), len(clips)))
+    cost, cv_auc = np.empty(shape), np.empty(shape)
 
     def run(job):
-        i, part = job
-        clips, labels = chosen[i]
-        features = np.stack([embeddings(c, clips) for c in conditions[part]]).astype(np.float64)
-        subspaces = [subspace[classes[i]] for subspace in projections.values()]
-        try:
-            return fit_logistic(features, labels, folds[i], subspaces=subspaces)
-        except ValueError as error:
-            raise ValueError(f"{classes[i]} (projections {', '.join(projections)}): {error}") from error
+        i, places, subspaces, moved = job
+        rows, labels = chosen[i]
+        length = max(1, _CELLS // (len(rows) * clean.shape[1]))
+        fits = []
+        for start in range(0, len(conditions) if places else 0, length):
+            features = np.stack([embeddings(c, rows, moved) for c in conditions[start : start + length]])
+            try:
+                fits.append(fit_logistic(features, labels, folds[i], subspaces=subspaces))
+            except ValueError as error:
+                raise ValueError(f"{classes[i]} (projections {', '.join(projections)}): {error}") from error
+        if fits:
+            weights, intercepts, cost[places, :, i], grid = (
+                np.concatenate([getattr(fit, name) for fit in fits]).swapaxes(0, 1)
+                for name in ("coefficients", "intercept", "cost", "cv_auc")
+            )
+            cv_auc[places, :, i] = grid.max(axis=-1)
+            read = partial(embeddings, clips=clips, moved=moved)
+            score[places, :, i] = _score(read, cases, random_strength[clips], weights, intercepts)
 
-    shape = (len(conditions), len(projections), len(classes))
-    weights, intercepts = np.empty((*shape, clean.shape[1])), np.empty(shape)
-    cost, cv_auc = np.empty(shape), np.empty(shape)
-    for (i, part), fit in zip(jobs, each(run, jobs, n_jobs), strict=True):
-        weights[part, :, i], intercepts[part, :, i] = fit.coefficients, fit.intercept
-        cost[part, :, i], cv_auc[part, :, i] = fit.cost, fit.cv_auc.max(axis=-1)
-    clips = np.flatnonzero(test)
-    # As one job: its products run on one thread, so that they round alike wherever they run.
-    ((cases, score),) = each(
-        lambda clips: _score(embeddings, clips, random_strength[clips], strengths, weights, intercepts),
-        [clips],
-    )
-
+    each(run, jobs, n_jobs)
     names = np.array(["clean"] + ["effected"] * strengths + ["random"] * (strengths > 0))
     order = ("projection", "training", "instrument")
     return xr.Dataset(
         {
             "score": (("projection", "case", "instrument", "clip"), score),
-            "cost": (order, cost.swapaxes(0, 1)),
-            "cv_auc": (order, cv_auc.swapaxes(0, 1)),
+            "cost": (order, cost),
+            "cv_auc": (order, cv_auc),
             "train_clips": ("instrument", np.array([len(clips) for clips, _ in chosen])),
             "folds": ("instrument", np.array([f.max() + 1 for f in folds])),
         },
@@ -335,35 +353,46 @@ def classifier_weights(
     return dict(zip(classes, each(weights, classes, n_jobs), strict=True))
 
 
-def _score(embeddings, clips, random_strength, strengths, weights, intercepts):
-    """Decision values (projection, case, instrument, clip) of the test clips, and the cases."""
-    cases = [("clean", "clean", -1)]
-    if strengths:
-        every = range(strengths)
-        cases += [("clean", "effected", s) for s in every]
-        cases += [("clean", "random", -1)]
-        cases += [("effected", "clean", s) for s in every]
-        cases += [("effected", "effected", s) for s in every]
-        cases += [("random", "clean", -1)]
-        cases += [("random", "effected", s) for s in every]
-        cases += [("random", "random", -1)]
+def _cases(strengths):
+    """Training condition, test condition and strength of each case."""
+    if not strengths:
+        return [("clean", "clean", -1)]
+
+    def by_strength(*pair):
+        return [(*pair, s) for s in range(strengths)]
+
+    return [
+        ("clean", "clean", -1),
+        *by_strength("clean", "effected"),
+        ("clean", "random", -1),
+        *by_strength("effected", "clean"),
+        *by_strength("effected", "effected"),
+        ("random", "clean", -1),
+        *by_strength("random", "effected"),
+        ("random", "random", -1),
+    ]
+
+
+def _score(read, cases, random_strength, weights, intercepts):
+    """Decision values (projection, case, clip) of the test clips, by weights (projection, condition, feature)."""
+    p, conditions, d = weights.shape
+    strengths = max(conditions - 2, 0)
     place = {case: k for k, case in enumerate(cases)}
-    _, p, i, d = weights.shape
-    score = np.empty((p, len(cases), i, len(clips)))
+    score = np.empty((p, len(cases), len(random_strength)))
     # Each test condition is read once, for all classifiers that are tested on it.
     for test_strength in range(-1, strengths):
-        x = embeddings(test_strength, clips).astype(np.float64)
-        test = "clean" if test_strength < 0 else "effected"
-        for case in cases:
-            train, kind, strength = case
-            if kind != test or (kind == "effected" and strength != test_strength):
-                continue
-            training = {"clean": 0, "effected": strength + 1, "random": strengths + 1}[train]
-            value = weights[training].reshape(-1, d) @ x.T + intercepts[training].reshape(-1, 1)
-            score[:, place[case]] = value.reshape(p, i, -1)
+        x, test = read(test_strength), "clean" if test_strength < 0 else "effected"
+        at = [
+            (place[case], {"clean": 0, "effected": case[2] + 1, "random": strengths + 1}[case[0]])
+            for case in cases
+            if case[1] == test and (test == "clean" or case[2] == test_strength)
+        ]
+        columns, training = map(list, zip(*at, strict=True))
+        value = weights[:, training].reshape(-1, d) @ x.T
+        score[:, columns] = value.reshape(p, len(at), -1) + intercepts[:, training, None]
     for train in ("clean", "random") if strengths else ():
         first = place[train, "effected", 0]
         for s in range(strengths):
             at = random_strength == s
-            score[:, place[train, "random", -1], :, at] = score[:, first + s, :, at]
-    return cases, score
+            score[:, place[train, "random", -1]][:, at] = score[:, first + s][:, at]
+    return score

@@ -372,8 +372,8 @@ def fit_logistic(
     sign = np.where(labels, 1.0, -1.0)
     weights = np.stack([balanced_weights(labels, folds != fold) for fold in range(count)])
     batch, n, d = features.shape
-    resamples = np.empty((0, n)) if resamples is None else np.asarray(resamples, float)
-    final = balanced_weights(labels, np.concatenate([np.ones((1, n)), resamples]))
+    counts = [np.ones((1, n)), *([] if resamples is None else [resamples])]
+    final = balanced_weights(labels, np.concatenate(counts))
     shape = (batch, len(subspaces))
     fit = LogisticFit(
         np.empty((*shape, len(final), d)),
@@ -411,11 +411,9 @@ def fit_logistic(
             ConvergenceWarning,
             stacklevel=2,
         )
-    return (
-        fit
-        if len(resamples)
-        else replace(fit, coefficients=fit.coefficients[:, :, 0], intercept=fit.intercept[:, :, 0])
-    )
+    if resamples is None:
+        return replace(fit, coefficients=fit.coefficients[:, :, 0], intercept=fit.intercept[:, :, 0])
+    return fit
 
 
 def _search(space, sign, weights, final, folds):

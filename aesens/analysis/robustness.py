@@ -43,7 +43,7 @@ from aesens.analysis.auc import (
     two_sided,
     without_rounding,
 )
-from aesens.analysis.classify import by_instrument, check_sides, grouped_folds, is_subspace
+from aesens.analysis.classify import by_instrument, check_sides, grouped_folds, is_subspace, transformed
 from aesens.analysis.logistic import fit_logistic
 from aesens.analysis.parallel import each
 from aesens.analysis.statistics import derived_seed
@@ -57,6 +57,9 @@ LOSS = 0.01
 MINIMUM_SONGS = 6
 
 _METRICS = ("roc_auc", "balanced_accuracy")
+
+# Numbers of training features fitted at a time.
+_CELLS = 2_000_000
 
 # Resamples worked on at a time.
 _RESAMPLES = 500
@@ -125,53 +128,60 @@ def fit_scores(
     labels = {c: instruments[train] == c for c in classes}
     folds = {c: grouped_folds(labels[c], songs[train], c) for c in classes}
 
-    def fit(rows, c, subspaces=None):
-        versions = len(rows) // train.sum()
-        weights = np.tile(resamples, versions) if n_refits else None
-        sides = np.tile(labels[c], versions), np.tile(folds[c], versions)
+    def fit(sets, i, subspaces=None):
+        """Training sets (set, row, feature) of one instrument."""
+        c, versions = classes[i], sets.shape[1] // train.sum()
+        weights, *sides = (np.tile(x, versions) for x in (resamples, labels[c], folds[c]))
         try:
-            return fit_logistic(rows[None], *sides, subspaces=subspaces, resamples=weights)
+            return fit_logistic(sets, *sides, subspaces=subspaces, resamples=weights)
         except ValueError as error:
             raise ValueError(f"{c}: {error}") from error
 
-    def enter(fitted, places, i, moved):
-        """Fill in the scores of one instrument; `moved` maps test embeddings to what the fit was trained on."""
-        shape = (len(places), 1 + n_refits)
-        weights = fitted.coefficients[0].reshape(-1, fitted.coefficients.shape[-1])
-        bias = fitted.intercept[0].reshape(-1, 1)
-        cost[places, i] = fitted.cost[0]
+    def enter(places, i, moved, fits):
+        """Fill in the scores of instruments `i` on embeddings moved alike; `fits` are cost, weights and intercept."""
         for k in range(conditions):
-            values = weights @ moved(k).T + bias
-            score[places, :, k, i] = values.reshape(*shape, -1)
-
-    def tested(k):
-        return np.asarray(trajectories[k - 1, test] if k else clean[test], np.float64)
+            x = np.asarray(trajectories[k - 1, test] if k else clean[test], np.float64)
+            x = x if moved is None else transformed(moved, x)
+            for instrument, (chosen, weights, bias) in zip(i, fits, strict=True):
+                cost[places, instrument] = chosen
+                score[places, :, k, instrument] = weights @ x.T + bias[..., None]
 
     def removed(i):
         """All methods of an instrument that remove a subspace: their features need not be formed."""
-        own = {
-            p: given[classes[i]] for p, given in enumerate(methods.values()) if is_subspace(given[classes[i]])
-        }
-        if own:
-            fitted = fit(np.asarray(clean[train], np.float64), classes[i], list(own.values()))
-            enter(fitted, list(own), i, tested)
+        own = [given[classes[i]] for given in methods.values()]
+        if places := [p for p, method in enumerate(own) if is_subspace(method)]:
+            found = fit(np.asarray(clean[None, train], np.float64), i, [own[p] for p in places])
+            enter(places, [i], None, [(found.cost[0], found.coefficients[0], found.intercept[0])])
 
-    def mapped(job):
-        """One object of one method, which maps the embeddings of one or of all instruments."""
-        p, method, places = job
+    def mapped(method):
+        """Training rows of a method that maps embeddings."""
         rows = np.concatenate([clean[train][None], *_versions(method, clean[train])], dtype=np.float64)
-        rows = _transformed(method, rows.reshape(-1, clean.shape[1]))
-        sets = [_transformed(method, tested(k)) for k in range(conditions)]
-        for i in places:
-            enter(fit(rows, classes[i]), [p], i, sets.__getitem__)
+        return transformed(method, rows.reshape(-1, clean.shape[1]))
 
+    each(removed, range(len(classes)), n_jobs)
+    # Objects that map the embeddings of the same instruments to as many features are fitted at once: one after the
+    # other takes ten times as long where clips are few.
     objects: dict[tuple[int, int], tuple[int, Any, list[int]]] = {}
     for p, given in enumerate(methods.values()):
         for i, c in enumerate(classes):
             if not is_subspace(given[c]):
                 objects.setdefault((p, id(given[c])), (p, given[c], []))[2].append(i)
-    jobs = [*((removed, i) for i in range(len(classes))), *((mapped, job) for job in objects.values())]
-    each(lambda job: job[0](job[1]), jobs, n_jobs)
+    alike: dict[tuple, list[tuple[int, Any, list[int]]]] = {}
+    for p, method, places in objects.values():
+        shape = len(_versions(method, clean[train])) and len(method.versions), transformed(method, clean[:1]).shape
+        alike.setdefault((*places, *shape), []).append((p, method, places))
+    for (*_, versions, (_, features)), group in alike.items():
+        length = max(1, _CELLS // ((1 + versions) * train.sum() * features))
+        for start in range(0, len(group), length):
+            part, places = group[start : start + length], group[0][2]
+            sets = np.stack(each(lambda job: mapped(job[1]), part, n_jobs))
+            found = each(lambda i, sets=sets: fit(sets, i), places, n_jobs)
+
+            def entered(k, part=part, places=places, found=found):
+                fits = [(f.cost[k, 0], f.coefficients[k, 0], f.intercept[k, 0]) for f in found]
+                enter(part[k][0], places, part[k][1], fits)
+
+            each(entered, range(len(part)), n_jobs)
     return xr.Dataset(
         {
             "score": (("method", "refit", "condition", "instrument", "clip"), score),
@@ -200,14 +210,6 @@ def _versions(method, clean):
             f"{clean.shape[1]}), not {versions.shape}"
         )
     return [versions]
-
-
-def _transformed(method, x):
-    """What a method makes of embeddings (n, feature); a new array, so that the given one stays as it is."""
-    out = np.asarray(method.transform(x.copy()), np.float64)
-    if out.ndim != 2 or len(out) != len(x):
-        raise ValueError(f"{type(method).__name__}.transform gave shape {out.shape} for {x.shape}")
-    return out
 
 
 def _refit_values(score: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ same seed, so that it need not be fitted again, and ``jobs`` is how many threads
 Intervals ``low`` and ``high`` hold 95 %. Without a split, what needs one is left out.
 """
 
-from aesens.tables.classification import classification
+from aesens.tables.classification import classification, counted_methods
 from aesens.tables.common import POOLED
 from aesens.tables.directions import decoding, direction_points, global_directions
 from aesens.tables.embeddings import clean_classification, clean_layout, model_table
@@ -23,5 +23,6 @@ from aesens.tables.projections import (
     random_cosine,
 )
 from aesens.tables.remedies import linearity, remedies
+from aesens.tables.robustness import robustness
 from aesens.tables.sensitivity import distances, protocols, response
 from aesens.tables.trajectories import clip_umap, geometry, layout, samplewise, spectra

@@ -10,10 +10,11 @@ import pandas as pd
 from aesens.analysis import projections
 from aesens.analysis.auc import auc_change, metric_table
 from aesens.analysis.classify import classify
+from aesens.analysis.statistics import holm
 from aesens.tables.common import POOLED, instrument_sides
 from aesens.tables.projections import fitted_subspaces
 
-__all__ = ["classification"]
+__all__ = ["classification", "counted_methods"]
 
 
 def classification(
@@ -24,19 +25,21 @@ def classification(
     Returns
     -------
     pandas.DataFrame
-        Three kinds of rows. ``kind == "curve"``: ``condition`` (training and test, e.g. ``clean-effected``),
-        ``projection``, ``strength`` (-1 where there is none), ``parameter``, the metrics as means over instruments, and
-        ``clean_auc``, the ROC-AUC without projection of clean clips on both sides. ``kind == "change"``: ``change`` of
-        the ROC-AUC against no projection, mean over instruments and strengths, with ``low``, ``high`` (95 %, over test
-        songs) and ``p``; twice the change is that of the rank-biserial correlation of scores and labels. The row with
-        ``projection == "all"`` is the mean over the methods, controls left out and the thresholds of the CCA SVD
-        averaged first, so that each method counts once. It also says how many of the ``methods`` have an interval
-        above 0 (``helps``) or below 0 (``harms``), and what the effect costs without a projection: ``loss``, the
-        ROC-AUC of clean clips on both sides minus that of the condition, with ``loss_low`` and ``loss_high`` over the
-        same songs. ``kind == "instrument"``: for the conditions ``clean-clean``, ``clean-effected`` and
-        ``effected-clean``, projection, ``strength``, ``parameter`` and ``instrument``, the metrics of that
-        instrument's classifier, and ``folds`` (of the cross-validation: fewer than three where an instrument has
-        fewer training songs).
+        Four kinds of rows. ``kind == "curve"``: ``condition`` (training and test, e.g. ``clean-effected``),
+        ``projection``, ``strength`` (-1 where there is none), ``parameter``, the metrics as means over
+        instruments, and ``clean_auc`` and ``clean_balanced_accuracy``, those without projection of clean
+        clips on both sides. ``kind == "change"``: ``change`` of the ROC-AUC against no projection, mean over
+        instruments and strengths, with ``low``, ``high`` (95 %, over test songs) and ``p``; twice the change
+        is that of the rank-biserial correlation of scores and labels. The row with ``projection == "all"`` is
+        the mean over the methods, controls left out and the thresholds of the CCA SVD averaged first, so that
+        each method counts once. It also says how many of the ``methods`` have an interval above 0 (``helps``)
+        or below 0 (``harms``), which `counted_methods` corrects over many sweeps, and what the effect costs
+        without a projection: ``loss``, the ROC-AUC of clean clips on both sides minus that of the condition,
+        with ``loss_low`` and ``loss_high`` over the same songs. ``kind == "family"``: the changes of the
+        means over a family's thresholds. ``kind == "instrument"``: for the conditions ``clean-clean``,
+        ``clean-effected`` and ``effected-clean``, projection, ``strength``, ``parameter`` and ``instrument``,
+        the metrics of that instrument's classifier, and ``folds`` (of the cross-validation: fewer than three
+        where an instrument has fewer training songs).
     """
     classes = [code for code, _, _ in instrument_sides(sweep)]
     subspaces = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
@@ -56,8 +59,10 @@ def classification(
     cells.insert(0, "condition", cells.pop("train") + "-" + cells.pop("test"))
     place = ["condition", "projection", "strength"]
     curves = cells.drop(columns="instrument").groupby(place, sort=False).mean()
-    clean = curves.loc[("clean-clean", "none", -1), "roc_auc"]
-    curves = curves.reset_index().assign(kind="curve", clean_auc=clean)
+    clean = curves.loc[("clean-clean", "none", -1)]
+    curves = curves.reset_index().assign(
+        kind="curve", clean_auc=clean["roc_auc"], clean_balanced_accuracy=clean["balanced_accuracy"]
+    )
 
     drawn = {"n_resamples": resamples, "seed": seed, "n_jobs": jobs}
     by_strength = [
@@ -86,11 +91,49 @@ def _changes(result, names, drawn) -> pd.DataFrame:
     counts = counts.groupby(pair)[["methods", "helps", "harms"]].sum().reset_index().assign(projection=POOLED)
     losses = ["loss", "loss_low", "loss_high"]
     changes[losses] = changes[losses].where(changes["projection"] == POOLED)
+    changes = changes[changes["projection"] != "none"].merge(counts, on=[*pair, "projection"], how="left")
     # The mean of a family is a step on the way to the pooled row, not a projection.
-    changes = changes[~changes["projection"].isin(["none", *families])]
-    changes = changes.merge(counts, on=[*pair, "projection"], how="left").assign(kind="change")
+    changes["kind"] = np.where(changes["projection"].isin(list(families)), "family", "change")
     changes.insert(0, "condition", changes.pop("train") + "-" + changes.pop("test"))
     return changes
+
+
+def counted_methods(results: pd.DataFrame) -> pd.DataFrame:
+    """How many methods help and harm, before and after Holm's correction.
+
+    A family of hypotheses is all models, effects and methods of one condition, pretrained and untrained models apart;
+    each method counts once, controls do not.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        Of `classification`, of all sweeps, with their ``model``, ``pretrained`` and ``effect``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a condition, model and effect: how many ``methods``; ``helps``, ``harms``: how many have an
+        interval above or below 0; ``helps_holm``, ``harms_holm``: how many have a corrected p-value below
+        0.05 and a change up or down.
+    """
+    entries = projections.PROJECTIONS
+    alone = [name for name, entry in entries.items() if entry.family is None and not entry.control]
+    single = (results["kind"] == "change") & results["projection"].isin(alone)
+    counted = results[single | (results["kind"] == "family")]
+    found = counted.groupby(["condition", "pretrained"])["p"].transform(holm) < 0.05
+    counted = counted.assign(
+        methods=1,
+        helps=counted["low"] > 0,
+        harms=counted["high"] < 0,
+        helps_holm=found & (counted["change"] > 0),
+        harms_holm=found & (counted["change"] < 0),
+    )
+    columns = ["methods", "helps", "harms", "helps_holm", "harms_holm"]
+    return (
+        counted.groupby(["condition", "model", "pretrained", "effect"], sort=False)[columns]
+        .sum()
+        .reset_index()
+    )
 
 
 def _by_instrument(cells, result) -> pd.DataFrame:
