@@ -356,7 +356,7 @@ def _each_of(parameter: str, values: Sequence) -> tuple[dict, ...]:
     return tuple({parameter: value} for value in values)
 
 
-_SHRINKAGES = (0.1, 0.01, 0.5)
+_SHRINKAGES = (0.1, 0.01, 0.6)
 
 #: Name of each remedy and its entry; of its settings a study chooses one on training songs, the first one in doubt.
 REMEDIES: dict[str, Entry] = {
@@ -377,7 +377,7 @@ REMEDIES: dict[str, Entry] = {
         "#7CCDB5",
         settings=_each_of("shrinkage", _SHRINKAGES),
     ),
-    "ridge": Entry(RidgeMap, "Ridge map", "#CC79A7", settings=_each_of("penalty", (1.0, 0.1, 10.0))),
+    "ridge": Entry(RidgeMap, "Ridge map", "#CC79A7", settings=_each_of("penalty", (0.1, 0.01, 1.0))),
 }
 
 _KINDS = {kind.__name__: kind for kind in (LEACE, NAP, WCCN, Augmentation, RidgeMap, Whitening)}

@@ -26,7 +26,8 @@ _STRENGTHS = 6
 # Folds over training songs, and how often they are dealt anew until each can be trained without.
 _FOLDS, _DEALS = 3, 20
 
-_REFITS = 20
+# Fits on resampled training songs, and resamples of test songs: of many methods, so that more would take long.
+_REFITS, _RESAMPLES = 20, 1000
 
 
 def remedies(sweeps: Iterable, *, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
@@ -40,7 +41,7 @@ def remedies(sweeps: Iterable, *, resamples: int, seed: int, jobs: int = 1) -> p
     sweeps : iterable of Sweep
         Of one model and the same clips, one an effect.
     resamples : int
-        Over test songs.
+        Over test songs, a thousand at most.
     seed : int
 
     Returns
@@ -64,16 +65,15 @@ def remedies(sweeps: Iterable, *, resamples: int, seed: int, jobs: int = 1) -> p
     strengths = min(_STRENGTHS, *(len(sweep.parameters) for sweep in sweeps))
     thinned = [_thinned(sweep.trajectories, strengths) for sweep in sweeps]
     classes = [code for code, _, _ in instrument_sides(first)]
-    about = {"classes": classes, "seed": seed, "n_jobs": jobs}
+    how = {"classes": classes, "seed": seed, "n_jobs": jobs}
     candidates = _candidates(seed)
-    found = _held_out(first, thinned, candidates, about)
+    found = _held_out(first, thinned, candidates, how)
     controls = {name for name, entry in _entries().items() if entry.control}
 
-    tables = []
+    methods, chosen = {"none": None}, []
     for tested, effect in enumerate(effects):
         others = [x for x in range(len(effects)) if x != tested]
         pairs = [(x, y) for x in others for y in others if x != y] or [(x, x) for x in others]
-        methods, rows = {"none": None}, []
         for condition, fitted_on, seen in (("own", [tested], [(tested, tested)]), ("transfer", others, pairs)):
             if not fitted_on:
                 continue
@@ -81,15 +81,21 @@ def remedies(sweeps: Iterable, *, resamples: int, seed: int, jobs: int = 1) -> p
             versions = stack_effects([thinned[x][:, first.train] for x in fitted_on], first.clean[first.train])
             fits = each(lambda place, v=versions: _fit(candidates[place][2], v), best["place"], jobs)
             open_to_choice = best[~best["method"].isin(controls)]
-            chosen = open_to_choice.loc[open_to_choice["selection"].fillna(-1).idxmax(), "method"]
-            best = best.assign(condition=condition, chosen=best["method"] == chosen)
-            best["key"] = condition + "/" + best["method"]
+            name = best.loc[open_to_choice["selection"].fillna(-1).idxmax(), "method"]
+            best = best.assign(effect=effect, condition=condition, chosen=best["method"] == name)
+            best["key"] = effect + "/" + condition + "/" + best["method"]
             methods |= dict(zip(best["key"], fits, strict=True))
-            rows.append(best)
-        scored = fit_scores(*_arrays(first, thinned[tested]), methods, n_refits=_REFITS, **about)
-        table = recovery(scored, n_resamples=resamples, seed=derived_seed(seed, effect), n_jobs=jobs)
-        table = pd.concat(rows).merge(table.rename(columns={"method": "key"}), on="key")
-        tables.append(table.drop(columns=["key", "place"]).assign(effect=effect))
+            chosen.append(best)
+    # All at once: the classifiers of many methods take little more time than those of a few.
+    scored = fit_scores(*_arrays(first, np.concatenate(thinned)), methods, n_refits=_REFITS, **how)
+    about, tables = pd.concat(chosen), []
+    for place, effect in enumerate(effects):
+        mine = about[about["effect"] == effect]
+        shown = [0, *(1 + place * strengths + np.arange(strengths))]
+        own = scored.sel(method=["none", *mine["key"]]).isel(condition=shown)
+        drawn = {"n_resamples": min(resamples, _RESAMPLES), "seed": derived_seed(seed, effect), "n_jobs": jobs}
+        table = recovery(own, **drawn).rename(columns={"method": "key"})
+        tables.append(mine.merge(table, on="key").drop(columns=["key", "place"]))
     table = pd.concat(tables, ignore_index=True)
     table["control"] = table["method"].isin(controls)
     family = ["condition", "metric", "kind", "test", "strength"]
@@ -209,15 +215,15 @@ def _held_out(sweep, thinned: Sequence[np.ndarray], candidates, about) -> np.nda
     everything = np.concatenate([trajectories[:, train] for trajectories in thinned])
     for fold in range(_FOLDS):
         held = folds == fold
+        methods = {}
         for x in range(effects):
             versions = stack_effects([thinned[x][:, train][:, ~held]], clean[~held])
             fits = each(lambda made, v=versions: _fit(made[2], v), candidates, about["n_jobs"])
-            methods = {str(place): fit for place, fit in enumerate(fits)}
-            scored = fit_scores(
-                clean, everything, instruments, songs, ~held, held, methods, n_refits=0, **about
-            )
-            truth = scored.label.values == scored.instrument.values[:, None]
-            of = metrics(scored.score.values[:, 0, 1:], truth)
-            value = 0.5 * (of["roc_auc"] + of["balanced_accuracy"]).mean(axis=-1)
-            found[fold, :, x] = value.reshape(len(candidates), effects, -1).mean(axis=-1)
+            methods |= {f"{x}/{place}": fit for place, fit in enumerate(fits)}
+        scored = fit_scores(clean, everything, instruments, songs, ~held, held, methods, n_refits=0, **about)
+        truth = scored.label.values == scored.instrument.values[:, None]
+        of = metrics(scored.score.values[:, 0, 1:], truth)
+        value = 0.5 * (of["roc_auc"] + of["balanced_accuracy"]).mean(axis=-1)
+        value = value.reshape(effects, len(candidates), effects, -1).mean(axis=-1)
+        found[fold] = value.swapaxes(0, 1)
     return found.mean(axis=0)
