@@ -154,7 +154,7 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
             extras["fitted"] = self.fitted(sweep, options.get("seed"))
         return extras
 
-    def fitted(self, sweep: Sweep, seed: int | None = None) -> dict[str, dict[str, np.ndarray]]:
+    def fitted(self, sweep: Sweep, seed: int | None = None) -> dict[str, dict]:
         """Every projection of every instrument, kept in the cache: several chapters need them, and they take long.
 
         See `aesens.tables.fitted_subspaces`; the seed is the study's by default.
@@ -165,9 +165,10 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
         path = place.with_suffix(".npz")
         fitted = results.read_fits(path)
         if fitted is None:
-            results.write_fits(path, tables.fitted_subspaces(sweep, seed=seed, jobs=self.jobs))
+            made = tables.fitted_subspaces(sweep, seed=seed, jobs=self.jobs)
+            results.write_fits(path, projections.states(made))
             fitted = results.read_fits(path)
-        return fitted
+        return projections.from_states(fitted, seed)
 
     def provenance(self, caption: str = "") -> dict:
         """What made a result."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
 from aesens.analysis.methods import (
     AverageDisplacement,
@@ -33,22 +33,29 @@ __all__ = [
     "Entry",
     "Projection",
     "added",
+    "apply",
     "controls",
     "fit_all",
+    "fitted_state",
+    "from_states",
     "make_projection",
     "register_projection",
     "remove",
+    "removes",
+    "restored",
+    "states",
 ]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A projection of the registry, with what tables and figures say of it.
+    """A projection or remedy of a registry, with what tables and figures say of it.
 
     Attributes
     ----------
     factory : callable
-        Returns an unfitted `Projection`: a class, or a function of no arguments.
+        Returns an unfitted `Projection`, or another estimator with its `fit` and a `transform`: a class, or a function
+        of no arguments.
     title : str
         For legends.
     colour : str, optional
@@ -61,6 +68,8 @@ class Entry:
         Whether figures of curves show it. They hold about ten, so that the others stay in the tables.
     one_direction : bool, optional
         Whether it finds one direction, to be compared with those of others. By default what is fitted tells.
+    settings : tuple of dict
+        Parameters that chapter 8 chooses between on training songs, the first in doubt.
     """
 
     factory: Callable[[], Projection]
@@ -70,6 +79,7 @@ class Entry:
     control: bool = False
     drawn: bool = True
     one_direction: bool | None = None
+    settings: tuple[dict, ...] = ({},)
 
 
 #: Name of each projection and its entry; the study's come first.
@@ -87,11 +97,11 @@ def register_projection(
     name : str
         A new name, or that of an own projection to replace.
     factory : callable
-        Returns an unfitted `Projection`: a class, or a function of no arguments.
+        Returns an unfitted `Projection`, or another estimator that has its `fit` and a `transform` of its own.
     title : str, optional
         The name by default.
     **about
-        Further attributes of `Entry`: ``colour``, ``family``, ``control``, ``drawn``, ``one_direction``.
+        Further attributes of `Entry`, such as ``colour``, ``family`` and ``control``.
 
     Raises
     ------
@@ -150,7 +160,7 @@ def make_projection(name: str, seed: int = 0) -> Projection:
 
 def fit_all(
     trajectories: np.ndarray, clean: np.ndarray, seed: int = 0, reference: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
+) -> dict[str, np.ndarray | BaseEstimator]:
     """Fit all projections on the same training clips; what several need is computed once.
 
     Parameters
@@ -164,8 +174,9 @@ def fit_all(
 
     Returns
     -------
-    dict of str to array, shape (k, feature)
-        Orthonormal rows to `remove`, by name, in the order of `PROJECTIONS`; k is 0 for what removes nothing.
+    dict of str to array, shape (k, feature), or estimator
+        By name, in the order of `PROJECTIONS`: orthonormal rows to `remove`, k being 0 for what removes nothing; or what
+        was fitted where it has a `transform` of its own.
 
     Examples
     --------
@@ -176,7 +187,64 @@ def fit_all(
     {'none': (0, 6), 'average': (1, 6), 'random': (1, 6)}
     """
     parts = TrainingParts(trajectories, clean, reference)
-    return {name: make_projection(name, seed).fit(parts).components_ for name in PROJECTIONS}
+    return {name: removes(make_projection(name, seed).fit(parts)) for name in PROJECTIONS}
+
+
+def removes(fitted: BaseEstimator) -> np.ndarray | BaseEstimator:
+    """The orthonormal rows that stand for a fitted method, or itself if its `transform` is its own."""
+    return fitted.components_ if getattr(type(fitted), "transform", None) is Projection.transform else fitted
+
+
+def apply(fit: np.ndarray | BaseEstimator, x: np.ndarray) -> np.ndarray:
+    """Embeddings of shape (..., feature) after what `fit_all` gives of one method."""
+    return remove(x, fit) if isinstance(fit, np.ndarray) else fit.transform(x)
+
+
+def fitted_state(fitted: BaseEstimator) -> dict[str, np.ndarray]:
+    """What an estimator has learned, its attributes that end in ``_``, as arrays, from which `restored` makes it again.
+
+    Raises
+    ------
+    ValueError
+        If one of them is neither an array nor a number.
+    """
+    state = {
+        name: np.asarray(value)
+        for name, value in vars(fitted).items()
+        if name.endswith("_") and name[0] != "_"
+    }
+    for name, value in state.items():
+        if value.dtype.hasobject:
+            raise ValueError(
+                f"{type(fitted).__name__}.{name} cannot be kept: attributes that a method learns must be arrays or numbers"
+            )
+    return state
+
+
+def restored(unfitted: BaseEstimator, state: dict[str, np.ndarray]) -> BaseEstimator:
+    """An estimator with what another of its kind has learned."""
+    for name, value in state.items():
+        setattr(unfitted, name, value if value.ndim else value.item())
+    return unfitted
+
+
+def states(fits: dict[str, dict]) -> dict[str, dict]:
+    """What methods have learned, by method and instrument, as arrays alone: rows, or a dictionary of `fitted_state`."""
+    return {
+        name: {code: fit if isinstance(fit, np.ndarray) else fitted_state(fit) for code, fit in of.items()}
+        for name, of in fits.items()
+    }
+
+
+def from_states(kept: dict[str, dict], seed: int = 0) -> dict[str, dict]:
+    """The methods again whose `states` these are."""
+    return {
+        name: {
+            code: restored(make_projection(name, seed), state) if isinstance(state, dict) else state
+            for code, state in of.items()
+        }
+        for name, of in kept.items()
+    }
 
 
 def _register_shipped() -> None:

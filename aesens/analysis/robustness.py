@@ -58,6 +58,9 @@ LOSS = 0.01
 
 _METRICS = ("roc_auc", "balanced_accuracy")
 
+# Numbers of training features fitted at a time.
+_CELLS = 2_000_000
+
 # Resamples worked on at a time.
 _RESAMPLES = 500
 
@@ -125,44 +128,60 @@ def fit_scores(
     labels = {c: instruments[train] == c for c in classes}
     folds = {c: grouped_folds(labels[c], songs[train], c) for c in classes}
 
-    def fit(rows, c, subspaces=None):
-        versions = len(rows) // train.sum()
+    def fit(sets, i, subspaces=None):
+        """Training sets (set, row, feature) of one instrument."""
+        c, versions = classes[i], sets.shape[1] // train.sum()
         weights, *sides = (np.tile(x, versions) for x in (resamples, labels[c], folds[c]))
         try:
-            return fit_logistic(rows[None], *sides, subspaces=subspaces, resamples=weights)
+            return fit_logistic(sets, *sides, subspaces=subspaces, resamples=weights)
         except ValueError as error:
             raise ValueError(f"{c}: {error}") from error
 
-    def enter(fits, moved):
-        """Fill in the scores of fits (places among the methods, instrument, fit) on embeddings moved alike."""
+    def enter(places, i, moved, fits):
+        """Fill in the scores of instruments `i` on embeddings moved alike; `fits` are cost, weights and intercept."""
         for k in range(conditions):
             x = np.asarray(trajectories[k - 1, test] if k else clean[test], np.float64)
             x = x if moved is None else transformed(moved, x)
-            for places, i, fitted in fits:
-                cost[places, i] = fitted.cost[0]
-                score[places, :, k, i] = fitted.coefficients[0] @ x.T + fitted.intercept[0][..., None]
+            for instrument, (chosen, weights, bias) in zip(i, fits, strict=True):
+                cost[places, instrument] = chosen
+                score[places, :, k, instrument] = weights @ x.T + bias[..., None]
 
     def removed(i):
         """All methods of an instrument that remove a subspace: their features need not be formed."""
         own = [given[classes[i]] for given in methods.values()]
         if places := [p for p, method in enumerate(own) if is_subspace(method)]:
-            rows = np.asarray(clean[train], np.float64)
-            enter([(places, i, fit(rows, classes[i], [own[p] for p in places]))], None)
+            found = fit(np.asarray(clean[None, train], np.float64), i, [own[p] for p in places])
+            enter(places, [i], None, [(found.cost[0], found.coefficients[0], found.intercept[0])])
 
-    def mapped(job):
-        """One object of one method, which maps the embeddings of one or of all instruments."""
-        p, method, places = job
+    def mapped(method):
+        """Training rows of a method that maps embeddings."""
         rows = np.concatenate([clean[train][None], *_versions(method, clean[train])], dtype=np.float64)
-        rows = transformed(method, rows.reshape(-1, clean.shape[1]))
-        enter([([p], i, fit(rows, classes[i])) for i in places], method)
+        return transformed(method, rows.reshape(-1, clean.shape[1]))
 
+    each(removed, range(len(classes)), n_jobs)
+    # Objects that map the embeddings of the same instruments to as many features are fitted at once: one after the
+    # other takes ten times as long where clips are few.
     objects: dict[tuple[int, int], tuple[int, Any, list[int]]] = {}
     for p, given in enumerate(methods.values()):
         for i, c in enumerate(classes):
             if not is_subspace(given[c]):
                 objects.setdefault((p, id(given[c])), (p, given[c], []))[2].append(i)
-    jobs = [*((removed, i) for i in range(len(classes))), *((mapped, job) for job in objects.values())]
-    each(lambda job: job[0](job[1]), jobs, n_jobs)
+    alike: dict[tuple, list[tuple[int, Any, list[int]]]] = {}
+    for p, method, places in objects.values():
+        shape = len(_versions(method, clean[train])) and len(method.versions), transformed(method, clean[:1]).shape
+        alike.setdefault((*places, *shape), []).append((p, method, places))
+    for (*_, versions, (_, features)), group in alike.items():
+        length = max(1, _CELLS // ((1 + versions) * train.sum() * features))
+        for start in range(0, len(group), length):
+            part, places = group[start : start + length], group[0][2]
+            sets = np.stack(each(lambda job: mapped(job[1]), part, n_jobs))
+            found = each(lambda i, sets=sets: fit(sets, i), places, n_jobs)
+
+            def entered(k, part=part, places=places, found=found):
+                fits = [(f.cost[k, 0], f.coefficients[k, 0], f.intercept[k, 0]) for f in found]
+                enter(part[k][0], places, part[k][1], fits)
+
+            each(entered, range(len(part)), n_jobs)
     return xr.Dataset(
         {
             "score": (("method", "refit", "condition", "instrument", "clip"), score),

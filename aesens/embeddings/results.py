@@ -87,21 +87,29 @@ def read_table(path: Path) -> pd.DataFrame | None:
         return None
 
 
-def write_fits(path: Path, fits: dict[str, dict[str, np.ndarray]]) -> None:
-    """Keep the rows of projections, by projection and instrument."""
-    arrays = {f"{code}/{name}": rows for name, of in fits.items() for code, rows in of.items()}
+def write_fits(path: Path, fits: dict[str, dict[str, np.ndarray | dict[str, np.ndarray]]]) -> None:
+    """Keep what projections have learned, by projection and instrument: rows, or several arrays by name."""
+    arrays = {}
+    for name, of in fits.items():
+        for code, fit in of.items():
+            for part, array in (fit if isinstance(fit, dict) else {"": fit}).items():
+                arrays[f"{part}/{code}/{name}"] = array
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
 
-def read_fits(path: Path) -> dict[str, dict[str, np.ndarray]] | None:
-    """Projections that are kept; None if there are none, or damaged ones, which are removed."""
-    fits: dict[str, dict[str, np.ndarray]] = {}
+def read_fits(path: Path) -> dict[str, dict[str, np.ndarray | dict[str, np.ndarray]]] | None:
+    """What `write_fits` kept; None if there is nothing, or something damaged, which is removed."""
+    fits: dict[str, dict] = {}
     try:
         with np.load(path, allow_pickle=False) as file:
             for key in file.files:
-                code, name = key.split("/", 1)
-                fits.setdefault(name, {})[code] = file[key]
+                part, code, name = key.split("/", 2)
+                of = fits.setdefault(name, {})
+                if part:
+                    of.setdefault(code, {})[part] = file[key]
+                else:
+                    of[code] = file[key]
     except FileNotFoundError:
         return None
     except (ValueError, EOFError, BadZipFile, zlib.error):

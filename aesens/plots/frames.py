@@ -19,6 +19,7 @@ __all__ = ["shown"]
 _TITLES = {
     "effect": lambda code: effect(code).title,
     "instrument": names.instrument_title,
+    "method": names.projection_title,
     "projection": names.projection_title,
 }
 _P_VALUES = ("p", "p_holm", "p rho")
@@ -33,7 +34,7 @@ def shown(
     ----------
     table : pandas.DataFrame
         With any of the columns ``model`` and ``pretrained`` (joined into one title), ``effect``, ``instrument``,
-        ``projection``, and p-values (``p``, ``p_holm``); others are only formatted. An interval, ``x_low`` and
+        ``projection`` or ``method``, and p-values (``p``, ``p_holm``); others are only formatted. An interval, ``x_low`` and
         ``x_high`` or a plain ``low`` and ``high`` behind their statistic, joins the statistic's column.
     columns : sequence of str, optional
         Which, and in which order; all by default.

@@ -13,6 +13,7 @@ import numpy as np
 
 from aesens import models
 from aesens.analysis import projections
+from aesens.analysis.remedies import REMEDIES
 
 __all__ = [
     "INSTRUMENTS",
@@ -96,15 +97,19 @@ def sweep_title(sweep) -> str:
 
 
 def projection_title(name: str) -> str:
-    """Projection name for legends.
+    """Name of a projection or remedy for legends.
 
     Examples
     --------
-    >>> projection_title("npca"), projection_title("mine")
-    ('Normalised PCA', 'mine')
+    >>> projection_title("npca"), projection_title("wccn"), projection_title("mine")
+    ('Normalised PCA', 'WCCN', 'mine')
     """
-    entry = projections.PROJECTIONS.get(name)
+    entry = _entry(name)
     return entry.title if entry else name
+
+
+def _entry(name: str) -> projections.Entry | None:
+    return projections.PROJECTIONS.get(name) or REMEDIES.get(name)
 
 
 def drawn_projections(present: Iterable[str]) -> list[str]:
@@ -142,7 +147,7 @@ def colour(name: str) -> str:
     >>> colour("mine") == colour("mine"), colour("mine") == colour("yours")
     (True, False)
     """
-    entry = projections.PROJECTIONS.get(name)
+    entry = _entry(name)
     if entry and entry.colour:
         return entry.colour
     if name in models.MODELS and models.MODELS[name].colour:

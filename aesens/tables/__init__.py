@@ -22,6 +22,7 @@ from aesens.tables.projections import (
     projected,
     random_cosine,
 )
+from aesens.tables.remedies import linearity, remedies
 from aesens.tables.robustness import robustness
 from aesens.tables.sensitivity import distances, protocols, response
 from aesens.tables.trajectories import clip_umap, geometry, layout, samplewise, spectra

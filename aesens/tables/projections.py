@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, np.ndarray]]:
+def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict]:
     """Every projection of every instrument, fitted on the instrument's training clips.
 
     Normalised PCA alone looks at other instruments too: the variances that it divides by are those of the clean
@@ -43,8 +43,8 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict[str, 
 
     Returns
     -------
-    dict of dict of np.ndarray, shape (k, feature)
-        Orthonormal rows by projection and instrument.
+    dict of dict of np.ndarray, shape (k, feature), or estimator
+        Orthonormal rows by projection and instrument; what was fitted where its `transform` is its own.
     """
     sides = list(instrument_sides(sweep))
     reference = _reference(sweep)
@@ -121,24 +121,32 @@ def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1)
     -------
     pandas.DataFrame
         Columns ``instrument``, ``projection``, ``dimension``, ``effect_removed`` (share of the displacement energy of
-        the instrument's test clips) and ``clean_removed`` (share of the variance between all clean test clips).
+        the instrument's test clips) and ``clean_removed`` (share of the variance between all clean test clips). Of a
+        method with a `transform` of its own all three are those of what it changes: the dimension is the rank of its
+        changes of these embeddings, and a share is negative where lengths grow.
     """
     fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
-    clean = sweep.clean[sweep.test] - sweep.clean[sweep.test].mean(axis=0)
-    variance = np.square(clean).sum()
+    clean = sweep.clean[sweep.test]
+    centred = clean - clean.mean(axis=0)
 
     def rows(side):
         code, _, test = side
         moved = (sweep.trajectories[:, test] - sweep.clean[test]).reshape(-1, clean.shape[1])
-        energy = np.square(moved).sum() or np.nan
+        energies = np.square(moved).sum() or np.nan, np.square(centred).sum() or np.nan
+
+        def shares(fit):
+            if isinstance(fit, np.ndarray):
+                removed = (np.square(x @ fit.T).sum() for x in (moved, centred))
+                return len(fit), *(part / energy for part, energy in zip(removed, energies, strict=True))
+            music, before, after = map(fit.transform, (clean, sweep.clean[test], sweep.trajectories[:, test]))
+            kept = np.square(after - before).sum(), np.square(music - music.mean(axis=0)).sum()
+            changes = np.concatenate([(after - before).reshape(moved.shape) - moved, music - music.mean(axis=0) - centred])
+            rank = np.linalg.matrix_rank(changes, tol=1e-5 * max(np.linalg.norm(moved), np.linalg.norm(centred)))
+            return rank, *(1 - part / energy for part, energy in zip(kept, energies, strict=True))
+
+        columns = "instrument", "projection", "dimension", "effect_removed", "clean_removed"
         return [
-            {
-                "instrument": code,
-                "projection": name,
-                "dimension": len(found[code]),
-                "effect_removed": np.square(moved @ found[code].T).sum() / energy,
-                "clean_removed": np.square(clean @ found[code].T).sum() / variance,
-            }
+            dict(zip(columns, (code, name, *shares(found[code])), strict=True))
             for name, found in fitted.items()
             if name != "none"
         ]
@@ -150,8 +158,11 @@ def _one_dimensional(fitted) -> list[str]:
     """Methods that find one direction, the controls among them last."""
 
     def finds_one(name):
-        known = projections.PROJECTIONS[name].one_direction
-        return all(len(rows) <= 1 for rows in fitted[name].values()) if known is None else known
+        known, fits = projections.PROJECTIONS[name].one_direction, fitted[name].values()
+        # A map has no direction to compare.
+        if not all(isinstance(fit, np.ndarray) for fit in fits):
+            return False
+        return all(len(rows) <= 1 for rows in fits) if known is None else known
 
     found = [name for name in projections.PROJECTIONS if name in fitted and finds_one(name)]
     return sorted(found, key=lambda name: projections.PROJECTIONS[name].control)
