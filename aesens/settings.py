@@ -20,8 +20,8 @@ from aesens.analysis.parallel import cores
 from aesens.cache import from_root
 from aesens.effects import PROTOCOLS, effect
 from aesens.models.base import POOLINGS
+from aesens.models.policies import POLICIES
 from aesens.models.precision import PRECISIONS
-from aesens.models.weights import POLICIES
 from aesens.sources import execute_additions
 
 __all__ = ["OPTIONS", "PROFILES", "Option", "Profile", "Scale", "Settings", "absolute"]

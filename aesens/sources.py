@@ -88,6 +88,11 @@ _PACKAGES = (
 
 def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the numbers."""
+    return dict(_versions())
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
@@ -244,7 +249,12 @@ def _made_of(thing, seen: dict) -> tuple:
             # What it takes of this package by name; the rest of what it names stands in the files.
             ours = {n: x for n, x in named.items() if str(getattr(x, "__module__", "")).startswith("aesens.")}
             own = code if thing.__name__ == "<lambda>" else thing.__qualname__
-            return own, seen[place], made, {n: x for n, x in ours.items() if isinstance(x, (FunctionType, type))}
+            return (
+                own,
+                seen[place],
+                made,
+                {n: x for n, x in ours.items() if isinstance(x, (FunctionType, type))},
+            )
         text = _text(thing)
         return tree_digest(text) if text else code, _imported_by(thing, text), made, named
     if isinstance(thing, type):
@@ -388,7 +398,9 @@ def _defines(module: ModuleType | None, name: str, kind: type) -> bool:
 
 
 def _version(thing: FunctionType | ModuleType | type) -> str:
-    return _version_of((thing.__name__ if isinstance(thing, ModuleType) else thing.__module__).partition(".")[0])
+    return _version_of(
+        (thing.__name__ if isinstance(thing, ModuleType) else thing.__module__).partition(".")[0]
+    )
 
 
 @lru_cache(maxsize=256)

@@ -25,7 +25,8 @@ PARSING = threading.Lock()
 
 _PACKAGE = Path(__file__).parent
 # Of the package, what no embedding depends on but through what is hashed otherwise (weights) or told elsewhere.
-_ASIDE = {f"aesens.{name}" for name in ("cache", "sources", "syntax", "models.weights", "models.downloads")}
+_ASIDE = {"aesens.cache", "aesens.sources", "aesens.syntax"}
+_ASIDE |= {f"aesens.models.{name}" for name in ("downloads", "policies", "weights")}
 
 
 class EditedError(ValueError):
@@ -232,6 +233,8 @@ def reached(*roots: tuple[str, str]) -> tuple[str, frozenset[str]]:
                 waiting.append(parsed.bound[one])
             for number, (text, used) in enumerate(parsed.statements.get(one, ())):
                 said[f"{module}:{one}:{number}"] = text
-                waiting += [(module, other) for other in used if other in parsed.statements or other in parsed.bound]
+                waiting += [
+                    (module, other) for other in used if other in parsed.statements or other in parsed.bound
+                ]
     together = "\n".join(f"{key} {said[key]}" for key in sorted(said))
     return hashlib.sha256(together.encode()).hexdigest()[:16], frozenset(packages)

@@ -162,14 +162,11 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> None:
 def _look_at_weights(study) -> None:
     untrained = [name for name in study.models if not study.model(name).weights.pretrained]
     for name in untrained:
-        if name.startswith("hear-"):
-            print(
-                f"{name}: untrained, for want of a weights file or a word of the module that it brings its own"
-            )
-        elif study.weights == "auto":
-            print(
-                f"{name}: untrained control; its official weights are neither cached nor reachable (see README.md)"
-            )
+        weights = study.model(name).weights
+        if weights.word == "undeclared":
+            print(f"{name}: undeclared; let the module say pretrained = True or False, or give a weights file")
+        elif weights.why:
+            print(f"{name}: untrained control; its official weights: {weights.why} (see README.md)")
     if untrained:
         # What could be fetched is there by now; every notebook would try the others again.
         os.environ["AESENS_OFFLINE"] = "1"

@@ -196,7 +196,9 @@ def _tasks(plans: Sequence[Plan], asked: Sequence[Stored]) -> list[_Task]:
         for parameter in one.keys:
             wanted[one.store].setdefault(parameter, {}).update(dict.fromkeys(one.digests))
     # Clips by their content, which two plans may know by other names.
-    known = pd.concat([plan.clips.table.assign(digest=plan.digests) for plan in plans]).drop_duplicates("digest")
+    known = pd.concat([plan.clips.table.assign(digest=plan.digests) for plan in plans]).drop_duplicates(
+        "digest"
+    )
     recipes = {key: _recipe(model) for key, model in {id(p.model): p.model for p in plans}.items()}
     made = _made() | {"commit": commit()}
     pieces, order = defaultdict(list), {}
@@ -205,7 +207,9 @@ def _tasks(plans: Sequence[Plan], asked: Sequence[Stored]) -> list[_Task]:
         for chunk in store.lay(wanted[store], made):
             order.setdefault(chunk.clips, len(order))
             key = (order[chunk.clips], plan.effect_name, chunk.parameter, plan.protocol, plan.clips.seconds)
-            pieces[key, id(plan.effect)].append((plan, _Piece(plan.model, recipes[id(plan.model)], store, chunk)))
+            pieces[key, id(plan.effect)].append(
+                (plan, _Piece(plan.model, recipes[id(plan.model)], store, chunk))
+            )
     tasks, blocks = [], {}
     for place in sorted(pieces):
         plan, first = pieces[place][0]

@@ -32,7 +32,9 @@ def decode(clips: Dataset, name: str, digest: str) -> Decoded:
         decoded = clips.decode(name)
         # After it was read: what was decoded is what has the hash.
         if hash_of(clips.table.at[name, "path"]) != digest:
-            raise ValueError(f"the audio file {clips.table.at[name, 'path']} was changed while the run was at work")
+            raise ValueError(
+                f"the audio file {clips.table.at[name, 'path']} was changed while the run was at work"
+            )
     except ValueError as error:
         # Clips were checked before, so this one was in order when the run began.
         raise ValueError(
@@ -57,7 +59,11 @@ def waves(
 
 
 def embed(
-    model: Embedder, batch: np.ndarray, setting: str, names: tuple[str, ...], alone: AbstractContextManager | None
+    model: Embedder,
+    batch: np.ndarray,
+    setting: str,
+    names: tuple[str, ...],
+    alone: AbstractContextManager | None,
 ) -> np.ndarray:
     """Embed a block, (clip, feature); a `ModelError` names the model, the setting and the clips that it fails at."""
     try:

@@ -75,7 +75,9 @@ class Plan:
         """
         kind = type(self.model)
         roots = [("aesens.data.clips", "_read"), ("aesens.embeddings.forward", "embed")]
-        roots += [(one.__module__, one.__qualname__) for one in kind.__mro__ if one.__module__.startswith("aesens.")]
+        roots += [
+            (one.__module__, one.__qualname__) for one in kind.__mro__ if one.__module__.startswith("aesens.")
+        ]
         # Only where they say something: the plain case keeps its short address.
         more = {} if self.model.precision == "float32" else {"precision": self.model.precision}
         if self.effect:

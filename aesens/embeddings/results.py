@@ -24,6 +24,7 @@ from aesens.sources import code_of, package_hash, package_versions
 
 __all__ = ["forget", "name_of", "place", "plan_key", "read_fits", "read_table", "write_fits", "write_table"]
 
+
 def name_of(measure: Callable) -> str:
     """Name of a measure; where it is a partial one, of the function within."""
     return measure.__name__ if hasattr(measure, "__name__") else name_of(measure.func)

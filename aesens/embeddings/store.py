@@ -123,7 +123,9 @@ class Store:
             raise self._damaged(error) from error
 
     def _describe(self, about: dict, folder: Path | None = None) -> None:
-        text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": about | {"sha256": _sum(about)}})
+        text = json.dumps(
+            {"zarr_format": 3, "node_type": "group", "attributes": about | {"sha256": _sum(about)}}
+        )
         with atomic_path((folder or self.path) / "zarr.json") as temporary:
             temporary.write_text(text)
 
@@ -274,13 +276,17 @@ class Store:
             If rows are missing; or if chunks are damaged or not those of their place, which are removed.
         """
         if lacking := int(self.missing(parameters, clips).sum()):
-            raise StoreError(f"{self.path.name} lacks {lacking} of these embeddings; run the extraction again")
+            raise StoreError(
+                f"{self.path.name} lacks {lacking} of these embeddings; run the extraction again"
+            )
         about, there, array = self.about(), self.there(), self._array()
         values = np.empty((len(parameters), len(clips), array.shape[2] - _KEY), dtype=np.float32)
         wanted, damaged = set(clips), []
         for position, parameter in enumerate(map(float, parameters)):
             row, found = about["parameters"].index(parameter), {}
-            blocks = {n: b for n, b in enumerate(about["blocks"]) if (row, n) in there and wanted.intersection(b)}
+            blocks = {
+                n: b for n, b in enumerate(about["blocks"]) if (row, n) in there and wanted.intersection(b)
+            }
             content = _content(array, row, blocks)
             for number, block in blocks.items():
                 start = number * about["block"]

@@ -9,7 +9,8 @@ from contextlib import suppress
 from aesens import models as registry
 from aesens.models import Embedder, load_model
 from aesens.models.base import NoUntrainedWeights
-from aesens.models.weights import UntrainedWarning, WeightsError
+from aesens.models.policies import UntrainedWarning
+from aesens.models.weights import WeightsError
 
 __all__ = ["StudyModels"]
 

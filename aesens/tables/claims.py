@@ -8,7 +8,7 @@ them.
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
@@ -22,11 +22,6 @@ from aesens.tables.classification import classification
 from aesens.tables.directions import decoding
 from aesens.tables.sensitivity import response
 from aesens.tables.trajectories import geometry
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["CONTROL", "answers", "decide", "definitions", "gates", "of_study", "verdicts"]
 
