@@ -164,7 +164,9 @@ def _look_at_weights(study) -> None:
     for name in untrained:
         weights = study.model(name).weights
         if weights.word == "undeclared":
-            print(f"{name}: undeclared; let the module say pretrained = True or False, or give a weights file")
+            print(
+                f"{name}: undeclared; let the module say pretrained = True or False, or give a weights file"
+            )
         elif weights.why:
             print(f"{name}: untrained control; its official weights: {weights.why} (see README.md)")
     if untrained:

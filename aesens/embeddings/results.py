@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,8 @@ def _unsealed(path: Path) -> bytes | None:
         shutil.rmtree(path)
         return None
     if hashlib.sha256(content).hexdigest().encode() == digest:
+        with suppress(OSError):
+            os.utime(path)  # the last use, by which it may be pruned
         return content
     path.unlink()
     return None

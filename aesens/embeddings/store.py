@@ -304,6 +304,8 @@ class Store:
                 f"{len(damaged)} of the chunks of {self.path.name} were damaged or not their own, the first of them "
                 f"{damaged[0]}. They are removed: run again, and they alone are computed"
             )
+        with suppress(OSError):
+            os.utime(self.path)  # the last use, by which it may be pruned
         return values
 
     def _array(self, mode: str = "r") -> zarr.Array:

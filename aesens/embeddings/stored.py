@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import xarray as xr
 
 from aesens.embeddings.store import Store
 
-__all__ = ["Stored"]
+__all__ = ["Stored", "made_with"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,3 +69,15 @@ class Stored:
     def _repr_html_(self) -> str:
         rows = {"Store": self.path.name, "Strengths": len(self.parameters), "Clips": len(self.clips)}
         return pd.Series(rows, name="").to_frame().to_html(header=False)
+
+
+def made_with(asked: Iterable[Stored]) -> list[dict]:
+    """With what the embeddings of some stores were made: each different ``packages``, ``source`` and ``commit`` once.
+
+    Empty where nothing is stored yet.
+    """
+    found = []
+    for store in dict.fromkeys(one.store for one in asked):
+        if store.path.exists():
+            found += [made for made in store.about()["made"] if made not in found]
+    return found
