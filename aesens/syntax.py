@@ -18,7 +18,16 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["EditedError", "file_digest", "imported_now", "imports", "reached", "tree_digest"]
+__all__ = [
+    "EditedError",
+    "file_digest",
+    "imported_now",
+    "imports",
+    "reached",
+    "read_so_far",
+    "tree_digest",
+    "unedited",
+]
 
 # Python 3.11 cannot parse in two threads at a time: "SystemError: AST constructor recursion depth mismatch".
 PARSING = threading.Lock()
@@ -102,6 +111,18 @@ def file_digest(place: str, *, tree: bool = True) -> str:
         _KNOWN[place, since, tree] = digest
     _LATEST[place, tree] = state, digest
     return digest
+
+
+def read_so_far() -> dict[str, str]:
+    """Digest of each file that was hashed, for `unedited`."""
+    return {place: digest for (place, tree), (_, digest) in _LATEST.items() if tree}
+
+
+def unedited(before: dict[str, str]) -> None:
+    """Raise `EditedError` if a file that was hashed before (`read_so_far`) has been hashed anew as another."""
+    now = read_so_far()
+    if edited := [place for place, digest in before.items() if now[place] != digest]:
+        raise EditedError(f"{edited[0]} was edited during the run: run again, of it nothing is kept")
 
 
 @lru_cache(maxsize=512)

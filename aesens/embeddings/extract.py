@@ -39,6 +39,7 @@ from aesens.embeddings.store import PATIENCE, Chunk, Store, StoreError
 from aesens.embeddings.stored import Stored
 from aesens.models import Embedder
 from aesens.sources import code_of, commit, package_hash, package_versions
+from aesens.syntax import EditedError, read_so_far, unedited
 
 __all__ = ["CLEAN", "Plan", "extract"]
 
@@ -84,6 +85,7 @@ def extract(
         If the code of an effect or a model was edited meanwhile; what was made of it is removed.
     """
     asked = [plan.store() for plan in plans]
+    code = read_so_far()
     lacking = [one for one in asked if one.missing().any()]
     if not lacking:
         return asked
@@ -107,23 +109,22 @@ def extract(
             cluster.spread(compute_shard, _shards(tasks), scheduler, tell)
         else:
             _compute(tasks, jobs, tell)
-        _check_code(plans, asked, tasks)
+        _check_code(plans, code, tasks)
     _check_complete(lacking)
     return asked
 
 
-def _check_code(plans: Sequence[Plan], asked: Sequence[Stored], tasks: list[_Task]) -> None:
+def _check_code(plans: Sequence[Plan], code: dict[str, str], tasks: list[_Task]) -> None:
     """Remove what this run made where its code is another by now: an import may have come after the edit."""
     try:
-        if all(plan.store().path == one.path for plan, one in zip(plans, asked, strict=True)):
-            return
-        problem = StoreError("code of a model or an effect was edited during the run: run again")
-    except ValueError as error:
-        problem = error
-    for task in tasks:
-        for piece in task.pieces:
-            piece.store.file(piece.chunk).unlink(missing_ok=True)
-    raise problem
+        for plan in plans:
+            plan.address()
+        unedited(code)
+    except EditedError:
+        for task in tasks:
+            for piece in task.pieces:
+                piece.store.file(piece.chunk).unlink(missing_ok=True)
+        raise
 
 
 def _check_complete(lacking: list[Stored]) -> None:

@@ -76,7 +76,8 @@ def read_table(path: Path) -> pd.DataFrame | None:
 def write_fits(path: Path, fits: dict[str, dict[str, np.ndarray]]) -> None:
     """Keep the rows of projections, by projection and instrument."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{f"{code}/{name}": rows for name, of in fits.items() for code, rows in of.items()})
+    arrays = {json.dumps([name, code]): rows for name, of in fits.items() for code, rows in of.items()}
+    np.savez(buffer, **arrays)
     _seal(path, buffer.getvalue())
 
 
@@ -87,7 +88,7 @@ def read_fits(path: Path) -> dict[str, dict[str, np.ndarray]] | None:
     fits: dict[str, dict[str, np.ndarray]] = {}
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         for key in file.files:
-            code, name = key.rsplit("/", 1)
+            name, code = json.loads(key)
             fits.setdefault(name, {})[code] = file[key]
     return fits
 

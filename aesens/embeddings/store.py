@@ -103,23 +103,31 @@ class Store:
         return cls(root / f"{stem}-{address_hash(address)}.zarr")
 
     def about(self) -> dict:
-        """The store's attributes, ``parameters``, ``blocks`` (clips of each) and ``made`` (with what) among them.
+        """The store's attributes: ``parameters``, ``blocks`` (clips of each), ``made`` (with what) and others.
 
         Raises
         ------
         StoreError
             If they are not there or damaged.
         """
-        try:
+        with self._reading():
             about = json.loads((self.path / "zarr.json").read_bytes())["attributes"]
             if about.pop("sha256") != _sum(about) or about["layout"] != _LAYOUT:
                 raise ValueError("its checksum differs")
+            if address_hash(about["address"]) != self.path.stem[-16:]:
+                raise ValueError("it is another store's")
             return about
-        except OSError as error:
-            if not isinstance(error, FileNotFoundError):
-                raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Say what is to be done about a description that is damaged; what it says then may be anything."""
+        try:
+            yield
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise self._gone() if not self.path.exists() else self._damaged(error) from error
-        except Exception as error:  # JSON that was damaged may be anything
+        except (OSError, MemoryError, StoreError):
+            raise
+        except Exception as error:
             raise self._damaged(error) from error
 
     def _describe(self, about: dict, folder: Path | None = None) -> None:
@@ -137,7 +145,6 @@ class Store:
         features = address["dimension"] + _KEY
         try:
             with atomic_path(self.path) as temporary:
-                self._describe(about | {"parameters": [], "blocks": [], "made": []}, temporary)
                 zarr.create_array(
                     str(temporary / "embedding"),
                     shape=(0, 0, features),
@@ -149,6 +156,8 @@ class Store:
                     dimension_names=("parameter", "row", "feature"),
                     zarr_format=3,
                 )
+                about |= {"array": _array_sum(temporary), "parameters": [], "blocks": [], "made": []}
+                self._describe(about, temporary)
         except OSError as error:
             raise _cannot_write(self.path, error) from error
 
@@ -287,7 +296,7 @@ class Store:
             blocks = {
                 n: b for n, b in enumerate(about["blocks"]) if (row, n) in there and wanted.intersection(b)
             }
-            content = _content(array, row, blocks)
+            content = _content(array, row, blocks, len(about["blocks"]) * about["block"])
             for number, block in blocks.items():
                 start = number * about["block"]
                 keys = content[start : start + len(block), -_KEY:]
@@ -309,14 +318,17 @@ class Store:
         return values
 
     def _array(self, mode: str = "r") -> zarr.Array:
-        try:
-            return zarr.open_array(str(self.path / "embedding"), mode=mode)
-        except OSError as error:
-            if not isinstance(error, FileNotFoundError):
-                raise
-            raise self._gone() if not self.path.exists() else self._damaged(error) from error
-        except Exception as error:  # metadata that was damaged may say anything
-            raise self._damaged(error) from error
+        about = self.about()
+        with self._reading():
+            if _array_sum(self.path) != about["array"]:
+                raise ValueError("its array's checksum differs")
+            array = zarr.open_array(str(self.path / "embedding"), mode=mode)
+            if (
+                array.shape[0] < len(about["parameters"])
+                or array.shape[1] < len(about["blocks"]) * about["block"]
+            ):
+                raise ValueError(f"its array has the shape {array.shape}")
+            return array
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -372,6 +384,12 @@ def _sum(about: dict) -> str:
     return hashlib.sha256(canonical(about).encode()).hexdigest()
 
 
+def _array_sum(path: Path) -> str:
+    """Checksum of what the array's description says, but for its shape, which grows."""
+    said = json.loads((path / "embedding" / "zarr.json").read_bytes())
+    return _sum({key: value for key, value in said.items() if key != "shape"})
+
+
 def _stored(about: dict, there: set[tuple[int, int]]) -> dict[float, set[str]]:
     """The clips whose embeddings are there, by parameter."""
     stored: dict[float, set[str]] = {}
@@ -382,19 +400,19 @@ def _stored(about: dict, there: set[tuple[int, int]]) -> dict[float, set[str]]:
     return stored
 
 
-def _content(array: zarr.Array, row: int, blocks) -> np.ndarray:
-    """All rows under one parameter; what cannot be decoded is left out, as what is not there."""
+def _content(array: zarr.Array, row: int, blocks, rows: int) -> np.ndarray:
+    """So many rows under one parameter; what cannot be decoded is left out, as what is not there."""
     try:
-        return array[row]
+        return array[row, :rows]
     except (OSError, MemoryError):
         # No fault of the chunks'.
         raise
     except Exception:  # what the decoder raises depends on what the damage looks like
-        content = np.full(array.shape[1:], np.nan, dtype=np.float32)
+        content = np.full((rows, array.shape[2]), np.nan, dtype=np.float32)
     for number in blocks:
-        rows = slice(number * array.chunks[1], (number + 1) * array.chunks[1])
+        own = slice(number * array.chunks[1], (number + 1) * array.chunks[1])
         try:
-            content[rows] = array[row, rows]
+            content[own] = array[row, own]
         except (OSError, MemoryError):
             raise
         except Exception:
