@@ -3,7 +3,7 @@
 #   ./run_all.sh [PROFILE] [options]   execute the notebooks (default profile: demo)
 #   ./run_all.sh test [pytest options] run the tests
 #   ./run_all.sh --help                all options, with examples
-# Needs Python 3.10 or newer and a package registry; makes or reuses .venv beside this file. In an active conda or
+# Needs Python 3.11 or newer and a package registry; makes or reuses .venv beside this file. In an active conda or
 # virtual environment that has aesens, it uses that one.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -14,8 +14,8 @@ lock=$root/requirements.lock
 
 some_python() {
   # The first ones are those that every package of the lock has wheels for.
-  find_python "sys.version_info >= (3, 10)" ${AESENS_PYTHON:-} python3.11 python3.12 python3.13 python3.10 python3 python ||
-    fail "no Python 3.10 or newer with venv found; install one, or name it: AESENS_PYTHON=/path/to/python $0"
+  find_python "sys.version_info >= (3, 11)" ${AESENS_PYTHON:-} python3.11 python3.12 python3.13 python3 python ||
+    fail "no Python 3.11 or newer with venv found; install one, or name it: AESENS_PYTHON=/path/to/python $0"
 }
 
 active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}

@@ -11,8 +11,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 import platformdirs
@@ -25,6 +27,9 @@ else:
     from tqdm.auto import tqdm
 
 __all__ = ["atomic_path", "cache_dir", "from_root", "repository", "runtime_environment", "tqdm"]
+
+
+_DAY = 24 * 3600
 
 
 def cache_dir(*parts: str) -> Path:
@@ -53,10 +58,16 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     ------
     pathlib.Path
         A fresh path in the same folder, to be created as a file or a folder. It is moved to `path` when the
-        block ends and removed when the block raises.
+        block ends and removed when the block raises; what a process left there that was killed is removed a day
+        later.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for unfinished in path.parent.glob(f".{escape(path.stem)}-{'?' * 8}"):
+        # Left by a process that was killed; a younger one may be at work.
+        with suppress(OSError):
+            if unfinished.stat().st_mtime < time.time() - _DAY:
+                shutil.rmtree(unfinished, ignore_errors=True)
     # The suffix is kept: writers such as soundfile and matplotlib choose the format by it.
     holder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
     temporary = holder / path.name

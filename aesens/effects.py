@@ -147,13 +147,15 @@ class Effect:
     def __call__(self, audio: np.ndarray, sample_rate: int, value: float) -> np.ndarray:
         """Apply the effect with one parameter to audio (channels, samples), which gives a new array of its shape.
 
+        The process is given a copy, on which it may work in place.
+
         Raises
         ------
         ValueError
             If `audio` is not (channels, samples) of finite values, or the value is out of range.
         """
         self.check(value, sample_rate)
-        audio = np.asarray(audio, dtype=np.float32)
+        audio = np.array(audio, dtype=np.float32)
         if audio.ndim != 2 or audio.shape[1] == 0:
             raise ValueError(f"{self.name}: audio must be (channels, samples), got shape {audio.shape}")
         if not np.isfinite(audio).all():
@@ -288,7 +290,7 @@ def register(entry: Effect) -> Effect:
     Raises
     ------
     ValueError
-        If the name is that of one of the package's effects, or a value of the grid is outside the limits.
+        If the name is ``"clean"`` or that of one of the package's, or a value of the grid is outside the limits.
 
     Examples
     --------
@@ -298,8 +300,8 @@ def register(entry: Effect) -> Effect:
     ('Halving', [1.0, 2.0, 3.0])
     >>> _ = EFFECTS.pop("half")
     """
-    if entry.name in _SHIPPED:
-        raise ValueError(f"an effect named {entry.name!r} is registered already; choose another name")
+    if entry.name in {*_SHIPPED, "clean"}:
+        raise ValueError(f"an effect named {entry.name!r} is there already; choose another name")
     entry = replace(entry, settings={**entry.settings, "source": source_of(entry.process)})
     for value in entry.grid:
         entry.check(value, np.inf)

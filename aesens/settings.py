@@ -20,8 +20,8 @@ from aesens.analysis.parallel import cores
 from aesens.cache import from_root
 from aesens.effects import PROTOCOLS, effect
 from aesens.models.base import POOLINGS
+from aesens.models.policies import POLICIES
 from aesens.models.precision import PRECISIONS
-from aesens.models.weights import POLICIES
 from aesens.sources import execute_additions
 
 __all__ = ["OPTIONS", "PROFILES", "Option", "Profile", "Scale", "Settings", "absolute"]
@@ -79,8 +79,9 @@ class Profile:
         Folds that songs are dealt into, of which the first is the test set; four in the study. A given split has none.
     appendices : bool
         Whether a run ends with the appendices, notebooks 80 to 89.
-    seed : int
-        Of the split, the untrained weights and every random draw.
+    seed, data_seed, weights_seed : int
+        Of the split and every random draw of the analysis; of rendered music; of untrained weights. The first costs no
+        embedding.
     seeds : int
         Seeds, from `seed` on, whose verdicts on the claims must agree.
 
@@ -107,6 +108,8 @@ class Profile:
     appendices: bool = False
     seed: int = 20220419
     seeds: int = 5
+    data_seed: int = 20220419
+    weights_seed: int = 20220419
 
 
 _LARGE = ("openl3", "panns", "msclap", "clap")
@@ -276,11 +279,16 @@ def _twins(value, settings) -> bool:
     return words[value]
 
 
-def _seed(value, settings) -> int:
-    seed = settings.profile.seed if value is None else int(value)
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed={value} is not between 0 and 2**32 - 1")
-    return seed
+def _seed(name: str) -> Callable:
+    """A check of one of the seeds."""
+
+    def check(value, settings) -> int:
+        seed = getattr(settings.profile, name) if value is None else int(value)
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"{name}={value} is not between 0 and 2**32 - 1")
+        return seed
+
+    return check
 
 
 def _jobs(value, settings) -> int:
@@ -376,7 +384,13 @@ OPTIONS: dict[str, Option] = {
         _precision,
         {"choices": PRECISIONS},
     ),
-    "seed": Option("of the split, the untrained weights and every random draw", _seed, {"type": int}),
+    "seed": Option("of the split and every random draw of the analysis", _seed("seed"), {"type": int}),
+    "data_seed": Option(
+        "of rendered music; another one is other music, embedded anew", _seed("data_seed"), {"type": int}
+    ),
+    "weights_seed": Option(
+        "of untrained weights; other ones are embedded anew", _seed("weights_seed"), {"type": int}
+    ),
     "jobs": Option("threads; default: all cores", _jobs, {"type": int}),
     "scheduler": Option(
         "spread the extraction over a Dask cluster: tcp://host:port, a scheduler file, or slurm:N for N workers "

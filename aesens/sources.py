@@ -4,10 +4,11 @@ A file named in the environment variable ``AESENS_WITH`` (several: separated as 
 process, before a study looks into the registries; ``./run_all.sh --with FILE`` sets it. It registers effects, models,
 projections or data sets, which every chapter then takes like those of the package.
 
-By this rule `source_of` tells code of the user's from other code; what is installed is told by its version:
+By this rule `code_of` tells one code from another. Comments and docstrings count nowhere:
 
-- its source, the whole file that defines it, and every file of the user's own that this one imports, at its top or
-  inside a function, however deep;
+- of the user's own, the file that defines it and every file of theirs that this one imports, at its top, inside a
+  function or by `import_module` of a literal name, however deep; of a package, all of its files; of what is installed,
+  the version (`aesens.syntax.reached` for this package itself);
 - what it was made with, by the same rule: values of defaults and closures, arguments of a ``functools.partial``,
   attributes and base classes of a class, attributes of an object;
 - in a notebook, where a cell is no file, what the code names in other cells: functions, classes, values, own modules;
@@ -15,6 +16,7 @@ By this rule `source_of` tells code of the user's from other code; what is insta
   ``process.version = 2``, or ``version = 2`` in a class.
 
 What cannot be written down, such as a lock in a closure, matches nothing in any other process: it is computed again.
+A file that was edited after its import is refused (`aesens.syntax.EditedError`).
 """
 
 from __future__ import annotations
@@ -28,14 +30,15 @@ import os
 import pickle
 import platform
 import site
+import subprocess
 import sys
 import sysconfig
-import threading
+import textwrap
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache, partial
 from importlib.machinery import PathFinder
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from operator import attrgetter
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -44,8 +47,19 @@ from uuid import uuid4
 import numpy as np
 
 from aesens.cache import from_root
+from aesens.syntax import PARSING, file_digest, imported_now, imports, reached, tree_digest
 
-__all__ = ["execute_additions", "import_file", "imported_files", "package_versions", "source_of"]
+__all__ = [
+    "code_of",
+    "commit",
+    "execute_additions",
+    "import_file",
+    "imported_files",
+    "module_digest",
+    "package_hash",
+    "package_versions",
+    "source_of",
+]
 
 _VARIABLE = "AESENS_WITH"
 
@@ -53,15 +67,19 @@ _FILES: dict[Path, ModuleType] = {}
 
 _PACKAGES = (
     "aesens",
+    "librosa",
+    "matplotlib",
+    "numba",
     "numpy",
-    "scipy",
     "pandas",
-    "scikit-learn",
-    "torch",
-    "transformers",
     "pedalboard",
+    "scikit-learn",
+    "scipy",
+    "soundfile",
     "soxr",
     "symusic",
+    "torch",
+    "transformers",
     "umap-learn",
     "xarray",
     "zarr",
@@ -70,6 +88,11 @@ _PACKAGES = (
 
 def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the numbers."""
+    return dict(_versions())
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
@@ -95,6 +118,7 @@ def import_file(path: str | os.PathLike, prefix: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Registered before it runs, as an import does: dataclasses and pickling look there.
     sys.modules[name] = module
+    imported_now(name)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -117,9 +141,7 @@ def execute_additions() -> None:
 
 
 def source_of(thing) -> str:
-    """Source of a function, class or other callable, followed by a hash of all that the module's rule counts.
-
-    Two things with the same text do the same.
+    """Source of a function, class or other callable, followed by `code_of` it.
 
     Examples
     --------
@@ -131,14 +153,54 @@ def source_of(thing) -> str:
     >>> source_of(partial(shifted, by=1)) == source_of(partial(shifted, by=2))
     False
     """
+    inner = thing
+    while isinstance(inner, partial):
+        inner = inner.func
+    shown = _text(inner) or getattr(inner, "__qualname__", type(inner).__qualname__)
+    return f"{shown}\n# with what it uses: {code_of(thing)}"
+
+
+def code_of(thing) -> str:
+    """Hash of all that the module's rule counts: two things with the same one do the same."""
     digest = hashlib.sha256()
     for part in _parts(thing, {}):
         # With its length, so that the end of one part cannot begin the next.
         digest.update(f"{len(part)}:{part}".encode())
-    while isinstance(thing, partial):
-        thing = thing.func
-    shown = _text(thing) or getattr(thing, "__qualname__", type(thing).__qualname__)
-    return f"{shown}\n# with what it uses: {digest.hexdigest()[:16]}"
+    return digest.hexdigest()[:16]
+
+
+def module_digest(module: ModuleType) -> str:
+    """Hash of a module with all files of its package and of the user's that it imports, installed or not."""
+    top = sys.modules.get(module.__name__.partition(".")[0], module)
+    begin = [str(path) for folder in getattr(top, "__path__", ()) for path in Path(folder).rglob("*.py")]
+    said = repr((_files(*begin, module.__file__), getattr(module, "version", None)))
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+# Folders of the package that no number depends on.
+_OUTER = {"plots", "app"}
+
+
+def package_hash() -> str:
+    """Hash of the package's source: a result computed by other code is not taken for this one's.
+
+    `EditedError` if one that this process has imported was edited since.
+    """
+    folder, digest = Path(__file__).parent, hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        if not _OUTER & {*path.relative_to(folder).parts}:
+            digest.update(file_digest(str(path), tree=False).encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def commit() -> str:
+    """The git commit that the package is at, with ``-dirty`` behind it where files differ; empty outside a clone."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+        return done.stdout.strip() if done.returncode == 0 else ""
+    return ""
 
 
 def _parts(thing, seen: dict) -> Iterator[str]:
@@ -159,27 +221,42 @@ def _parts(thing, seen: dict) -> Iterator[str]:
     else:
         # With the thing, whose number must not be given to another one meanwhile.
         seen[id(thing)] = len(seen), thing
-        yield from _parts(_made_of(thing), seen)
+        yield from _parts(_made_of(thing, seen), seen)
 
 
 # What holds functions: partial, methods, properties, class and static methods, caches and compiled functions.
 _WRAPPED = ("func", "args", "keywords", "__func__", "__self__", "fget", "fset", "__wrapped__")
 
 
-def _made_of(thing) -> tuple:
+def _made_of(thing, seen: dict) -> tuple:
     """What code or an object is made of."""
     if isinstance(thing, (FunctionType, type, ModuleType)) and _installed(thing):
-        # A function that a package made carries what it was made with.
         name = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", thing.__name__)
-        return *name, _version(thing), _closed_over(thing)
+        ours = not isinstance(thing, ModuleType) and str(name[0]).partition(".")[0] == "aesens"
+        says = reached((name[0], name[1].partition(".")[0]))[0] if ours else _version(thing)
+        # A function that a package made carries what it was made with.
+        return *name, says, _closed_over(thing)
     if isinstance(thing, ModuleType):
         return thing.__name__, _files(thing.__file__)
     if isinstance(thing, FunctionType):
         code, space = thing.__code__, thing.__globals__
         made = thing.__defaults__, thing.__kwdefaults__, _closed_over(thing), getattr(thing, "version", None)
+        named = {name: space[name] for name in _names(code) if name in space}
         if os.path.isfile(code.co_filename):
-            return _text(thing), _files(code.co_filename), made
-        return _text(thing) or code, made, {name: space[name] for name in _names(code) if name in space}
+            place = os.path.realpath(code.co_filename)
+            if place not in seen:
+                seen[place] = _files(place)
+            # What it takes of this package by name; the rest of what it names stands in the files.
+            ours = {n: x for n, x in named.items() if str(getattr(x, "__module__", "")).startswith("aesens.")}
+            own = code if thing.__name__ == "<lambda>" else thing.__qualname__
+            return (
+                own,
+                seen[place],
+                made,
+                {n: x for n, x in ours.items() if isinstance(x, (FunctionType, type))},
+            )
+        text = _text(thing)
+        return tree_digest(text) if text else code, _imported_by(thing, text), made, named
     if isinstance(thing, type):
         # Each method comes with its own source and file.
         kept = {name: m for name, m in vars(thing).items() if isinstance(m, FunctionType) or name[:2] != "__"}
@@ -214,51 +291,66 @@ def _closed_over(thing) -> list:
     return found
 
 
+def _steps(code: CodeType) -> Iterator[dis.Instruction]:
+    """Instructions of code, those of inner functions included."""
+    yield from dis.get_instructions(code)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _steps(constant)
+
+
 def _names(code: CodeType) -> list[str]:
-    """Names that code looks up in its module, that of inner functions included, sorted."""
-    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    own = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    return sorted(own.union(*map(_names, inner)))
+    """Names that code looks up in its module, sorted."""
+    return sorted({step.argval for step in _steps(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")})
 
 
-# Python 3.11 cannot parse in two threads at a time: "SystemError: AST constructor recursion depth mismatch".
-_PARSING = threading.Lock()
+def _imported_by(thing: FunctionType, text: str) -> list[str]:
+    """What code that is no file imports itself, by `_files`."""
+    names = {(0, step.argval) for step in _steps(thing.__code__) if step.opname == "IMPORT_NAME"}
+    with suppress(SyntaxError), PARSING:
+        names |= imports(ast.parse(textwrap.dedent(text)))
+    here = Path(os.getcwd(), "cell")
+    return _files(*(place for level, name in names if not level for place in _modules(here, 0, name)))
 
 
 def _text(thing) -> str:
     """The source, where it can be had."""
-    with suppress(OSError, TypeError), _PARSING:
+    with suppress(OSError, TypeError), PARSING:
         return inspect.getsource(thing)
     # A class of a notebook has no file, its methods have.
     methods = [m for m in vars(thing).values() if inspect.isfunction(m)] if inspect.isclass(thing) else []
     return "".join(map(_text, methods))
 
 
-def _files(path: str) -> list[str]:
-    """Hashes of a file of the user's and of all files of theirs that it imports."""
-    found, waiting = {}, [os.path.realpath(path)]
+def _files(*begin: str) -> list[str]:
+    """Hashes of files and of all files of the user's own that they import, and versions of what else these import."""
+    first = {os.path.realpath(path) for path in begin if path}
+    found, waiting = {}, sorted(first)
     while waiting:
         place = waiting.pop()
-        if place not in found and os.path.isfile(place) and not place.startswith(_folders()):
-            content = Path(place).read_bytes()
-            found[place] = hashlib.sha256(content).hexdigest()
-            for level, name in _imports(content):
-                waiting += map(os.path.realpath, _modules(Path(place), level, name))
+        if place in found or not os.path.isfile(place):
+            continue
+        if place.startswith(_folders()) and place not in first:
+            continue
+        found[place] = file_digest(place)
+        if os.path.basename(place) == "__init__.py":
+            # Of a package all, whatever way it takes to import it.
+            waiting += map(os.path.realpath, Path(place).parent.rglob("*.py"))
+        for level, name in _imports(Path(place).read_bytes()):
+            top = name.partition(".")[0]
+            inner = [os.path.realpath(path) for path in _modules(Path(place), level, name)]
+            waiting += inner
+            installed = inner and all(path.startswith(_folders()) for path in inner)
+            if installed and not level and top not in {*sys.stdlib_module_names, "aesens"}:
+                found[top] = f"{top} {_version_of(top)}"
     return sorted(found.values())
 
 
 @lru_cache(maxsize=256)
 def _imports(content: bytes) -> set[tuple[int, str]]:
-    """Names that a file imports anywhere, each with the number of dots before it."""
-    found = set()
-    with suppress(SyntaxError), _PARSING:
-        for node in ast.walk(ast.parse(content)):
-            if isinstance(node, ast.Import):
-                found |= {(0, alias.name) for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                above = f"{node.module}." if node.module else ""
-                found |= {(node.level, above + alias.name) for alias in node.names}
-    return found
+    with suppress(SyntaxError, ValueError), PARSING:
+        return imports(ast.parse(content))
+    return set()
 
 
 def _modules(place: Path, level: int, name: str) -> Iterator[str]:
@@ -306,7 +398,20 @@ def _defines(module: ModuleType | None, name: str, kind: type) -> bool:
 
 
 def _version(thing: FunctionType | ModuleType | type) -> str:
-    name = (thing.__name__ if isinstance(thing, ModuleType) else thing.__module__).partition(".")[0]
-    with suppress(PackageNotFoundError):
-        return version(name)
+    return _version_of(
+        (thing.__name__ if isinstance(thing, ModuleType) else thing.__module__).partition(".")[0]
+    )
+
+
+@lru_cache(maxsize=256)
+def _version_of(name: str) -> str:
+    """Version of the distribution that a top-level module comes from."""
+    for distribution in (name, *_distributions().get(name, ())):
+        with suppress(PackageNotFoundError):
+            return version(distribution)
     return str(getattr(sys.modules.get(name), "__version__", platform.python_version()))
+
+
+@lru_cache(maxsize=1)
+def _distributions() -> dict[str, list[str]]:
+    return dict(packages_distributions())

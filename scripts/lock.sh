@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 torch_version=$(cat scripts/torch-version.txt)
 requirements=$(mktemp --suffix=.in); trap 'rm -f "$requirements"' EXIT
 printf 'torch==%s\nhatchling>=1.25\neditables>=0.5\n' "$torch_version" > "$requirements"
-compile() { uv pip compile --quiet --universal --python-version 3.10 --extra test --extra cluster --no-header --no-annotate "$@" pyproject.toml "$requirements"; }
+compile() { uv pip compile --quiet --universal --python-version 3.11 --extra test --extra cluster --no-header --no-annotate "$@" pyproject.toml "$requirements"; }
 skip=$(compile | sed -nE 's/^((nvidia|cuda)-[a-z0-9-]+|torch|triton)==.*/--no-emit-package \1/p' | sort -u)
 {
   echo "# Everything run_all.sh installs beside torch==$torch_version. Written by scripts/lock.sh; do not edit."

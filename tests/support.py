@@ -21,6 +21,9 @@ from aesens.settings import Profile, Scale
 
 ROOT = Path(__file__).parents[1]
 
+#: Of a process that a test starts: this package, and what tests share.
+PYTHONPATH = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+
 #: A study of the toy model, which a test registers as "toy".
 PROFILE = Profile(
     "toy",

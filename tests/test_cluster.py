@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from support import PROFILE, ROOT, SlowModel, ToyModel, slow_sweeps, store_bytes, write_clips
+from support import PROFILE, PYTHONPATH, ROOT, SlowModel, ToyModel, slow_sweeps, store_bytes, write_clips
 
 from aesens.embeddings import cluster
 from aesens.embeddings.extract import extract
@@ -78,7 +78,7 @@ def test_a_worker_killed_in_the_middle(workers, clips, whole, tmp_path):
 
 def start(*command):
     # Workers import the toy model by name.
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    environment = os.environ | {"PYTHONPATH": PYTHONPATH}
     return subprocess.Popen(
         [sys.executable, "-m", *map(str, command)], stderr=subprocess.DEVNULL, env=environment
     )

@@ -18,7 +18,7 @@ import pandas as pd
 import pedalboard
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-from support import ROOT, ToyModel, aesens, write_clips
+from support import PYTHONPATH, ROOT, ToyModel, aesens, write_clips
 
 from aesens import data, effects, models, plots, tables
 from aesens.analysis import projections
@@ -569,6 +569,6 @@ for thread in threads:
     thread.join()
 assert len(found) == 4 and len(set(found)) == 1 and found[0].startswith("class ToyModel"), found
 """
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    environment = os.environ | {"PYTHONPATH": PYTHONPATH}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, done.stderr

@@ -1,7 +1,5 @@
 """The plan of a run: its numbers are those of the run that follows, and it leaves nothing behind."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -49,24 +47,22 @@ def test_the_plan_is_what_the_extraction_does(study, own_cache):
         assert (before[column] == done[column]).all()
     np.testing.assert_allclose(before["megabytes"], done["megabytes"])
     assert (before["embeddings"] == done["strengths"] * done["clips"]).all()
-    blocks = math.ceil(len(study.clips("toy")) / 32)
-    assert blocks > 1 and (before["chunks_missing"] == before["strengths"] * blocks).all()
-    assert not before["chunks_done"].any() and (before["seconds"] > 0).all()
-    assert (after["chunks_done"] == before["chunks_missing"]).all() and not after["chunks_missing"].any()
+    assert (before["missing"] == before["embeddings"]).all() and (before["seconds"] > 0).all()
+    assert not before["stored"].any()
+    assert (after["stored"] == before["missing"]).all() and not after["missing"].any()
     assert not after["seconds"].any() and after["gflop"].equals(before["gflop"])
-    assert plan(study, calibrate=False, fresh=True)["chunks_missing"].equals(before["chunks_missing"])
+    assert plan(study, calibrate=False, fresh=True)["missing"].equals(before["missing"])
 
 
-def test_what_is_half_done_is_counted_by_chunks_and_clips(study):
+def test_what_is_half_done_is_counted_by_clips(study):
     study.sweep("toy", "gain")
     sweep = study._plan("toy", ["gain"])[1]
-    lost = ("0.0.0", "2.0.0", "2.1.0")
-    for name in lost:
+    for name in ("c.0.0.0", "c.2.0.0", "c.2.1.0"):
         (sweep.store().path / "embedding" / name).unlink()
     table = plan(study).set_index(["model", "effect"])
-    assert table.loc[("toy", "clean"), "chunks_missing"] == 0
-    assert table.loc[("toy", "gain"), "chunks_missing"] == 3
-    assert table.loc[("dense", "gain"), "chunks_done"] == 0 and table.loc[("toy", "gain"), "seconds"] > 0
+    assert table.loc[("toy", "clean"), "missing"] == 0
+    assert table.loc[("toy", "gain"), "missing"] == 64 + len(study.clips("toy").clips[32:64])
+    assert table.loc[("dense", "gain"), "stored"] == 0 and table.loc[("toy", "gain"), "seconds"] > 0
 
 
 def test_the_audio_is_shared_by_the_models_that_lack_it(study, monkeypatch):

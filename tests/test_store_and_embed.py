@@ -5,17 +5,20 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile
-from support import ROOT, ToyModel, all_train, write_clips
+import torch
+import xarray
+from support import PYTHONPATH, ROOT, ToyModel, all_train, write_clips
 
 from aesens.data import Dataset, load_dataset
-from aesens.effects import EFFECTS, render
+from aesens.effects import EFFECTS, Effect, render
 from aesens.embeddings import extract as embed
+from aesens.embeddings import forward
 from aesens.embeddings.extract import Plan, extract
 from aesens.embeddings.store import BLOCK, Store, StoreError, address_hash, canonical
 from aesens.models import load_model
@@ -27,9 +30,15 @@ def dataset(own_cache, clip_folder):
     return all_train(load_dataset(clip_folder, seconds=0.5))
 
 
-def clips_table(n):
-    names = [f"clip{i:03d}" for i in range(n)]
-    return pd.DataFrame({"song": names, "instrument": "aaa", "split": "train"}, index=names)
+def digests(n):
+    return [f"digest{i:03d}" for i in range(n)]
+
+
+def made_store(tmp_path, address, wanted):
+    """A new store with room for some clips by parameter, and the chunks to be written."""
+    store = Store.at(address, tmp_path)
+    store.create(address)
+    return store, store.lay(wanted, {"by": "test"})
 
 
 def test_address_hash_depends_on_content_alone():
@@ -42,33 +51,60 @@ def test_address_hash_depends_on_content_alone():
 
 
 def test_store_round_trip(tmp_path):
-    n = BLOCK + 3
-    store = Store.at({"model": "m", "effect": "e"}, [1.0, 2.0], clips_table(n), 5, root=tmp_path)
-    values = np.random.default_rng(0).standard_normal((2, n, 5)).astype(np.float32)
-    assert store.missing().shape == (2, 2) and store.missing().all()
-    with pytest.raises(StoreError, match="lacks 4"):
-        store.read()
-    for strength in range(2):
-        for block in range(2):
-            store.write(strength, block, values[strength, block * BLOCK : (block + 1) * BLOCK])
-    read = store.read()
-    assert read.dims == ("strength", "clip", "feature")
-    assert np.array_equal(read.values, values)
-    assert list(read["parameter"].values) == [1.0, 2.0] and read["song"].dims == ("clip",)
-    assert (
-        not Store.at({"model": "m", "effect": "e"}, [1.0, 2.0], clips_table(n), 5, root=tmp_path)
-        .missing()
-        .any()
-    )
+    clips, address = digests(BLOCK + 3), {"model": "m", "effect": "e", "dimension": 5}
+    assert Store.at(address, tmp_path).missing([1.0, 2.0], clips).all()
+    store, chunks = made_store(tmp_path, address, {1.0: clips, 2.0: clips})
+    values = np.random.default_rng(0).standard_normal((2, len(clips), 5)).astype(np.float32)
+    assert [len(chunk.clips) for chunk in chunks] == [BLOCK, 3] * 2
+    with pytest.raises(StoreError, match=f"lacks {2 * len(clips)}"):
+        store.read([1.0, 2.0], clips)
+    for chunk in chunks:
+        rows = [clips.index(clip) for clip in chunk.clips]
+        store.write(chunk, values[int(chunk.parameter) - 1, rows])
+    assert np.array_equal(store.read([1.0, 2.0], clips), values)
+    # Any rows, in any order.
+    assert np.array_equal(store.read([2.0], clips[::-2]), values[1:, ::-2])
+    assert not Store.at(address, tmp_path).missing([1.0, 2.0], clips).any()
+    assert not store.lay({1.0: clips}, {"by": "test"})
+    # As any other program sees it.
+    seen = xarray.open_zarr(store.path, consolidated=False)["embedding"]
+    assert seen.dims == ("parameter", "row", "feature")
+    assert np.array_equal(seen[0, : len(clips), :5], values[0])
+
+
+def test_what_is_asked_for_beside_what_is_there_is_all_that_is_laid(tmp_path):
+    clips, address = digests(70), {"model": "m", "dimension": 2}
+    store, chunks = made_store(tmp_path, address, {1.0: clips[:40]})
+    for chunk in chunks:
+        store.write(chunk, np.zeros((len(chunk.clips), 2), np.float32))
+    more = store.lay({1.0: clips[10:70:3], 2.0: clips[:5], 3.0: clips[2:4]}, {"by": "test"})
+    laid = {
+        parameter: [c for k in more if k.parameter == parameter for c in k.clips] for parameter in (1, 2, 3)
+    }
+    assert laid == {1: [c for c in clips[10:70:3] if c not in clips[:40]], 2: clips[:5], 3: clips[2:4]}
+    # Stopped before anything was written: the same blocks again.
+    assert store.lay({1.0: clips[10:70:3], 2.0: clips[:5], 3.0: clips[2:4]}, {"by": "test"}) == more
+
+
+def test_the_size_of_blocks_is_the_stores_own(tmp_path, monkeypatch):
+    clips, address = digests(96), {"model": "m", "dimension": 2}
+    store, chunks = made_store(tmp_path, address, {1.0: clips})
+    for chunk in chunks[:2]:
+        store.write(chunk, np.ones((32, 2), np.float32))
+    monkeypatch.setattr("aesens.embeddings.store.BLOCK", 64)
+    assert store.missing([1.0], clips).sum() == 32
+    (last,) = store.lay({1.0: clips}, {"by": "test"})
+    assert last == chunks[2]
 
 
 def test_store_refuses_what_is_not_a_chunk(tmp_path):
-    store = Store.at({"model": "m"}, [1.0], clips_table(3), 5, root=tmp_path)
+    clips = digests(3)
+    store, (chunk,) = made_store(tmp_path, {"model": "m", "dimension": 5}, {1.0: clips})
     with pytest.raises(StoreError, match="not finite"):
-        store.write(0, 0, np.full((3, 5), np.nan, np.float32))
+        store.write(chunk, np.full((3, 5), np.nan, np.float32))
     with pytest.raises(StoreError, match="expected"):
-        store.write(0, 0, np.zeros((2, 5), np.float32))
-    assert store.missing().all()
+        store.write(chunk, np.zeros((2, 5), np.float32))
+    assert store.missing([1.0], clips).all()
 
 
 def test_extraction_is_the_plain_computation(dataset, toy_model):
@@ -112,7 +148,7 @@ def test_interrupted_extraction_goes_on_and_ends_the_same(dataset, toy_model, mo
     monkeypatch.setattr(Store, "write", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
         extract([sweep], progress=False)
-    assert sweep.store().missing().sum() == 3
+    assert sweep.store().missing().sum() == 3 * len(dataset)
     monkeypatch.setattr(Store, "write", write)
     (parts,) = extract([sweep], progress=False)
     assert parts.path != whole.path and np.array_equal(parts.read().values, whole.read().values)
@@ -122,7 +158,7 @@ def test_models_of_other_rates_share_the_effect(dataset, toy_model, monkeypatch)
     other = type("Other", (type(toy_model),), {"name": "other", "sample_rate": 32000})()
     kind = EFFECTS["bitcrush"]
     applied = []
-    monkeypatch.setattr(embed, "_waves", lambda *a, f=embed._waves: applied.append(a[0]) or f(*a))
+    monkeypatch.setattr(forward, "waves", lambda *a, f=forward.waves: applied.append(a[0]) or f(*a))
     extract([Plan(model, kind, kind.parameters(3), dataset) for model in (toy_model, other)], progress=False)
     assert len(applied) == 3 * len(dataset)
 
@@ -144,12 +180,13 @@ def test_a_clip_is_decoded_once_for_all_models_effects_and_strengths(
 def test_a_block_that_is_being_decoded_holds_up_nobody_else(own_cache, tmp_path, toy_model, monkeypatch):
     folder = write_clips(tmp_path / "many", songs=35, seconds=0.1)
     data = all_train(load_dataset(folder, seconds=0.1))
-    tasks = embed._tasks([Plan.clean(toy_model, data)], [Plan.clean(toy_model, data).store()])
+    plan = Plan.clean(toy_model, data)
+    tasks = embed._tasks([plan], [plan.store()])
     decoded, entered, go = embed._Blocks(), threading.Event(), threading.Event()
     load = Dataset.decode
 
     def slow(self, clip):
-        if clip == tasks[0].clips.clips[0]:
+        if clip == tasks[0].names[0]:
             entered.set()
             assert go.wait(30)
         return load(self, clip)
@@ -168,17 +205,15 @@ def test_a_block_that_is_being_decoded_holds_up_nobody_else(own_cache, tmp_path,
     assert decoded.clips(tasks[0]) is decoded.clips(tasks[0])
 
 
-@pytest.mark.parametrize("change", ["grid", "weights", "clips", "effect", "options", "protocol"])
+@pytest.mark.parametrize("change", ["weights", "seconds", "effect", "options", "protocol"])
 def test_a_changed_setting_reads_another_store(dataset, toy_model, change):
     kind = EFFECTS["gain"]
     before = Plan(toy_model, kind, kind.parameters(3), dataset)
     model, parameters, clips, protocol = toy_model, kind.parameters(3), dataset, "study"
-    if change == "grid":
-        parameters = parameters + 0.5
-    elif change == "weights":
+    if change == "weights":
         model = type(toy_model)(seed=1)
-    elif change == "clips":
-        clips = dataset.select(instruments=["aaa"])
+    elif change == "seconds":
+        clips = replace(dataset, seconds=0.4)
     elif change == "effect":
         kind = EFFECTS["reverb"]
     elif change == "protocol":
@@ -199,20 +234,132 @@ def test_a_changed_class_reads_another_store(dataset):
 
     one, same, other = (Plan.clean(model(factor), dataset).store().path for factor in (1, 1, 2))
     assert one == same != other
-    # The package's own are told by its versions: their stores do not depend on a comment in a file.
     shipped = load_model("musicnn", weights="untrained", device="cpu")
     assert "class" not in Plan.clean(shipped, dataset).address()
 
 
-def test_changed_audio_reads_another_store(own_cache, clip_folder, toy_model):
-    def path():
-        data = all_train(load_dataset(clip_folder, seconds=0.5))
-        return Plan.clean(toy_model, data).store().path
+def chosen(data, sides, seed):
+    """Some of the clips, on other sides."""
+    rng = np.random.default_rng(seed)
+    table = data.table[rng.random(len(data)) < 0.7]
+    return replace(data, table=table.assign(split=rng.choice(sides, len(table))))
 
-    before = path()
-    file = next(clip_folder.rglob("*.wav"))
-    file.write_bytes(file.read_bytes()[:-2] + b"\x01\x01")
-    assert path() != before
+
+def test_another_choice_of_clips_or_parameters_costs_what_is_not_there(dataset, toy_model):
+    kind = EFFECTS["gain"]
+    extract([Plan.clean(toy_model, dataset), Plan(toy_model, kind, kind.grid, dataset)], progress=False)
+    calls = toy_model.calls
+    for seed in range(3):
+        data = chosen(dataset, ["train", "test"], seed)
+        plan = Plan(toy_model, kind, kind.parameters(3 + seed), data)
+        (found,) = extract([plan], progress=False)
+        read = found.read()
+        assert list(read["clip"].values) == data.clips and list(read["split"].values) == list(
+            data.table["split"]
+        )
+        whole = Plan(toy_model, kind, kind.parameters(3 + seed), dataset).store().read()
+        assert np.array_equal(read.values, whole.sel(clip=data.clips).values)
+        # What is made of them is another thing all the same.
+        assert plan.rows() != Plan(toy_model, kind, kind.parameters(3 + seed), dataset).rows()
+    assert toy_model.calls == calls
+    extract([Plan(toy_model, kind, np.array([0.25, *kind.grid]), dataset)], progress=False)
+    assert toy_model.calls == calls + 1
+
+
+def test_a_mended_clip_costs_its_own_embeddings(own_cache, clip_folder, toy_model):
+    kind, seen = EFFECTS["gain"], []
+    toy_model.frames = lambda waves: seen.append(len(waves)) or type(toy_model).frames(toy_model, waves)
+
+    def stored():
+        data = all_train(load_dataset(clip_folder, seconds=0.5))
+        return extract([Plan(toy_model, kind, kind.parameters(3), data)], progress=False)[0].read()
+
+    before, name = stored(), "aaa/aaa1"
+    file = clip_folder / f"{name}.wav"
+    file.write_bytes(file.read_bytes()[:-2000] + bytes(2000))
+    del seen[:]
+    after = stored()
+    assert seen == [1, 1, 1]
+    others = [clip for clip in before["clip"].values if clip != name]
+    assert np.array_equal(before.sel(clip=others), after.sel(clip=others))
+    assert not (before.sel(clip=name) == after.sel(clip=name)).all()
+    # Under another name it is the same clip, and so is a copy.
+    file.rename(file.with_name("zzz.wav"))
+    (clip_folder / "bbb" / "copy.wav").write_bytes((clip_folder / "aaa" / "aaa0.wav").read_bytes())
+    del seen[:]
+    renamed = stored()
+    assert seen == [] and np.array_equal(renamed.sel(clip="bbb/copy"), before.sel(clip="aaa/aaa0"))
+
+
+def test_a_clip_that_changes_during_the_run_is_not_taken_for_another(own_cache, clip_folder, toy_model):
+    data = all_train(load_dataset(clip_folder, seconds=0.5))
+    plan = Plan.clean(toy_model, data)
+    assert plan.store().missing().all()
+    file = clip_folder / "bbb" / "bbb2.wav"
+    file.write_bytes(file.read_bytes()[:-2000] + bytes(2000))
+    with pytest.raises(ValueError, match=r"clip bbb/bbb2: .*was changed while the run"):
+        extract([plan], progress=False)
+
+
+def in_place(audio, rate, value):
+    audio *= np.float32(value)
+    return audio
+
+
+class Greedy(ToyModel):
+    """Changes all that it is given."""
+
+    name = "greedy"
+
+    def prepare(self, audio, sample_rate, protocol):
+        wave = super().prepare(audio, sample_rate, protocol)
+        audio *= 0
+        return wave
+
+    def frames(self, waves):
+        waves /= waves.abs().max()
+        return super().frames(waves)
+
+
+class Grasping(Greedy):
+    """Takes the same waves as the others."""
+
+    name, prepare = "grasping", ToyModel.prepare
+
+
+@pytest.mark.parametrize("protocol", ["study", "float"])
+@pytest.mark.parametrize("first", [Greedy, Grasping])
+def test_nobody_changes_what_another_is_given(own_cache, clip_folder, first, protocol):
+    data = all_train(load_dataset(clip_folder, seconds=0.5))
+    own = Effect("own", in_place, np.array([0.5, 0.25, 0.125]), "Own", "Factor")
+    pure = replace(own, process=lambda audio, rate, value: audio * np.float32(value))
+    models = [first(), ToyModel()]
+
+    def plans(models, kind):
+        clean = [Plan.clean(model, data, protocol) for model in models]
+        return [*clean, *(Plan(model, kind, kind.grid, data, protocol) for model in models)]
+
+    for model in models:
+        model.batch_size = 3
+    together = extract(plans(models, own), progress=False, jobs=1)
+    for number, model in enumerate(models):
+        alone = extract(plans([model], pure), progress=False, jobs=1)
+        for found, expected in zip(together[number::2], alone, strict=True):
+            assert np.array_equal(found.read(), expected.read())
+
+
+def test_a_batch_that_is_halved_is_given_as_it_was(toy_model):
+    class Small(Grasping):
+        def frames(self, waves):
+            waves *= 0.5
+            if len(waves) > 2:
+                raise torch.OutOfMemoryError("too many")
+            return ToyModel.frames(self, 2 * waves)
+
+    waves = np.random.default_rng(0).standard_normal((7, 1600)).astype(np.float32)
+    given = waves.copy()
+    np.testing.assert_array_equal(Small().embed(waves), toy_model.embed(given))
+    assert np.array_equal(waves, given)
 
 
 def test_an_effect_that_cannot_be_applied_names_the_clip(own_cache, tmp_path, toy_model):
@@ -246,7 +393,7 @@ def test_memory_does_not_grow_with_the_number_of_clips(tmp_path):
                 os.link(first, first.with_name(f"{first.stem[:-1]}{song}.wav"))
         environment = os.environ | {
             "AESENS_CACHE": str(tmp_path / f"cache-{name}"),
-            "PYTHONPATH": str(ROOT / "tests"),
+            "PYTHONPATH": PYTHONPATH,
             "OMP_NUM_THREADS": "1",
         }
         command = [sys.executable, "-c", _MEMORY, str(folder)]

@@ -21,14 +21,13 @@ import torch
 
 from aesens.app.cli import main
 from aesens.models import ModelError, downloads, load_model
+from aesens.models.policies import UntrainedWarning, resolve
 from aesens.models.weights import (
     WEIGHTS,
-    UntrainedWarning,
     WeightFile,
     WeightsError,
     add,
     fetch,
-    resolve,
     state,
     verify,
     weights_table,

@@ -134,6 +134,18 @@ def _weights_parser(subparsers) -> None:
     )
 
 
+def _cache_parser(subparsers) -> None:
+    cache = subparsers.add_parser("cache", help="list stored embeddings and results by size, or remove some")
+    _debug(cache)
+    prune = cache.add_subparsers(dest="action", metavar="prune").add_parser(
+        "prune", help="remove some; what is needed again is computed again"
+    )
+    which = prune.add_mutually_exclusive_group(required=True)
+    which.add_argument("--older-than", type=float, metavar="DAYS", help="not used for so long")
+    which.add_argument("--old", action="store_true", help="stores that this version does not read")
+    which.add_argument("--all", dest="everything", action="store_true")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point, with the command line's arguments by default.
 
@@ -147,6 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     _run_parser(subparsers)
     _reader_parsers(subparsers)
     _weights_parser(subparsers)
+    _cache_parser(subparsers)
     options = vars(parser.parse_args(arguments))
     command, debug = options.pop("command"), options.pop("debug")
     try:

@@ -15,10 +15,10 @@ import pandas as pd
 
 from aesens.app.compare import compare_runs
 from aesens.app.run import clone, notebooks, run
-from aesens.cache import from_root, repository
+from aesens.cache import cache_dir, from_root, repository
 from aesens.models import weights as files
 
-__all__ = ["check", "compare", "new", "new_notebook", "report", "weights"]
+__all__ = ["cache", "check", "compare", "new", "new_notebook", "report", "weights"]
 
 _TEMPLATE = "90_template"
 # Numbers from here on are for notebooks of one's own; a plain run leaves out all from 90 on.
@@ -162,3 +162,15 @@ def _fetch(model: str | None) -> int:
             print(f"error: {error}", file=sys.stderr)
             failed = 1
     return failed
+
+
+def cache(action: str | None = None, older_than: float | None = None, old: bool = False, **_) -> int:
+    """List stores and results by size, or remove those that `aesens.embeddings.inventory.prune` is told."""
+    from aesens.embeddings.inventory import inventory, prune
+
+    table = prune(older_than=older_than, old=old) if action else inventory()
+    shown = table.drop(columns="path").assign(days=table["days"].round().astype(int))
+    if len(table):
+        print(shown.to_string(index=False, float_format="{:,.1f}".format))
+    print(f"{'removed' if action else cache_dir()}: {len(table)} entries, {table['megabytes'].sum():,.1f} MB")
+    return 0

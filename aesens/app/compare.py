@@ -6,6 +6,7 @@ may differ by what is stated for them.
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -14,11 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
 
 __all__ = ["NAMES", "Tolerance", "compare_runs", "compare_tables", "tolerance"]
 

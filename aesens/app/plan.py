@@ -28,7 +28,7 @@ from aesens.data.irmas import PUBLISHED
 from aesens.data.split import read_list
 from aesens.effects import Effect, effect
 from aesens.embeddings.extract import CLEAN, Plan
-from aesens.embeddings.store import BLOCK, Store
+from aesens.embeddings.store import BLOCK
 from aesens.models import Embedder
 from aesens.models.weights import WeightsError
 from aesens.models.winograd import direct_convolutions
@@ -56,9 +56,9 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
     -------
     pandas.DataFrame
         One row a model and effect (first ``clean``): ``model``, ``pretrained`` (whether its pretrained weights are at
-        hand), ``effect``, ``strengths``, ``clips``, ``embeddings``, ``chunks_done`` and ``chunks_missing`` of its
-        store, ``gflop`` (1e9 operations) and ``megabytes`` (1e6) of all its embeddings, ``seconds`` for those that are
-        missing. ``attrs`` holds ``data``, ``sides`` (clips a side), ``device`` and ``notes`` (list of str).
+        hand), ``effect``, ``strengths``, ``clips``, ``embeddings`` and how many of them are ``stored`` and
+        ``missing``, ``gflop`` (1e9 operations) and ``megabytes`` (1e6) of all its embeddings, ``seconds`` for those
+        that are missing. ``attrs`` holds ``data``, ``sides`` (clips a side), ``device`` and ``notes`` (list of str).
     """
     at_hand = study.data != "irmas" or irmas.at_hand()
     data, sides, notes = _clips(study) if at_hand else _published(study)
@@ -72,21 +72,17 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
             devices.append(str(model.device))
             clips = study.clips(name) if at_hand else None
             seconds, count = (clips.seconds, len(clips)) if at_hand else (_SECONDS, sum(sides.values()))
-            # Clips of each block.
-            blocks = np.diff(np.append(np.arange(0, count, BLOCK), count))
             operations, network = _network(model, seconds, study.jobs) if calibrate else (np.nan, np.nan)
             for kind in kinds:
                 parameters = kind.parameters(study.scale(name).strengths) if kind else np.array([np.nan])
-                missing = np.ones((len(parameters), len(blocks)), dtype=bool)
+                embeddings = missing = len(parameters) * count
                 if at_hand and ready and not fresh:
                     planned = Plan(model, kind, parameters, clips, study.protocol)
-                    if (path := Store.path_of(planned.address())).exists():
-                        missing = Store(path).missing()
+                    missing = int(planned.store().missing().sum())
                 shared = kind, model.sample_rate
                 if shared not in audio:
                     audio[shared] = _audio(kind, parameters, seconds, model, study) if calibrate else np.nan
-                costs.append((int((missing * blocks).sum()), network, audio[shared], model.device.type))
-                embeddings = len(parameters) * count
+                costs.append((missing, network, audio[shared], model.device.type))
                 rows.append(
                     {
                         "model": name,
@@ -95,8 +91,8 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
                         "strengths": len(parameters),
                         "clips": count,
                         "embeddings": embeddings,
-                        "chunks_done": int((~missing).sum()),
-                        "chunks_missing": int(missing.sum()),
+                        "stored": embeddings - missing,
+                        "missing": missing,
                         "gflop": operations * embeddings / 1e9,
                         "megabytes": embeddings * model.dimension * 4e-6,
                     }
@@ -153,8 +149,8 @@ def summary(table: pd.DataFrame) -> str:
             heading: table.groupby("model", sort=False)[column].sum(min_count=1) / unit
             for heading, column, unit in (
                 ("embeddings", "embeddings", 1),
-                ("chunks stored", "chunks_done", 1),
-                ("missing", "chunks_missing", 1),
+                ("stored", "stored", 1),
+                ("missing", "missing", 1),
                 ("TFLOP", "gflop", 1e3),
                 ("MB", "megabytes", 1),
                 ("hours left", "seconds", 3600),
@@ -165,7 +161,7 @@ def summary(table: pd.DataFrame) -> str:
     total = shown.sum(min_count=1)
     total["clips"] = shown["clips"].max()
     shown.loc["all"] = total
-    whole = ["clips", "embeddings", "chunks stored", "missing"]
+    whole = ["clips", "embeddings", "stored", "missing"]
     shown[whole] = shown[whole].astype(int)
     lines = [
         f"Data        {table.attrs['data']}: {sum(table.attrs['sides'].values())} clips of the split ({sides})",
@@ -216,7 +212,7 @@ def _beside_published(sides: dict[str, int], clips: int) -> str:
 
 def _seconds(table: pd.DataFrame, costs: list[tuple[int, float, float, str]]) -> list[float]:
     """Time of each row, the audio of an effect shared by the models that lack embeddings of it."""
-    lacking = table[table["chunks_missing"] > 0].groupby("effect").size()
+    lacking = table[table["missing"] > 0].groupby("effect").size()
     seconds = []
     for kind, (missing, network, audio, device) in zip(table["effect"], costs, strict=True):
         shared = audio / lacking.get(kind, 1)

@@ -162,14 +162,13 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> None:
 def _look_at_weights(study) -> None:
     untrained = [name for name in study.models if not study.model(name).weights.pretrained]
     for name in untrained:
-        if name.startswith("hear-"):
+        weights = study.model(name).weights
+        if weights.word == "undeclared":
             print(
-                f"{name}: untrained, for want of a weights file or a word of the module that it brings its own"
+                f"{name}: undeclared; let the module say pretrained = True or False, or give a weights file"
             )
-        elif study.weights == "auto":
-            print(
-                f"{name}: untrained control; its official weights are neither cached nor reachable (see README.md)"
-            )
+        elif weights.why:
+            print(f"{name}: untrained control; its official weights: {weights.why} (see README.md)")
     if untrained:
         # What could be fetched is there by now; every notebook would try the others again.
         os.environ["AESENS_OFFLINE"] = "1"

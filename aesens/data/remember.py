@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aesens.cache import atomic_path, cache_dir, tqdm
 
-__all__ = ["file_hashes", "remembered"]
+__all__ = ["file_hashes", "hash_of", "remembered"]
 
 # From this many bytes together on.
 _LARGE = 500_000_000
@@ -19,12 +19,28 @@ _LARGE = 500_000_000
 def file_hashes(paths: Iterable[str]) -> list[str]:
     """SHA-256 of each file, in hexadecimal digits; `ValueError` if one is missing.
 
-    Those of large collections are remembered by path, size and time of modification in ``cache_dir("data")``.
+    They are remembered by path, size and time of modification: by this process, and those of large collections in
+    ``cache_dir("data")``.
     """
-    return remembered("hashes.json", [str(path) for path in paths], _hash, label="hashing")
+    return remembered("hashes.json", [str(path) for path in paths], _known_hash, label="hashing")
 
 
-def _hash(path: str) -> str:
+def _known_hash(path: str) -> str:
+    stat = _stat(path)
+    key = (path, stat.st_size, stat.st_mtime_ns) if stat else None
+    if key not in _HASHES:
+        found = hash_of(path)
+        if not key:
+            return found
+        _HASHES[key] = found
+    return _HASHES[key]
+
+
+_HASHES: dict[tuple[str, int, int], str] = {}
+
+
+def hash_of(path: str) -> str:
+    """SHA-256 of a file as it is now; `ValueError` if it cannot be read."""
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:

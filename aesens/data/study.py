@@ -40,7 +40,7 @@ class StudyData:
         """The data set as it is, with the given split if there is one."""
         options = dict(self.profile.data_options) if self.data == self.profile.data else {}
         if self.data == "rendered":
-            options.setdefault("seed", self.seed)
+            options.setdefault("seed", self.data_seed)
             # A list names clips of other instruments too.
             if self.instruments and not self.settings.split:
                 options["instruments"] = self.instruments

@@ -9,26 +9,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
-import zlib
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from functools import lru_cache
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from aesens.cache import atomic_path, cache_dir
-from aesens.embeddings.extract import Plan
+from aesens.embeddings.plan import Plan
 from aesens.embeddings.store import Store, address_hash
-from aesens.sources import package_versions, source_of
+from aesens.sources import code_of, package_hash, package_versions
 
 __all__ = ["forget", "name_of", "place", "plan_key", "read_fits", "read_table", "write_fits", "write_table"]
-
-# Folders of the package that no number depends on.
-_OUTER = {"plots", "app"}
 
 
 def name_of(measure: Callable) -> str:
@@ -38,18 +33,7 @@ def name_of(measure: Callable) -> str:
 
 def plan_key(plans: Iterable[Plan]) -> str:
     """Hash of the addresses of a sweep's stores, of the clean and of the effected clips."""
-    return address_hash({"sweeps": [plan.address() for plan in plans]})
-
-
-@lru_cache(maxsize=1)
-def _package() -> str:
-    """Hash of the package's source: a result computed by other code is not taken for this one's."""
-    folder = Path(__file__).parents[1]
-    digest = hashlib.sha256(json.dumps(package_versions()).encode())
-    for path in sorted(folder.rglob("*.py")):
-        if not _OUTER & {*path.relative_to(folder).parts}:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return address_hash({"sweeps": [plan.rows() for plan in plans]})
 
 
 def place(measure: Callable, model: str, effect: str, key: str, options: dict, added: dict) -> Path:
@@ -57,65 +41,86 @@ def place(measure: Callable, model: str, effect: str, key: str, options: dict, a
 
     `added` holds the sources of the user's projections, on which tables of all projections depend.
     """
-    address = {"sweep": key, "options": options, "source": _package(), "measure": source_of(measure)}
+    address = {"sweep": key, "options": options, "source": [package_hash(), package_versions()]}
+    address["measure"] = code_of(measure)
     if added:
         address["projections"] = added
     # With the sweep's own hash in its name, by which `forget` finds the results of a sweep.
-    return cache_dir("results", name_of(measure)) / f"{model}-{effect}-{key}-{address_hash(address)}.csv"
+    return cache_dir("results", name_of(measure)) / f"{model}-{effect}-{key}-{address_hash(address)}.json"
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Keep a table."""
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
+    """Keep a table, each column with its type, without its index."""
+    columns = {str(name): table[name] for name in table}
+    # Missing ones of any kind come back as their column's type has them.
+    values = {n: column.astype(object).where(column.notna(), None).tolist() for n, column in columns.items()}
+    kept = {"types": {n: str(column.dtype) for n, column in columns.items()}, "values": values}
+    _seal(path, json.dumps(kept, default=_number).encode())
+
+
+def _number(value):
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a table that is kept cannot hold a {type(value).__name__}: {value!r}")
 
 
 def read_table(path: Path) -> pd.DataFrame | None:
     """A table that is kept; None if there is none, or a damaged one, which is removed."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        # Written as a whole, so that one which ends within a line was damaged later.
-        if not text.endswith("\n"):
-            raise ValueError(f"{path} ends within a line")
-        return pd.read_csv(
-            io.StringIO(text), float_precision="round_trip", keep_default_na=False, na_values=["", "nan"]
-        )
-    except FileNotFoundError:
+    if (content := _unsealed(path)) is None:
         return None
-    except ValueError:  # those of pandas and of the encoding are such
-        path.unlink()
-        return None
+    kept = json.loads(content)
+    series = {name: pd.Series(kept["values"][name], dtype=kind) for name, kind in kept["types"].items()}
+    return pd.DataFrame(series)
 
 
 def write_fits(path: Path, fits: dict[str, dict[str, np.ndarray | dict[str, np.ndarray]]]) -> None:
     """Keep what projections have learned, by projection and instrument: rows, or several arrays by name."""
-    arrays = {}
+    arrays, buffer = {}, io.BytesIO()
     for name, of in fits.items():
         for code, fit in of.items():
             for part, array in (fit if isinstance(fit, dict) else {"": fit}).items():
-                arrays[f"{part}/{code}/{name}"] = array
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+                arrays[json.dumps([name, code, part])] = array
+    np.savez(buffer, **arrays)
+    _seal(path, buffer.getvalue())
 
 
 def read_fits(path: Path) -> dict[str, dict[str, np.ndarray | dict[str, np.ndarray]]] | None:
     """What `write_fits` kept; None if there is nothing, or something damaged, which is removed."""
+    if (content := _unsealed(path)) is None:
+        return None
     fits: dict[str, dict] = {}
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        for key in file.files:
+            name, code, part = json.loads(key)
+            of = fits.setdefault(name, {})
+            if part:
+                of.setdefault(code, {})[part] = file[key]
+            else:
+                of[code] = file[key]
+    return fits
+
+
+def _seal(path: Path, content: bytes) -> None:
+    """Write a file that begins with the hash of the rest."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+
+def _unsealed(path: Path) -> bytes | None:
+    """What `_seal` wrote; None if there is nothing, or something else, which is removed."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            for key in file.files:
-                part, code, name = key.split("/", 2)
-                of = fits.setdefault(name, {})
-                if part:
-                    of.setdefault(code, {})[part] = file[key]
-                else:
-                    of[code] = file[key]
+        digest, _, content = path.read_bytes().partition(b"\n")
     except FileNotFoundError:
         return None
-    except (ValueError, EOFError, BadZipFile, zlib.error):
-        path.unlink()
+    except IsADirectoryError:
+        shutil.rmtree(path)
         return None
-    return fits
+    if hashlib.sha256(content).hexdigest().encode() == digest:
+        with suppress(OSError):
+            os.utime(path)  # the last use, by which it may be pruned
+        return content
+    path.unlink()
+    return None
 
 
 def forget(plans: Iterable[Plan], pairs: Iterable[tuple[Plan, Plan]]) -> None:
@@ -128,7 +133,7 @@ def forget(plans: Iterable[Plan], pairs: Iterable[tuple[Plan, Plan]]) -> None:
     """
     with ExitStack() as stack:
         # In one order, as in an extraction.
-        stores = sorted(path for path in {Store.path_of(plan.address()) for plan in plans} if path.exists())
+        stores = sorted(path for path in {plan.store().path for plan in plans} if path.exists())
         for path in stores:
             stack.enter_context(Store(path).held())
         for path in stores:

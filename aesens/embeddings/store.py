@@ -1,15 +1,16 @@
-"""Embeddings on disk: one xarray/Zarr store a sweep, found by a hash of what determines it.
+"""Embeddings on disk: one Zarr store for all that one model makes under one effect, found by what determines it.
 
-A sweep is what one model makes of one set of clips under one effect. Its store holds the variable ``embedding`` with
-dimensions ``(strength, clip, feature)``, float32, and the coordinates ``parameter`` (strength), ``song``,
-``instrument`` and ``split`` (clip). The clean clips are a sweep of their own with a single strength.
+A store holds the variable ``embedding`` with the dimensions ``(parameter, row, feature)``, float32. A row belongs to
+a clip, known by the hash of its file, and not to a data set, a split or a seed: these choose rows when a store is
+read, and whoever asks for other clips or parameters adds to it what it lacks. Rows are written in blocks: a chunk
+holds the embeddings of one block of clips under one parameter, with a checksum (Zarr's crc32c), and behind the
+features of each row four numbers of 16 bits that say whose it is, so that a chunk in another's place is noticed. It is
+written as a whole by an atomic rename: a chunk that exists is complete whatever became of its writer, and a run that
+was stopped goes on with those that are missing. What is damaged is found when it is read, removed and told.
 
-The store's folder name ends in a hash of its `address`, a dictionary of everything that changes an embedding, and the
-address itself stands in the store's attributes. A changed setting therefore leads to another folder, never to stale
-embeddings. A chunk holds one strength and one block of clips and is written as a whole by an atomic rename, so a
-chunk that exists is complete whatever became of its writer: a run that was stopped goes on with those that are missing.
-Only a machine that lost its power can leave a chunk that is empty, which counts as missing, or cut off, which is found
-and removed when it is read.
+The store's folder name ends in a hash of its address, a dictionary of everything that determines an embedding of a
+given clip: a changed setting leads to another folder, never to stale embeddings. Address, parameters, blocks, their
+size and the software that made them stand in the store's attributes, under a checksum too.
 """
 
 from __future__ import annotations
@@ -20,24 +21,32 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 import zarr
 from filelock import FileLock, Timeout
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from aesens.cache import atomic_path, cache_dir
 
-__all__ = ["BLOCK", "Store", "StoreError", "address_hash", "canonical"]
+__all__ = ["BLOCK", "PATIENCE", "Chunk", "Store", "StoreError", "address_hash", "canonical"]
 
-#: Clips a chunk.
+#: Clips a chunk of a new store; one that is there keeps its own.
 BLOCK = 32
+
+#: Seconds after which to look again for what another machine wrote, which may show late.
+PATIENCE = (0, 1, 3, 10)
+
+# Of this layout; other stores are not read.
+_LAYOUT = 3
+# Numbers behind the features of a row.
+_KEY = 4
 
 
 class StoreError(RuntimeError):
@@ -63,91 +72,263 @@ def address_hash(address: dict) -> str:
 
 
 @dataclass(frozen=True)
+class Chunk:
+    """What is written at a time: the clips of a block under one parameter, and its place in the array."""
+
+    parameter: float
+    clips: tuple[str, ...]
+    place: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Store:
-    """The store of one sweep, in the folder of a Zarr group."""
+    """A store, in the folder of a Zarr group; see `at`."""
 
     path: Path
 
     @classmethod
-    def at(cls, address: dict, parameters, clips: pd.DataFrame, dimension: int, root=None) -> Store:
-        """Return the store of an address, created empty if there is none.
+    def at(cls, address: dict, root=None) -> Store:
+        """Return the store of an address, whether it is there or not.
 
         Parameters
         ----------
         address : dict
-            Everything that determines the embeddings.
-        parameters : array-like, shape (strength,)
-        clips : pandas.DataFrame
-            Indexed by clip, with columns ``song``, ``instrument`` and ``split``.
-        dimension : int
-            Features of an embedding.
+            Everything that determines the embedding of a clip; ``dimension`` is the number of its features.
         root : path-like, optional
             Folder of all stores; by default ``store`` in the cache.
         """
-        path = cls.path_of(address, root)
-        if not path.exists():
-            try:
-                _create(path, address, np.asarray(parameters, dtype=float), clips, dimension)
-            except OSError as error:
-                # Unless another run was faster: it has the store, and has cleared away what was unfinished.
-                if not path.exists():
-                    raise _cannot_write(path, error) from error
-        return cls(path)
-
-    @staticmethod
-    def path_of(address: dict, root=None) -> Path:
-        """Where the store of an address is or would be, see `at`."""
         parts = (str(address[key]) for key in ("model", "effect") if isinstance(address.get(key), str))
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))
         root = Path(root) if root is not None else cache_dir("store")
-        return root / f"{stem}-{address_hash(address)}.zarr"
+        return cls(root / f"{stem}-{address_hash(address)}.zarr")
 
-    def missing(self) -> np.ndarray:
-        """Which chunks are not there yet, (strength, block)."""
-        strengths, clips, _ = zarr.open_array(str(self.path / "embedding"), mode="r").shape
-        blocks = -(-clips // BLOCK)
-        with os.scandir(self.path / "embedding") as entries:
-            there = {entry.name for entry in entries if entry.stat().st_size}
-        return np.array([[f"{s}.{b}.0" not in there for b in range(blocks)] for s in range(strengths)])
-
-    def has(self, strength: int, block: int) -> bool:
-        """Whether one chunk is there."""
-        try:
-            return self._chunk(strength, block).stat().st_size > 0
-        except FileNotFoundError:
-            return False
-
-    def _chunk(self, strength: int, block: int) -> Path:
-        return self.path / "embedding" / f"{strength}.{block}.0"
-
-    def write(self, strength: int, block: int, embeddings: np.ndarray) -> None:
-        """Write one chunk, the embeddings (clip of the block, feature) of one strength.
+    def about(self) -> dict:
+        """The store's attributes: ``parameters``, ``blocks`` (clips of each), ``made`` (with what) and others.
 
         Raises
         ------
         StoreError
-            If a value is not finite, which would look like a missing one; if the shape is not that of the chunk; or
-            if the file system takes no more, in which case the chunk is as if it had never been begun.
+            If they are not there or damaged.
         """
-        if not np.isfinite(embeddings).all():
-            raise StoreError(
-                f"{self.path.name}: embeddings of strength {strength}, block {block} are not finite"
-            )
+        with self._reading():
+            about = json.loads((self.path / "zarr.json").read_bytes())["attributes"]
+            if about.pop("sha256") != _sum(about) or about["layout"] != _LAYOUT:
+                raise ValueError("its checksum differs")
+            if address_hash(about["address"]) != self.path.stem[-16:]:
+                raise ValueError("it is another store's")
+            return about
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Say what is to be done about a description that is damaged; what it says then may be anything."""
         try:
-            array = zarr.open_array(str(self.path / "embedding"), mode="r+")
-        except FileNotFoundError as error:
-            raise StoreError(
-                f"{self.path} is not there: workers must see the same cache folder as the run that sends them "
-                "work; set AESENS_CACHE to a folder that all machines share"
-            ) from error
-        start = block * BLOCK
-        expected = (min(BLOCK, array.shape[1] - start), array.shape[2])
-        if embeddings.shape != expected:
-            raise StoreError(f"{self.path.name}: chunk of shape {embeddings.shape}, expected {expected}")
+            yield
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise self._gone() if not self.path.exists() else self._damaged(error) from error
+        except (OSError, MemoryError, StoreError):
+            raise
+        except Exception as error:
+            raise self._damaged(error) from error
+
+    def _describe(self, about: dict, folder: Path | None = None) -> None:
+        text = json.dumps(
+            {"zarr_format": 3, "node_type": "group", "attributes": about | {"sha256": _sum(about)}}
+        )
+        with atomic_path((folder or self.path) / "zarr.json") as temporary:
+            temporary.write_text(text)
+
+    def create(self, address: dict) -> None:
+        """Make it empty, unless it is there."""
+        if self.path.exists():
+            return
+        about = {"layout": _LAYOUT, "address": json.loads(canonical(address)), "block": BLOCK}
+        features = address["dimension"] + _KEY
         try:
-            array[strength, start : start + expected[0]] = embeddings
+            with atomic_path(self.path) as temporary:
+                zarr.create_array(
+                    str(temporary / "embedding"),
+                    shape=(0, 0, features),
+                    chunks=(1, BLOCK, features),
+                    dtype="float32",
+                    fill_value=np.nan,
+                    compressors=[ZstdCodec(), Crc32cCodec()],
+                    chunk_key_encoding={"name": "default", "separator": "."},
+                    dimension_names=("parameter", "row", "feature"),
+                    zarr_format=3,
+                )
+                about |= {"array": _array_sum(temporary), "parameters": [], "blocks": [], "made": []}
+                self._describe(about, temporary)
         except OSError as error:
             raise _cannot_write(self.path, error) from error
+
+    def there(self) -> set[tuple[int, int]]:
+        """Places of the chunks that are there; an empty file or a folder is none."""
+        found = set()
+        with suppress(FileNotFoundError), os.scandir(self.path / "embedding") as entries:
+            for entry in entries:
+                place = re.fullmatch(r"c\.(\d+)\.(\d+)\.0", entry.name)
+                # One that vanishes meanwhile, or a link that leads nowhere, is not there.
+                with suppress(FileNotFoundError):
+                    if place and entry.is_file() and entry.stat().st_size:
+                        found.add((int(place[1]), int(place[2])))
+        return found
+
+    def file(self, chunk: Chunk | tuple[int, int]) -> Path:
+        """Where a chunk lies."""
+        parameter, block = chunk.place if isinstance(chunk, Chunk) else chunk
+        return self.path / "embedding" / f"c.{parameter}.{block}.0"
+
+    def missing(self, parameters: Sequence[float], clips: Sequence[str]) -> np.ndarray:
+        """Which rows are not there yet, (parameter, clip)."""
+        if not self.path.exists():
+            return np.ones((len(parameters), len(clips)), dtype=bool)
+        stored = _stored(self.about(), self.there())
+        return np.array([[c not in stored.get(p, ()) for c in clips] for p in map(float, parameters)])
+
+    def lay(self, wanted: Mapping[float, Sequence[str]], made: dict) -> list[Chunk]:
+        """Deal the clips that are missing under each parameter to blocks; the store must be `held`.
+
+        Parameters
+        ----------
+        wanted : mapping
+            The clips that are asked for, by parameter.
+        made : dict
+            With what they will be made; kept in the attributes.
+
+        Returns
+        -------
+        list of Chunk
+            To be written. Blocks that are there are taken where all of their clips are missing, so that a run which
+            was stopped goes on with the same ones: which clips share a pass may decide an embedding's last bit.
+        """
+        about, there = self.about(), self.there()
+        stored, blocks, size = _stored(about, there), about["blocks"], about["block"]
+        # Only those of these clips can be of use.
+        asked, chunks = {clip for clips in wanted.values() for clip in clips}, []
+        usable = {number: block for number, block in enumerate(blocks) if asked.issuperset(block)}
+        for parameter, clips in wanted.items():
+            left = dict.fromkeys(clip for clip in clips if clip not in stored.get(parameter, ()))
+            if left and parameter not in about["parameters"]:
+                about["parameters"].append(parameter)
+            found = []
+            for number, block in usable.items():
+                if all(clip in left for clip in block):
+                    found.append(number)
+                    for clip in block:
+                        del left[clip]
+            rest = list(left)
+            for start in range(0, len(rest), size):
+                found.append(len(blocks))
+                usable[len(blocks)] = rest[start : start + size]
+                blocks.append(usable[len(blocks)])
+            if found:
+                row = about["parameters"].index(parameter)
+                chunks += [Chunk(parameter, tuple(blocks[number]), (row, number)) for number in found]
+        if chunks:
+            about["made"] += [made] if made not in about["made"] else []
+            shape = (len(about["parameters"]), len(blocks) * size)
+            try:
+                array = self._array("r+")
+                # The array first: it may be larger than the attributes say, not smaller.
+                if array.shape[:2] != shape:
+                    array.resize((*shape, array.shape[2]))
+                self._describe(about)
+                for chunk in chunks:
+                    if self.file(chunk).is_dir():
+                        shutil.rmtree(self.file(chunk))
+            except OSError as error:
+                raise _cannot_write(self.path, error) from error
+        return chunks
+
+    def write(self, chunk: Chunk, embeddings: np.ndarray) -> None:
+        """Write one chunk, the embeddings (clip of the block, feature) of one parameter.
+
+        Raises
+        ------
+        StoreError
+            If a value is not finite; if the shape is not that of the chunk; or if the file system takes no more, in
+            which case the chunk is as if it had never been begun.
+        """
+        if not np.isfinite(embeddings).all():
+            raise StoreError(f"{self.path.name}: embeddings under {chunk.parameter:g} are not finite")
+        parameter, block = chunk.place
+        for pause in PATIENCE:
+            time.sleep(pause)
+            array = self._array("r+")
+            rows = slice(block * array.chunks[1], (block + 1) * array.chunks[1])
+            # It was enlarged by who sends the work, maybe on another machine.
+            if array.shape[0] > parameter and array.shape[1] >= rows.stop:
+                break
+        expected = (len(chunk.clips), array.shape[2] - _KEY)
+        if embeddings.shape != expected:
+            raise StoreError(f"{self.path.name}: chunk of shape {embeddings.shape}, expected {expected}")
+        content = np.full((array.chunks[1], array.shape[2]), np.nan, dtype=np.float32)
+        content[: len(chunk.clips), :-_KEY] = embeddings
+        content[: len(chunk.clips), -_KEY:] = self._keys(chunk.parameter, chunk.clips)
+        try:
+            array[parameter, rows] = content
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+    def _keys(self, parameter: float, clips: Sequence[str]) -> np.ndarray:
+        """What says whose a row is, (clip, 4): a hash of store, parameter and clip, in numbers that float32 holds."""
+        begin = f"{self.path.stem[-16:]} {parameter!r} "
+        rows = (hashlib.blake2b((begin + clip).encode(), digest_size=2 * _KEY).digest() for clip in clips)
+        return np.frombuffer(b"".join(rows), dtype="<u2").reshape(-1, _KEY).astype(np.float32)
+
+    def read(self, parameters: Sequence[float], clips: Sequence[str]) -> np.ndarray:
+        """Load the embeddings of some clips under some parameters, (parameter, clip, feature).
+
+        Raises
+        ------
+        StoreError
+            If rows are missing; or if chunks are damaged or not those of their place, which are removed.
+        """
+        if lacking := int(self.missing(parameters, clips).sum()):
+            raise StoreError(
+                f"{self.path.name} lacks {lacking} of these embeddings; run the extraction again"
+            )
+        about, there, array = self.about(), self.there(), self._array()
+        values = np.empty((len(parameters), len(clips), array.shape[2] - _KEY), dtype=np.float32)
+        wanted, damaged = set(clips), []
+        for position, parameter in enumerate(map(float, parameters)):
+            row, found = about["parameters"].index(parameter), {}
+            blocks = {
+                n: b for n, b in enumerate(about["blocks"]) if (row, n) in there and wanted.intersection(b)
+            }
+            content = _content(array, row, blocks, len(about["blocks"]) * about["block"])
+            for number, block in blocks.items():
+                start = number * about["block"]
+                keys = content[start : start + len(block), -_KEY:]
+                if np.array_equal(keys, self._keys(parameter, block)):
+                    found |= {clip: start + place for place, clip in enumerate(block)}
+                else:
+                    damaged.append(self.file((row, number)))
+            if not damaged:
+                values[position] = content[[found[clip] for clip in clips], :-_KEY]
+        for chunk in damaged:
+            chunk.unlink(missing_ok=True)
+        if damaged:
+            raise StoreError(
+                f"{len(damaged)} of the chunks of {self.path.name} were damaged or not their own, the first of them "
+                f"{damaged[0]}. They are removed: run again, and they alone are computed"
+            )
+        with suppress(OSError):
+            os.utime(self.path)  # the last use, by which it may be pruned
+        return values
+
+    def _array(self, mode: str = "r") -> zarr.Array:
+        about = self.about()
+        with self._reading():
+            if _array_sum(self.path) != about["array"]:
+                raise ValueError("its array's checksum differs")
+            array = zarr.open_array(str(self.path / "embedding"), mode=mode)
+            if (
+                array.shape[0] < len(about["parameters"])
+                or array.shape[1] < len(about["blocks"]) * about["block"]
+            ):
+                raise ValueError(f"its array has the shape {array.shape}")
+            return array
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -178,58 +359,65 @@ class Store:
             # Nobody else writes now: what is unfinished was left by a run that was killed.
             for unfinished in (self.path / "embedding").glob("*.partial"):
                 unfinished.unlink(missing_ok=True)
-            for unfinished in self.path.parent.glob(f".{self.path.stem}-*"):
+            for unfinished in [*self.path.parent.glob(f".{self.path.stem}-*"), *self.path.glob(".zarr-*")]:
                 shutil.rmtree(unfinished, ignore_errors=True)
             yield
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
 
-    def read(self) -> xr.DataArray:
-        """Load all embeddings, with the dimensions (strength, clip, feature).
+    def _gone(self) -> StoreError:
+        return StoreError(
+            f"{self.path} is not there: workers must see the same cache folder as the run that sends them work; set "
+            "AESENS_CACHE to a folder that all machines share"
+        )
 
-        Raises
-        ------
-        StoreError
-            If chunks are missing, or damaged, which are removed.
-        """
-        missing = int(self.missing().sum())
-        if missing:
-            raise StoreError(f"{self.path.name} lacks {missing} of its chunks; run the extraction again")
+    def _damaged(self, error: Exception) -> StoreError:
+        said = " ".join(str(error).split())[:200]
+        return StoreError(
+            f"the description of {self.path} is damaged ({type(error).__name__}: {said}): remove this folder and run "
+            "again, its embeddings are computed anew"
+        )
+
+
+def _sum(about: dict) -> str:
+    return hashlib.sha256(canonical(about).encode()).hexdigest()
+
+
+def _array_sum(path: Path) -> str:
+    """Checksum of what the array's description says, but for its shape, which grows."""
+    said = json.loads((path / "embedding" / "zarr.json").read_bytes())
+    return _sum({key: value for key, value in said.items() if key != "shape"})
+
+
+def _stored(about: dict, there: set[tuple[int, int]]) -> dict[float, set[str]]:
+    """The clips whose embeddings are there, by parameter."""
+    stored: dict[float, set[str]] = {}
+    for row, block in there:
+        # A chunk beyond what the attributes say was begun by a run that was killed.
+        if row < len(about["parameters"]) and block < len(about["blocks"]):
+            stored.setdefault(about["parameters"][row], set()).update(about["blocks"][block])
+    return stored
+
+
+def _content(array: zarr.Array, row: int, blocks, rows: int) -> np.ndarray:
+    """So many rows under one parameter; what cannot be decoded is left out, as what is not there."""
+    try:
+        return array[row, :rows]
+    except (OSError, MemoryError):
+        # No fault of the chunks'.
+        raise
+    except Exception:  # what the decoder raises depends on what the damage looks like
+        content = np.full((rows, array.shape[2]), np.nan, dtype=np.float32)
+    for number in blocks:
+        own = slice(number * array.chunks[1], (number + 1) * array.chunks[1])
         try:
-            return self.open().load()["embedding"]
-        except Exception as error:
-            # What the decoder raises depends on what the damage looks like.
-            damaged = self._remove_damaged()
-            if not damaged:
-                raise
-            raise StoreError(
-                f"{len(damaged)} of the chunks of {self.path.name} were damaged, the first of them "
-                f"{damaged[0]} ({error}). They are removed: run again, and they alone are computed"
-            ) from error
-
-    def _remove_damaged(self) -> list[Path]:
-        """Remove the chunks that cannot be decoded."""
-        array = zarr.open_array(str(self.path / "embedding"), mode="r")
-        damaged = []
-        for strength, block in np.ndindex(self.missing().shape):
-            try:
-                array[strength, block * BLOCK : (block + 1) * BLOCK]
-            except (OSError, MemoryError):
-                # No fault of the chunk's.
-                raise
-            except Exception:
-                damaged.append(self._chunk(strength, block))
-        for chunk in damaged:
-            chunk.unlink(missing_ok=True)
-        return damaged
-
-    def open(self) -> xr.Dataset:
-        """Open the store without reading the embeddings."""
-        return xr.open_zarr(self.path, consolidated=False, chunks=None)
-
-    def _repr_html_(self) -> str:
-        return self.open()._repr_html_()
+            content[own] = array[row, own]
+        except (OSError, MemoryError):
+            raise
+        except Exception:
+            continue
+    return content
 
 
 def _cannot_write(path: Path, error: OSError) -> StoreError:
@@ -244,24 +432,3 @@ def _read(holder: Path) -> str:
         return holder.read_text() or "unknown"
     except OSError:
         return "unknown"
-
-
-def _create(path, address, parameters, clips, dimension):
-    shape = (len(parameters), len(clips), dimension)
-    text = {name: ("clip", np.array(clips[name], dtype=str)) for name in ("song", "instrument", "split")}
-    template = xr.Dataset(
-        # A broadcast scalar takes no memory; chunks of nothing but the fill value are not written.
-        {"embedding": (("strength", "clip", "feature"), np.broadcast_to(np.float32(np.nan), shape))},
-        coords={
-            "strength": np.arange(shape[0]),
-            "parameter": ("strength", parameters),
-            "clip": np.array(clips.index, dtype=str),
-            **text,
-        },
-        attrs={"address": canonical(address)},
-    )
-    encoding = {"embedding": {"chunks": (1, BLOCK, dimension), "_FillValue": np.float32(np.nan)}}
-    with atomic_path(path) as temporary:
-        template.to_zarr(
-            temporary, zarr_format=2, encoding=encoding, consolidated=False, write_empty_chunks=False
-        )

@@ -11,7 +11,7 @@ from importlib import import_module
 from inspect import signature
 
 from aesens.models.base import Embedder, ModelError, choose_device
-from aesens.models.weights import WeightsInfo
+from aesens.models.policies import WeightsInfo
 
 __all__ = [
     "BACKENDS",

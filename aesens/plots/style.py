@@ -158,7 +158,7 @@ def grid(table, xlabel: str | None, ylabel: str, *, height=1.45, sharex="col", s
                 ax.tick_params(color=MUTED)
         row[0].set_ylabel(ylabel)
         row[0].annotate(
-            names.model_title(model, pretrained).replace(" (untrained)", "\n(untrained)"),
+            names.model_title(model, pretrained).replace(" (un", "\n(un"),
             (0, 0.5),
             # Left of the axis' label, wherever its numbers push that.
             xytext=(-24, 0),

@@ -75,7 +75,7 @@ def instrument_title(code: str) -> str:
 
 
 def model_title(name: str, pretrained: bool | None = None) -> str:
-    """Model name for legends; untrained weights are named as such.
+    """Model name for legends; untrained weights are named as such, and undeclared ones (`aesens.models.hear`).
 
     A module of the HEAR API goes by its own name.
 
@@ -87,8 +87,9 @@ def model_title(name: str, pretrained: bool | None = None) -> str:
     'PANNs (untrained)'
     """
     # One of the HEAR API need not be registered in this process, which may only report on it.
-    title = (name in models.MODELS and models.MODELS[name].title) or name.removeprefix("hear-")
-    return f"{title} (untrained)" if pretrained is False else title
+    entry = models.MODELS.get(name)
+    title = (entry and entry.title) or name.removeprefix("hear-")
+    return f"{title} ({getattr(entry and entry.model, 'otherwise', 'untrained')})" if pretrained is False else title
 
 
 def sweep_title(sweep) -> str:

@@ -9,7 +9,7 @@ twin, whose statistic stands beside the model's; the others are controls.
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
@@ -20,11 +20,6 @@ import pandas as pd
 from aesens import tables
 from aesens.analysis.statistics import MINIMUM_SONGS, holm
 from aesens.tables.common import POOLED
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = [
     "CONTROL",

@@ -22,7 +22,7 @@ def model_table(study) -> pd.DataFrame:
             "model": name,
             "rate (Hz)": model.sample_rate,
             "features": model.dimension,
-            "weights": "pretrained" if model.weights.pretrained else "untrained",
+            "weights": model.weights.word,
             "source": model.weights.source,
             "licence": model.weights.licence,
             "clips": len(study.clips(name)),

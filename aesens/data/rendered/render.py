@@ -32,6 +32,7 @@ from scipy.signal import lfilter, oaconvolve
 from aesens.cache import atomic_path, cache_dir, tqdm
 from aesens.data.clips import INSTRUMENTS, Dataset, make_table, sort_instruments
 from aesens.data.irmas import IrmasName, format_name, read_layout
+from aesens.data.remember import file_hashes
 from aesens.data.rendered.songs import LEADS, SECONDS, Part, Song, compose
 from aesens.data.split import SEED
 
@@ -53,6 +54,8 @@ _VERSION = 2
 _CLIP = 3.0
 _SLOT = 3.6
 _SOUNDFONT = "TimGM6mb.sf2"
+# What the clips' hashes were when they had been rendered.
+_HASHES = "hashes.json"
 _SOUNDFONT_SHA256 = "82475b91a76de15cb28a104707d3247ba932e228bada3f47bba63c6b31aaf7a1"
 
 CITATION = (
@@ -127,9 +130,8 @@ def render_dataset(
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_dir("data") / f"rendered-{digest}"
-    expected = len(_wanted(codes, songs)) * excerpts
-    if folder.is_dir() and len(list(folder.glob("*/*.wav"))) != expected:
-        shutil.rmtree(folder)  # someone removed files from it
+    if folder.is_dir() and not _as_rendered(folder):
+        shutil.rmtree(folder)  # someone removed or changed files, or a disk did
     if not folder.is_dir():
         with atomic_path(folder) as temporary:
             write = partial(_write_song, temporary, seed=seed, excerpts=excerpts, soundfont=font)
@@ -138,9 +140,24 @@ def render_dataset(
             with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
                 done = pool.map(write, wanted)
                 list(tqdm(done, total=len(wanted), desc="rendering", unit="song"))
+            (temporary / _HASHES).write_text(json.dumps(_hashes(temporary)))
     return Dataset(
         "rendered", "Rendered clips in IRMAS's shape", make_table(read_layout(folder)[0]), CITATION, LICENCE
     )
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Hash of each clip, by its place in the folder."""
+    paths = sorted(folder.glob("*/*.wav"))
+    return dict(zip((path.relative_to(folder).as_posix() for path in paths), file_hashes(paths), strict=True))
+
+
+def _as_rendered(folder: Path) -> bool:
+    """Whether the clips are those that were rendered."""
+    try:
+        return json.loads((folder / _HASHES).read_text()) == _hashes(folder)
+    except (OSError, ValueError):
+        return False
 
 
 def _wanted(codes: list[str], songs: int) -> list[tuple[str, int, bool]]:

@@ -9,17 +9,13 @@ its range and at its density; genres follow the instrument as they do in IRMAS.
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass, field
 from importlib.resources import files
 
 import numpy as np
 
 from aesens.data.clips import INSTRUMENTS
-
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
 
 __all__ = ["LEADS", "SECONDS", "Lead", "Part", "Song", "compose"]
 
