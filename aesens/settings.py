@@ -20,6 +20,7 @@ from pathlib import Path
 from aesens import data, models
 from aesens.analysis.parallel import cores
 from aesens.cache import from_root
+from aesens.data.folder import composed
 from aesens.effects import PROTOCOLS, effect
 from aesens.models.base import POOLINGS
 from aesens.models.precision import PRECISIONS
@@ -237,7 +238,8 @@ def _weights_paths(text: str) -> str:
 def _listed(value) -> list[str]:
     """A list from a list or a comma-separated text, each name once; empty from nothing."""
     parts = value.split(",") if isinstance(value, str) else value or ()
-    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    # Classes may be called by numbers, which reach here as such from a notebook.
+    return list(dict.fromkeys(text for part in parts if (text := composed(str(part).strip()))))
 
 
 def _choice(name: str, choices: Iterable[str], default: str | None = None) -> Callable:

@@ -158,13 +158,15 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> Path:
     """
     from aesens.embeddings import cluster
     from aesens.plots import outputs
-    from aesens.study import Study
+    from aesens.study import NeedsSplit, Study
 
     study = Study(**parameters)
     if len(study.excluded):
         print(f"clips left out as faulty: {len(study.excluded)}, see the table 01_excluded")
-    if not study.has_split:
-        print(f"no training and test side, so chapters that need them stop early: {study.split_error}")
+    try:
+        study.require_split()
+    except NeedsSplit as error:
+        print(f"chapters that fit on training songs and test on others stop early: {error}")
     with cluster.connect(scheduler) if scheduler else nullcontext() as client:
         if scheduler and study.device is None:
             study.device = parameters["device"] = cluster.device_of(client)

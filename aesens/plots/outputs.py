@@ -64,7 +64,7 @@ def manifest(study) -> dict:
     about = {
         "profile": study.profile.name,
         "settings": study.settings.changed,
-        "data": study._loaded.fingerprint,
+        "data": study.source.fingerprint,
         "weights": {name: study.model(name).weights.digest for name in study.models},
     }
     whole = json.dumps([about, asdict(study.profile)], sort_keys=True, default=str)
