@@ -62,7 +62,7 @@ def clean_map(table: pd.DataFrame) -> plt.Figure:
         part = table[table["model"] == model]
         for code, clips in part.groupby("instrument", sort=False):
             look = {"marker": names.marker(code), "color": names.colour(code), "edgecolor": "white"}
-            title = names.instrument_title(code)
+            title = names.legend_label(names.instrument_title(code))
             ax.scatter(clips["x"], clips["y"], s=24, label=title, linewidth=0.4, **look)
         pretrained, explained = bool(part["pretrained"].iloc[0]), 100 * part["explained"].iloc[0]
         title = f"{names.model_title(model, pretrained)}\n{explained:.0f} % of variance"

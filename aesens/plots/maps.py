@@ -236,12 +236,12 @@ _BLANK = {"facecolor": "white", "edgecolor": "#DDDDDD", "linewidth": 0.6}
 
 # What the statistic of a claim is called where it is drawn, its factor and unit there, and its format.
 _STATISTICS = {
-    "C1": ("mean $\\rho$", 1, "", "{:.2f}"),
+    "C1": ("mean ρ", 1, "", "{:.2f}"),
     "C2": ("longest step", 1, "× smooth growth", "{:.1f}"),
-    "C3": ("held-out $R^2$", 1, "", "{:.2f}"),
+    "C3": ("held-out R²", 1, "", "{:.2f}"),
     "C4": ("energy in 5 dimensions", 1, "", "{:.2f}"),
-    "C5": ("$\\Delta$ROC-AUC", 100, "(hundredths)", "{:.1f}"),
-    "C6": ("$\\Delta$ROC-AUC", 100, "(hundredths)", "{:.1f}"),
+    "C5": ("ΔROC-AUC", 100, "(hundredths)", "{:.1f}"),
+    "C6": ("ΔROC-AUC", 100, "(hundredths)", "{:.1f}"),
 }
 
 
