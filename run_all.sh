@@ -26,10 +26,12 @@ else
   python=$venv/bin/python
 fi
 
+called=$PWD
 cd "$root"
 if [ "${1:-}" = test ]; then
   shift
   # Two processes, each of them on one core (tests/conftest.py); -n 0 puts everything into this one.
   exec "$python" -m pytest --numprocesses 2 --dist worksteal "$@"
 fi
-exec "$python" -m aesens run "$@"
+# Paths among the options mean the folder where this was called.
+AESENS_FROM=$called exec "$python" -m aesens run "$@"

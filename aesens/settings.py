@@ -10,6 +10,8 @@ it in their parameter ``options``, a dictionary that goes to `aesens.study.Study
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from pathlib import Path
 from aesens import data, models
 from aesens.analysis.parallel import cores
 from aesens.cache import from_root
+from aesens.data.folder import composed
 from aesens.effects import PROTOCOLS, effect
 from aesens.models.base import POOLINGS
 from aesens.models.policies import POLICIES
@@ -171,15 +174,24 @@ class Option:
         options above it in `OPTIONS`. Raises `ValueError` if it makes no sense.
     flag : dict
         How the command line takes it: keywords of `argparse.ArgumentParser.add_argument`.
+    counts : bool
+        Whether results depend on it, see `Settings.changed`.
     """
 
     help: str
     check: Callable
     flag: dict = field(default_factory=dict)
+    counts: bool = True
 
 
 class Settings:
     """A profile with the run's own options, checked: an attribute for each of `OPTIONS`. None counts as not given.
+
+    Attributes
+    ----------
+    changed : dict
+        What results depend on and is not the profile's own, such as JSON can hold: options by name, and under
+        ``with`` the hashes of the user's files.
 
     Raises
     ------
@@ -200,16 +212,31 @@ class Settings:
         if isinstance(profile, str) and profile not in PROFILES:
             raise ValueError(f"no profile named {profile!r}; there are {', '.join(PROFILES)}")
         self.profile = PROFILES[profile] if isinstance(profile, str) else profile
+        self.changed = {}
         for name, option in OPTIONS.items():
-            setattr(self, name, option.check(options.get(name), self))
+            value = option.check(options.get(name), self)
+            setattr(self, name, value)
+            if option.counts and value != option.check(None, self):
+                self.changed[name] = json.loads(json.dumps(value, default=str))
+        if files := os.environ.get("AESENS_WITH"):
+            contents = [from_root(path).read_bytes() for path in filter(None, files.split(os.pathsep))]
+            self.changed["with"] = [hashlib.sha256(content).hexdigest() for content in contents]
         # Beside models that were asked for stands nothing else.
         shown = () if options.get("models") else self.profile.beside
         self.beside = [name for name in shown if name not in self.models]
 
+    @property
+    def folder(self) -> Path:
+        """Where a run's figures and tables go unless it is told: a folder of its own where anything is `changed`."""
+        name = self.profile.name
+        if self.changed:
+            name += f"-{hashlib.sha256(json.dumps(self.changed, sort_keys=True).encode()).hexdigest()[:8]}"
+        return from_root(Path("figures") / name)
+
 
 def absolute(text: str) -> str:
-    """A path as it is meant where the command is given."""
-    return os.path.abspath(os.path.expanduser(text))
+    """A path as it is meant where the command is given; run_all.sh, which goes elsewhere, says where that was."""
+    return os.path.abspath(os.path.join(os.environ.get("AESENS_FROM", ""), os.path.expanduser(text)))
 
 
 def _model_names(text: str) -> str:
@@ -234,7 +261,8 @@ def _weights_paths(text: str) -> str:
 def _listed(value) -> list[str]:
     """A list from a list or a comma-separated text, each name once; empty from nothing."""
     parts = value.split(",") if isinstance(value, str) else value or ()
-    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    # Classes may be called by numbers, which reach here as such from a notebook.
+    return list(dict.fromkeys(text for part in parts if (text := composed(str(part).strip()))))
 
 
 def _choice(name: str, choices: Iterable[str], default: str | None = None) -> Callable:
@@ -391,21 +419,25 @@ OPTIONS: dict[str, Option] = {
     "weights_seed": Option(
         "of untrained weights; other ones are embedded anew", _seed("weights_seed"), {"type": int}
     ),
-    "jobs": Option("threads; default: all cores", _jobs, {"type": int}),
+    "jobs": Option("threads; default: all cores", _jobs, {"type": int}, counts=False),
     "scheduler": Option(
         "spread the extraction over a Dask cluster: tcp://host:port, a scheduler file, or slurm:N for N workers "
         "through dask-jobqueue",
         lambda value, _: value,
         {"metavar": "ADDRESS"},
+        counts=False,
     ),
     "device": Option(
         "torch device, e.g. cuda; default: CUDA where there is one, else the CPU; with --scheduler, what its workers "
         "have",
         _device,
+        counts=False,
     ),
     "out": Option(
-        "folder of figures and tables; default: figures/PROFILE",
-        lambda value, settings: from_root(value or Path("figures") / settings.profile.name),
+        "folder of figures and tables; default: figures/PROFILE, or with options that change the results "
+        "figures/PROFILE-HASH",
+        lambda value, _: from_root(value) if value else None,
         {"type": absolute, "metavar": "PATH"},
+        counts=False,
     ),
 }

@@ -8,11 +8,12 @@ and figures; the analysis modules know nothing of it.
 from __future__ import annotations
 
 import inspect
+import tempfile
 from collections.abc import Callable, Iterable
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from IPython.display import Image
 
@@ -58,6 +59,8 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
 
     def __init__(self, profile: str | Profile = "demo", **options):
         self.settings = Settings(profile, **options)
+        # The run that it is of, whatever `variant` makes of it.
+        self._run = self
         self._models: dict[tuple[str, str], tuple[object, Embedder]] = {}
         self._kept: Sweep | None = None
 
@@ -170,12 +173,17 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
             fitted = results.read_fits(path)
         return projections.from_states(fitted, seed)
 
+    @cached_property
+    def manifest(self) -> dict:
+        """What tells this run from others, see `aesens.plots.outputs.manifest`."""
+        return outputs.manifest(self) if self._run is self else self._run.manifest
+
     def provenance(self, caption: str = "") -> dict:
         """What made a result."""
         return outputs.provenance(self, caption)
 
     def figure(self, figure, name: str, caption: str, *, sources: Iterable[dict] = ()) -> Image:
-        """Save a figure below ``out`` with its provenance, close it, and return it for display.
+        """Save a figure below ``out``, if that is given, with its provenance, close it, and return it for display.
 
         Parameters
         ----------
@@ -193,14 +201,23 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
         about = self.provenance(caption)
         if sources := list(sources):
             about["other_sources"] = sources
-        outputs.save_figure(figure, self.out, name, about)
-        plt.close(figure)
-        return Image(filename=str(self.out / f"{name}.png"), alt=caption)
+        with tempfile.TemporaryDirectory() as nowhere:
+            folder = self._claimed() or Path(nowhere)
+            outputs.save_figure(figure, folder, name, about)
+            plt.close(figure)
+            return Image(filename=str(folder / f"{name}.png"), alt=caption)
 
     def table(self, table: pd.DataFrame, name: str, caption: str) -> pd.DataFrame:
-        """Save a table as csv below ``out`` with its provenance, and return it."""
-        outputs.save_table(table, self.out, name, self.provenance(caption))
+        """Save a table as csv below ``out``, if that is given, with its provenance, and return it."""
+        if folder := self._claimed():
+            outputs.save_table(table, folder, name, self.provenance(caption))
         return table
+
+    def _claimed(self) -> Path | None:
+        """The folder ``out``, made that of this run."""
+        if self.out and outputs.read_manifest(self.out) != self.manifest:
+            outputs.claim(self.out, self.manifest)
+        return self.out
 
     def summary(self) -> pd.Series:
         """What this study computes, in a few lines."""

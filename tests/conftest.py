@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 from support import ROOT, ToyModel, aesens, slow_sweeps, store_bytes, write_clips
 
+from aesens.app.run import copies
 from aesens.embeddings.extract import extract
 
 # Embeddings of known geometry (synthetic.py), which the benchmarks judge by too.
@@ -42,7 +43,8 @@ def pytest_configure():
 def pytest_unconfigure():
     """Remove its executed copies."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        shutil.rmtree(ROOT / "runs" / os.environ[_RUN], ignore_errors=True)
+        for executed in (ROOT / "runs").glob(f"{os.environ[_RUN]}-*"):
+            shutil.rmtree(executed)
 
 
 _RUN = "AESENS_TESTS_RUN"
@@ -106,7 +108,7 @@ def tiny(tmp_path_factory):
     stdout, stderr = json.loads((base / "log.json").read_text())
     return {
         "out": base / name,
-        "copies": ROOT / "runs" / name,
+        "copies": copies(ROOT, base / name),
         "home": base / "home",
         "cache": base / "cache",
         "log": subprocess.CompletedProcess("aesens", 0, stdout, stderr),

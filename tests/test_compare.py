@@ -34,8 +34,17 @@ TABLE = pd.DataFrame(
         ({"components_90": [3, 5]}, "within tolerance", "components_90"),
         ({"components_90": [3, 6]}, "different", "components_90"),
         ({"verdict": ["inconclusive", "control"]}, "different", "verdict changed in 1 rows"),
-        ({"model": ["yamnet", "clap"]}, "different", "rows: 2 and 2; e.g. clap, False"),
-        ({"pretrained": [True, True]}, "different", "rows: 2 and 2; e.g. musicnn, False"),
+        (
+            {"model": ["yamnet", "clap"]},
+            "different",
+            "rows: 2 and 2; only in the first: model musicnn, only in the second: model clap; 1 in both: equal",
+        ),
+        (
+            {"pretrained": [True, True], "value": [0.9, np.nan]},
+            "different",
+            "rows: 2 and 2; only in the first: pretrained False, only in the second: musicnn, True; 1 in both: "
+            "largest difference in value",
+        ),
         ({"extra": 1}, "different", "columns: extra"),
     ],
 )
@@ -62,21 +71,40 @@ def test_rows_are_matched_by_their_strength_and_classes_whatever_they_are_called
     one = pd.DataFrame({"instrument": [1, 2], "strength": [0, 1], "value": [0.1, 0.2]})
     assert compare_tables("t", one, one[::-1])["outcome"] == "equal"
     found = compare_tables("t", one, one.assign(strength=[0, 2]))
-    assert found["outcome"] == "different" and found["what"] == "rows: 2 and 2; e.g. 2, 1"
+    assert found["outcome"] == "different" and found["what"] == (
+        "rows: 2 and 2; only in the first: strength 1, only in the second: strength 2; 1 in both: equal"
+    )
 
 
 def test_missing_texts_and_repeated_rows():
     one = pd.DataFrame({"model": ["clap", None, "clap"], "value": [0.1, 0.2, 0.3]})
     assert compare_tables("t", one, one)["outcome"] == "equal"
-    assert compare_tables("t", one, one[:2])["what"] == "rows: 3 and 2; e.g. clap"
     assert (
-        compare_tables("t", one[["value"]], one[["value"]][:2])["what"] == "rows: 3 and 2; e.g. repeated rows"
+        compare_tables("t", one, one[:2])["what"]
+        == "rows: 3 and 2; only in the first: clap; 2 in both: equal"
+    )
+    assert compare_tables("t", one[["value"]], one[["value"]][:2])["what"] == (
+        "rows: 3 and 2; only in the first: repeated rows; 2 in both: equal"
     )
 
 
 def test_runs_of_other_data_are_compared_without_an_error():
-    table = compare_runs(ROOT / "figures" / "demo", ROOT / "figures" / "recordings")
+    table = compare_runs(ROOT / "figures" / "demo", ROOT / "figures" / "recordings").set_index("table")
     assert "different" in set(table["outcome"])
+    assert "only in the first: instrument " in table.loc["01_split", "what"]
+
+
+def test_classes_called_by_numbers_match_whatever_the_other_run_has(tmp_path):
+    """Of one run the column reads as whole numbers, of the other as texts; one has more classes."""
+    for name, classes in (("one", ["01", "2"]), ("two", ["01", "2", "nan", "all"])):
+        (tmp_path / name).mkdir()
+        table = pd.DataFrame({"instrument": classes, "clip": "1", "value": 0.5})
+        table.to_csv(tmp_path / name / "t.csv", index=False)
+    (row,) = compare_runs(tmp_path / "one", tmp_path / "two").to_dict("records")
+    assert row["what"] == "rows: 2 and 4; only in the second: instrument all, nan; 2 in both: equal"
+    (tmp_path / "one" / "t.csv").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"one/t.csv cannot be read"):
+        compare_runs(tmp_path / "one", tmp_path / "two")
 
 
 def test_largest_difference_is_told_and_row_order_does_not_matter():

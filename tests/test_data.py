@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -25,8 +26,9 @@ from aesens.app.plan import plan, summary
 from aesens.data import clips, folder, irmas, remember
 from aesens.data.irmas import IrmasName, format_name, parse_name
 from aesens.models import downloads
+from aesens.plots.outputs import read_table
 from aesens.settings import Profile
-from aesens.study import Study
+from aesens.study import NeedsSplit, Study
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECORDINGS = REPOSITORY.parent / "shared" / "recordings"
@@ -873,3 +875,214 @@ def test_recordings():
     assert shapes == {((1, 132300), 44100)}
     split = data.split_clips(dataset.table, published=False)
     assert split.value_counts().to_dict() == {"train": 6 * 9, "test": 33, "unused": 44}
+
+
+# ------------------------------------------------------------------------------------------ folders of real people
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "mine"
+
+
+@pytest.fixture
+def take():
+    """Writes takes that differ."""
+    number = iter(range(1, 1000))
+    return lambda path: write_tone(path, frequency=200 + 7 * next(number), seconds=0.2, rate=44100)
+
+
+@pytest.mark.parametrize(
+    "names", [("0", "1", "10"), ("01", "1"), ("nan", "NA", "None"), ("1e5", "True"), ("5$", "_x")]
+)
+def test_classes_keep_their_names(root, take, tmp_path, names):
+    for name in names:
+        for n in range(4):
+            take(root / name / f"{n}.wav")
+    study = Study(Profile("p", "", models=("yamnet",)), data=root, out=tmp_path / "out", weights="untrained")
+    assert study.source.instruments == sorted(names) and study.has_split
+    sides = study.dataset.table.groupby(["instrument", "split"]).size().rename("clips").reset_index()
+    study.table(sides, "t", "Sides.")
+    assert read_table(tmp_path / "out" / "t.csv").equals(sides)
+    # As a notebook's options may give them.
+    assert Study("tiny", data=root, instruments=list(names)[:1]).source.instruments == [names[0]]
+
+
+def test_a_class_called_as_the_row_of_all_is_refused(root, take):
+    for name in ("all", "cel"):
+        take(root / name / "a.wav")
+    with pytest.raises(ValueError, match="has a class 'all', which is what tables call all classes together"):
+        data.load_dataset(root)
+    (root / "all").rename(root / "every")
+    (root / "metadata.csv").write_text("file,instrument\nevery/a.wav,all\n")
+    with pytest.raises(ValueError, match="has a class 'all'"):
+        data.load_dataset(root)
+
+
+def test_hidden_folders_within_classes_hold_no_clips(root, take):
+    for name in (".ipynb_checkpoints", ".Trash-1000/files", "deep/.hidden", "__MACOSX", "@eaDir"):
+        take(root / "cel" / name / "a.wav")
+    take(root / "cel" / "deep" / "b.wav")
+    dataset = data.load_dataset(root)
+    assert dataset.clips == ["cel/deep/b"] and dataset.left_out.empty
+
+
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("Training", "testing")])
+def test_folders_of_the_sides_are_the_split(root, take, train, test):
+    for side, count in ((train, 3), (test, 1)):
+        for code in ("cel", "harp"):
+            for n in range(count):
+                take(root / side / code / f"{n}.wav")
+    dataset = data.load_dataset(root)
+    assert dataset.instruments == ["cel", "harp"]
+    assert set(dataset.table["split"][dataset.table.index.str.startswith(train)]) == {"train"}
+    assert data.split_clips(dataset.table).value_counts().to_dict() == {"train": 6, "test": 2}
+    take(root / "validation" / "cel" / "a.wav")
+    with pytest.raises(
+        ValueError, match="has a folder 'validation' beside .*: call it train, test or unused"
+    ):
+        data.load_dataset(root)
+    shutil.rmtree(root / "validation")
+    # Classes that happen to be called so.
+    take(root / train / "a.wav")
+    assert set(data.load_dataset(root).instruments) == {train, test}
+
+
+def test_irmas_names_below_the_sides_are_no_misplaced_irmas(root, take):
+    for side in ("train", "test"):
+        for n in (1, 2):
+            take(root / side / "cel" / f"[cel][cla]00{n if side == 'test' else n + 4:02d}__1.wav")
+    assert data.split_clips(data.load_dataset(root).table).value_counts().to_dict() == {"train": 2, "test": 2}
+
+
+def test_what_cannot_be_read_is_listed_and_a_class_of_it_told(root, take):
+    for n in range(3):
+        take(root / "cel" / f"{n}.wav")
+        (root / "cel" / f"{n}.m4a").write_bytes(b"converted from this one")
+    (root / "cel" / "3.m4a").write_bytes(b"not converted")
+    (root / "notes").mkdir()
+    (root / "notes" / "a.txt").write_text("nothing to hear")
+    take(root / "loose.wav")
+    dataset = data.load_dataset(root)
+    assert list(dataset.clips) == ["cel/0", "cel/1", "cel/2", "cel/3"]
+    assert list(data.check_clips(dataset).index) == ["cel/3"]
+    assert dataset.left_out["problem"].to_dict() == {
+        "loose": "lies in no class folder",
+        "notes": "a folder without audio files",
+    }
+    (root / "harp").mkdir()
+    (root / "harp" / "a.M4A").write_bytes(b"an iPhone")
+    with pytest.raises(ValueError, match=r"no clip of harp that can be used.*\(--instruments cel\)"):
+        _ = Study("tiny", data=root).source
+    assert Study("tiny", data=root, instruments="cel").source.instruments == ["cel"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "File,Song,Split\ncel/0.wav,a,Train\ncel/1.wav,a,train\ncel/2.wav,b,TEST\n",
+        "\ufeffFILE, SONG ,split,,\r\ncel/0.wav,a,train,,\r\ncel\\1.wav,a,train,,,\r\n./cel/2.wav,b,test\r\n,,,,\r\n",
+    ],
+)
+def test_headings_in_any_letters_and_empty_columns(root, take, text):
+    for n in range(3):
+        take(root / "cel" / f"{n}.wav")
+    (root / "metadata.csv").write_text(text)
+    table = data.load_dataset(root).table
+    assert list(table["song"]) == ["a", "a", "b"] and list(table["split"]) == ["train", "train", "test"]
+
+
+@pytest.mark.parametrize(("heading", "meant"), [("songs", "song"), ("song_id", "song"), ("Splits", "split")])
+def test_a_heading_that_is_nearly_right_is_asked_about(root, take, heading, meant):
+    take(root / "cel" / "0.wav")
+    (root / "metadata.csv").write_text(f"file,genre,{heading}\ncel/0.wav,cla,a\n")
+    with pytest.raises(
+        ValueError, match=f"has a column '{heading.lower()}'; if it is the {meant}, call it '{meant}'"
+    ):
+        data.load_dataset(root)
+
+
+def test_names_that_are_not_utf_8(root, take, tmp_path):
+    take(root / "cel" / "a.wav")
+    odd = os.fsencode(root / "cel") + b"/fl\xf6te.wav"
+    os.rename(take(root / "cel" / "b.wav"), odd)
+    dataset = data.load_dataset(root)
+    assert dataset.clips == ["cel/a"] and list(dataset.left_out["problem"]) == [
+        "its name is not UTF-8: rename it"
+    ]
+    dataset.left_out.to_csv(tmp_path / "left_out.csv")
+    os.rename(os.fsencode(root / "cel"), os.fsencode(root) + b"/k\xf6ln")
+    take(root / "cel" / "a.wav")
+    with pytest.raises(
+        ValueError, match="no file of the class folder .*mine/k.ln can be used; .* is not UTF-8"
+    ):
+        data.load_dataset(root)
+
+
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_composed_and_decomposed_names_are_the_same(root, take, forms):
+    there, said = (unicodedata.normalize(form, "Flöte") for form in forms)
+    take(root / there / f"{there} 1.wav")
+    take(root / "cel" / "a.wav")
+    (root / "metadata.csv").write_text(f"file,song\n{said}/{said} 1.wav,one\n")
+    dataset = data.load_dataset(root)
+    assert dataset.instruments == ["cel", "Flöte"] and dataset.table.at["Flöte/Flöte 1", "song"] == "one"
+    assert Study("tiny", data=root, instruments=said).source.instruments == ["Flöte"]
+    listed = root / "list.csv"
+    listed.write_text(f"file_name,split\n{said} 1.wav,test\ncel/a,train\n")
+    assert data.read_split(listed, dataset.table)["Flöte/Flöte 1"] == "test"
+
+
+def test_copies_cannot_stand_on_both_sides(root, take):
+    for code in ("cel", "harp"):
+        for n in range(3):
+            take(root / code / f"{n}.wav")
+    shutil.copy(root / "cel" / "0.wav", root / "cel" / "again.wav")
+    shutil.copy(root / "cel" / "1.wav", root / "harp" / "other.wav")
+    (root / "metadata.csv").write_text("file,split\ncel/0.wav,train\ncel/again.wav,test\ncel/2.wav,test\n")
+    dataset = data.load_dataset(root)
+    assert dataset.left_out["problem"].to_dict() == {
+        "cel/again": "the same file as cel/0.wav",
+        "cel/1": "the same file as harp/other.wav, of another class",
+        "harp/other": "the same file as cel/1.wav, of another class",
+    }
+    assert dataset.clips == ["cel/0", "cel/2", "harp/0", "harp/1", "harp/2"]
+    # A whole class that is another one again.
+    shutil.copytree(root / "harp", root / "lyre")
+    with pytest.raises(
+        ValueError, match="no file of the class folder .*harp can be used; .*of another class"
+    ):
+        data.load_dataset(root)
+
+
+def test_one_training_song_is_told_before_anything_is_embedded(root, take, tmp_path):
+    sides = ["file,split,song"]
+    for code, songs in (("cel", 3), ("harp", 2)):
+        for n in range(songs):
+            take(root / code / f"{n}.wav")
+            sides.append(f"{code}/{n}.wav,{'train' if n else 'test'},{code}{n}")
+    (root / "metadata.csv").write_text("\n".join(sides))
+    study = Study("tiny", data=root)
+    with pytest.raises(
+        NeedsSplit, match="one training song only of harp: .*; add songs, or leave these classes out"
+    ):
+        study.require_split()
+    study = Study("tiny", data=root, instruments="cel,harp")
+    take(root / "harp" / "2.wav")
+    (root / "metadata.csv").write_text("\n".join([*sides, "harp/2.wav,train,harp2"]))
+    study.require_split()
+
+
+def test_two_clips_in_all(root, take):
+    take(root / "cel" / "a.wav")
+    take(root / "harp" / "a.wav")
+    with pytest.raises(NeedsSplit, match="too few songs to split into 4 folds: cel 1, harp 1"):
+        Study("tiny", data=root).require_split()
+
+
+def test_labels_hold_any_character(root, take):
+    take(root / "cel" / "a.wav")
+    take(root / "cel" / "b.wav")
+    (root / "metadata.csv").write_text('file,instrument,song\ncel/a.wav,strings/bowed,"two\nlines"\n')
+    table = data.load_dataset(root).table
+    assert table.loc["cel/a", ["instrument", "song"]].tolist() == ["strings/bowed", "two lines"]

@@ -8,7 +8,7 @@ import soundfile as sf
 from support import ToyModel, write_clips
 
 from aesens import models
-from aesens.data import check_clips, clips, load_dataset, remember
+from aesens.data import check_clips, checks, load_dataset, remember
 from aesens.settings import Profile, Scale
 from aesens.study import Study
 
@@ -157,8 +157,8 @@ def test_a_large_collection_is_checked_once(good, monkeypatch, tmp_path):
     monkeypatch.setattr(remember, "_LARGE", 1)
     (good / "aaa" / "nothing.wav").write_bytes(b"")
     first = check_clips(load_dataset(good))
-    read, seen = clips._read, []
-    monkeypatch.setattr(clips, "_read", lambda path, seconds: seen.append(path) or read(path, seconds))
+    read, seen = checks.read_clip, []
+    monkeypatch.setattr(checks, "read_clip", lambda path, seconds: seen.append(path) or read(path, seconds))
     assert check_clips(load_dataset(good)).equals(first)
     # What was faulty is looked at again: it may have been mended.
     assert seen == [str(good / "aaa" / "nothing.wav")]

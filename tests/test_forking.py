@@ -24,6 +24,7 @@ from aesens import data, effects, models, plots, tables
 from aesens.analysis import projections
 from aesens.app.cli import main
 from aesens.app.commands import new_notebook
+from aesens.app.run import copies
 from aesens.embeddings.extract import Plan, extract
 from aesens.plots import explorer as explore
 from aesens.plots import titles as names
@@ -67,7 +68,7 @@ def test_the_worked_examples_run(tiny, tmp_path):
     aesens(
         "tiny", "--only", chosen, "--models", "musicnn", "--out", out, home=tiny["home"], cache=tiny["cache"]
     )
-    shutil.rmtree(ROOT / "runs" / out.name)
+    shutil.rmtree(copies(ROOT, out))
     assert (out / "90_louder.png").exists() and (out / "90_louder.csv").exists()
     distances = pd.read_csv(out / "91_distances.csv")
     assert set(distances["effect"]) == {"reverb", "distortion"}
@@ -549,7 +550,7 @@ def test_an_addition_from_the_command_line_reaches_the_chapters(tmp_path):
     out = tmp_path / f"with-{tmp_path.name}"
     arguments = ["tiny", "--with", path, "--effects", "gain,distortion", "--models", "musicnn"]
     aesens(*arguments, "--weights", "untrained", "--only", "04", "--out", out, cache=tmp_path / "cache")
-    shutil.rmtree(ROOT / "runs" / out.name)
+    shutil.rmtree(copies(ROOT, out))
     assert set(pd.read_csv(out / "04_distances.csv")["effect"]) == {"gain", "distortion"}
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from support import ROOT, aesens
 
+from aesens.app.run import copies
 from aesens.models import MODELS, ModelError, load_model
 from aesens.models.base import NoUntrainedWeights
 from aesens.models.weights import WeightsError
@@ -183,7 +184,7 @@ def test_a_hear_module_goes_through_the_whole_tiny_profile(toy, tmp_path):
     arguments = ["tiny", "--models", f"hear:{module}", "--weights-file", weights, "--out", out]
     # Two effects show what four would.
     done = aesens(*arguments, "--effects", "gain,reverb", cache=tmp_path / "cache")
-    shutil.rmtree(ROOT / "runs" / out.name)
+    shutil.rmtree(copies(ROOT, out))
     assert "stopped early" not in done.stdout
     tables = {path.stem: pd.read_csv(path) for path in out.glob("*.csv")}
     assert {"03_models", "09_claims"} <= set(tables)

@@ -151,7 +151,9 @@ def test_the_ridge_map_is_sklearns(size):
     np.testing.assert_allclose(fitted.transform(asked), asked + reference.predict(asked), atol=1e-8)
     # A strict penalty leaves the mean shift.
     np.testing.assert_allclose(
-        RidgeMap(1e12).fit(moved, clean).transform(asked), asked + (clean[clip] - rows).mean(axis=0), atol=1e-8
+        RidgeMap(1e12).fit(moved, clean).transform(asked),
+        asked + (clean[clip] - rows).mean(axis=0),
+        atol=1e-8,
     )
 
 

@@ -85,7 +85,9 @@ class Versions(TrainingParts):
     def all_rows(self) -> np.ndarray:
         """Clean, then effected embeddings, float64, shape (clip + strength * clip, feature)."""
         return np.concatenate(
-            [self.clean, self.trajectories.reshape(-1, self.n_features)], dtype=np.float64, casting="same_kind"
+            [self.clean, self.trajectories.reshape(-1, self.n_features)],
+            dtype=np.float64,
+            casting="same_kind",
         )
 
     @cached_property

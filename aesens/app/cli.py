@@ -1,8 +1,8 @@
 """The command line: ``aesens run`` (what run_all.sh calls), ``aesens weights`` and what belongs to results.
 
-Conventions: paths are relative to the working directory, which for run_all.sh is its own folder; they are made absolute
-here, once. What a user can put right is told in one line; anything else, and with ``--debug`` (or ``AESENS_DEBUG=1``)
-that too, ends with a traceback.
+Conventions: paths are relative to the folder where the command is given; they are made absolute here, once. What a user
+can put right is told in one line; anything else, and with ``--debug`` (or ``AESENS_DEBUG=1``) that too, ends with a
+traceback.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _run_parser(subparsers) -> None:
         const="",
         metavar="FOLDER",
         help="make everything in a temporary folder and compare its tables with those of FOLDER "
-        "(default: figures/PROFILE); the exit status tells. With --fresh embeddings are made anew too",
+        "(default: where the run's own would go); the exit status tells. With --fresh embeddings are made anew too",
     )
     _debug(parser)
 

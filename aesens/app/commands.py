@@ -5,6 +5,7 @@ They return the exit status, and raise `ValueError` or a family's own error for 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -14,9 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from aesens.app.compare import compare_runs
-from aesens.app.run import clone, notebooks, run
+from aesens.app.run import clone, copies, notebooks, run
 from aesens.cache import cache_dir, from_root, repository
 from aesens.models import weights as files
+from aesens.settings import Settings
 
 __all__ = ["cache", "check", "compare", "new", "new_notebook", "report", "weights"]
 
@@ -35,7 +37,7 @@ def report(out: str | None = None) -> int:
     folder, root = from_root(out or "figures/demo"), repository()
     if root is None or not folder.is_dir():
         raise ValueError(f"{folder} is no folder of figures and tables; run a profile first")
-    executed = sorted((root / "runs" / folder.name).glob("[0-9][0-9]_*.ipynb"))
+    executed = sorted(copies(root, folder).glob("[0-9][0-9]_*.ipynb"))
     if not executed and folder.resolve() == (root / "figures" / "demo").resolve():
         executed = notebooks(root)
     print(f"to read: {build_report(folder, executed)}")
@@ -63,8 +65,8 @@ def _show(table: pd.DataFrame, first: str, second: str) -> int:
 
 
 def check(options: dict, kept: str, *, only: str | None = None, fresh: bool = False) -> int:
-    """Run a profile into a temporary folder and compare its tables with those in `kept`, by default the profile's."""
-    kept = kept or f"figures/{options['profile']}"
+    """Run into a temporary folder and compare its tables with those in `kept`, by default where the run's would go."""
+    kept = kept or os.path.relpath(Settings(**options).folder)
     if not list(from_root(kept).glob("*.csv")):
         raise ValueError(f"{kept} holds no tables to compare with; run the profile first")
     root = clone()
@@ -73,7 +75,7 @@ def check(options: dict, kept: str, *, only: str | None = None, fresh: bool = Fa
         try:
             run({**options, "out": str(out)}, only=only, fresh=fresh, report=False)
         finally:
-            shutil.rmtree(root / "runs" / out.name, ignore_errors=True)
+            shutil.rmtree(copies(root, out), ignore_errors=True)
         return _show(compare_runs(from_root(kept), out, subset=bool(only)), kept, "this run")
 
 

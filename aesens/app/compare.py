@@ -1,7 +1,8 @@
 """Do two runs agree? Their tables, row by row, against stated tolerances (``tolerances.toml``).
 
 Rows are matched by their texts, their truth values and the columns of `NAMES`. The other columns hold numbers, which
-may differ by what is stated for them.
+may differ by what is stated for them. Where one run has rows that the other lacks, since it has other models or
+classes, it is told which, and the rows of both are compared.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from aesens.plots.outputs import read_table
 
 __all__ = ["NAMES", "Tolerance", "compare_runs", "compare_tables", "tolerance"]
 
@@ -33,7 +36,8 @@ class Tolerance:
 
     def allowed(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The largest differences that are agreement."""
-        return self.absolute + self.relative * np.fmax(np.abs(x), np.abs(y))
+        with np.errstate(invalid="ignore"):  # nothing of infinity
+            return self.absolute + self.relative * np.fmax(np.abs(x), np.abs(y))
 
     def excess(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Differences in units of what is allowed: above 1 is disagreement; two missing values agree."""
@@ -94,9 +98,11 @@ def compare_tables(name: str, first: pd.DataFrame, second: pd.DataFrame) -> dict
     numbers = [c for c in first if set(kinds[c]) <= set("iuf") and c not in NAMES]
     keys = [c for c in first if c not in numbers and c not in _OUTCOMES]
     first, second = (_by_name(table, keys) for table in (first, second))
-    if only := set(first.index) ^ set(second.index):
-        example = ", ".join(min(only)[:-1]) or "repeated rows"
-        return found | {"what": f"rows: {len(first)} and {len(second)}; e.g. {example}", "cells": len(only)}
+    rows, only = "", set(first.index) ^ set(second.index)
+    if only:
+        rows = f"rows: {len(first)} and {len(second)}; {_lone(first, second, keys)}"
+        found["cells"] = len(only)
+    first = first.loc[[name in second.index for name in first.index]]
     second = second.loc[first.index]
     worst = 0.0
     for column in numbers:
@@ -111,9 +117,31 @@ def compare_tables(name: str, first: pd.DataFrame, second: pd.DataFrame) -> dict
     for column in (c for c in _OUTCOMES if c in first):
         if changed := int((first[column].map(str) != second[column].map(str)).sum()):
             found |= {"what": f"{column} changed in {changed} rows", "largest": 0.0, "allowed": 0.0}
-            return found | {"cells": found["cells"] + changed}
+            found["cells"] += changed
+            break
     outcome = "different" if found["cells"] else "within tolerance" if worst else "equal"
+    if rows:
+        rest = f"largest difference in {found['what']}" if found["what"] else "equal"
+        found["what"] = f"{rows}; {len(first)} in both" + (f": {rest}" if len(first) else "")
     return found | {"outcome": outcome}
+
+
+def _lone(first: pd.DataFrame, second: pd.DataFrame, keys: list[str]) -> str:
+    """Which rows only one of two tables has: by what no row of the other is called, or else an example."""
+    told = []
+    for which, table, other in (("first", first, second), ("second", second, first)):
+        if not (lone := set(table.index) - set(other.index)):
+            continue
+        values = [sorted({*table.index.unique(key)} - {*other.index.unique(key)}) for key in keys]
+        named = [f"{key} {_few(found)}" for key, found in zip(keys, values, strict=True) if found]
+        told.append(
+            f"only in the {which}: {'; '.join(named) or ', '.join(min(lone)[:-1]) or 'repeated rows'}"
+        )
+    return ", ".join(told)
+
+
+def _few(values: list[str], n: int = 3) -> str:
+    return ", ".join(values[:n]) + (f" and {len(values) - n} more" if len(values) > n else "")
 
 
 def _by_name(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -121,13 +149,6 @@ def _by_name(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     names = table[keys].astype(object).where(table[keys].notna(), "").astype(str)
     names["nth"] = names.groupby(keys).cumcount() if keys else np.arange(len(table))
     return table.set_axis(pd.MultiIndex.from_frame(names))
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except ValueError as error:  # pandas' errors are such
-        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def compare_runs(first: Path, second: Path, *, subset: bool = False) -> pd.DataFrame:
@@ -157,7 +178,7 @@ def compare_runs(first: Path, second: Path, *, subset: bool = False) -> pd.DataF
     rows = []
     for name in sorted(found[0].keys() | found[1].keys()):
         if name in found[0] and name in found[1]:
-            rows.append(compare_tables(name, *(_read(tables[name]) for tables in found)))
+            rows.append(compare_tables(name, *(read_table(tables[name]) for tables in found)))
         elif name in found[1] or not subset:
             place = first if name in found[0] else second
             lone = {"outcome": "different", "what": f"only in {place}", "largest": np.nan, "allowed": np.nan}

@@ -1,12 +1,15 @@
 """Run a profile: execute the numbered notebooks in order with papermill.
 
-Each notebook gets the run's settings through its tagged parameters cell. The executed copies go to
-``runs/<profile>/``, figures and tables to ``figures/<profile>/``. A notebook that fails stops the run and leaves its
-copy with the traceback; one that stops because the data cannot be split by song is reported and the run goes on.
+Each notebook gets the run's settings through its tagged parameters cell. Figures and tables go to
+``figures/<profile>/``, or to a folder of their own where options change the results; the executed copies go to a folder
+below ``runs/`` that no run with other settings or another place of results shares. A notebook that fails stops the run
+and leaves its copy with the traceback; one that stops because the data cannot be split by song is reported and the run
+goes on.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sys
@@ -16,9 +19,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from aesens.cache import atomic_path, repository, runtime_environment
-from aesens.settings import PROFILES
+from aesens.settings import PROFILES, absolute
 
-__all__ = ["RunError", "clone", "environment", "notebooks", "run"]
+__all__ = ["RunError", "clone", "copies", "environment", "notebooks", "run"]
 
 
 class RunError(RuntimeError):
@@ -51,6 +54,14 @@ def notebooks(root: Path, only: str | None = None, appendices: bool = False) -> 
     return sorted(set(chosen))
 
 
+def copies(root: Path, out: Path) -> Path:
+    """Where the executed notebooks of the run lie that a folder of figures and tables is of."""
+    from aesens.plots import outputs
+
+    whose = f"{out.resolve()} {outputs.read_manifest(out).get('run')}"
+    return root / "runs" / f"{out.name}-{hashlib.sha256(whose.encode()).hexdigest()[:8]}"
+
+
 # Of an object without a representation of its own, and of a pandas Styler, which draws it.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+(?=>)")
 _TABLE_ID = re.compile(r"\bT_[0-9a-f]{5}(?=[_\"\s])")
@@ -77,7 +88,7 @@ def run(
     ----------
     parameters : dict
         ``profile`` and options of the run (`aesens.settings.OPTIONS`); None counts as not given. Relative paths are
-        relative to the clone.
+        relative to the clone. Without ``out`` results go to `aesens.settings.Settings.folder`.
     only : str, optional
         See `notebooks`.
     keep : bool
@@ -86,7 +97,7 @@ def run(
         Whether to forget the embeddings and results of these settings first. Those of others, downloads and rendered
         clips are kept.
     report : bool
-        Whether to build the report (`aesens.app.report`) from the notebooks executed so far.
+        Whether to build the report (`aesens.app.report`) from the notebooks executed so far with these settings.
 
     Raises
     ------
@@ -97,33 +108,37 @@ def run(
     chosen = notebooks(root, only, PROFILES[parameters["profile"]].appendices)
     parameters = {key: value for key, value in parameters.items() if value is not None}
     scheduler = parameters.pop("scheduler", None)
-    out = (root / (parameters.get("out") or Path("figures") / parameters["profile"])).resolve()
-    # As it is seen from where notebooks run, and from where the command was given.
-    parameters["out"], shown = os.path.relpath(out, root), os.path.relpath(out)
-    copies = root / "runs" / out.name
-    copies.mkdir(parents=True, exist_ok=True)
     # The kernels inherit these: nothing is written outside the cache, and bars are text that reaches this terminal.
     with environment(**runtime_environment(), AESENS_PLAIN_PROGRESS="1"):
         _quieten_kernels(Path(os.environ["IPYTHONDIR"]))
-        _prepare(parameters, scheduler, fresh)
+        out = _prepare(parameters, scheduler, fresh).resolve()
+        # As it is seen from where notebooks run, and from where the command was given.
+        parameters["out"], shown = os.path.relpath(out, root), _as_seen(out)
+        executed = copies(root, out)
+        executed.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         for number, path in enumerate(chosen, 1):
             print(f"[{number}/{len(chosen)}] {path.stem}", flush=True)
             begun = time.monotonic()
-            stopped = _execute(path, copies / path.name, parameters, root)
+            stopped = _execute(path, executed / path.name, parameters, root)
             print(f"      {stopped or 'done'} ({time.monotonic() - begun:.0f} s)", flush=True)
             if keep:
-                _keep(copies / path.name, path)
+                _keep(executed / path.name, path)
         print(f"{len(chosen)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {shown}")
         if report:
-            _report(out, copies, shown)
+            _report(out, executed, shown)
 
 
-def _report(out: Path, copies: Path, shown: str) -> None:
+def _as_seen(path: Path) -> str:
+    """A path from where the command was given."""
+    return os.path.relpath(path, absolute(""))
+
+
+def _report(out: Path, executed: Path, shown: str) -> None:
     from aesens.app.report import build_report
 
     try:
-        build_report(out, sorted(copies.glob("[0-9][0-9]_*.ipynb")))
+        build_report(out, sorted(executed.glob("[0-9][0-9]_*.ipynb")))
     except Exception as error:
         raise RunError(
             f"figures, tables and notebooks are complete, but the report was not built: "
@@ -132,19 +147,26 @@ def _report(out: Path, copies: Path, shown: str) -> None:
     print(f"to read: {shown}/report/index.html")
 
 
-def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> None:
+def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> Path:
     """Check the settings and fetch weights and data here, where bars are seen and an error is one line.
+
+    Returns the folder of results, made that of this run.
 
     With a scheduler all embeddings are made here too: one connection, and the notebooks find them. If no device is
     given it is that of the workers, which is added to `parameters`: on another one the notebooks would look for other
     embeddings.
     """
     from aesens.embeddings import cluster
-    from aesens.study import Study
+    from aesens.plots import outputs
+    from aesens.study import NeedsSplit, Study
 
     study = Study(**parameters)
     if len(study.excluded):
         print(f"clips left out as faulty: {len(study.excluded)}, see the table 01_excluded")
+    try:
+        study.require_split()
+    except NeedsSplit as error:
+        print(f"chapters that fit on training songs and test on others stop early: {error}")
     with cluster.connect(scheduler) if scheduler else nullcontext() as client:
         if scheduler and study.device is None:
             study.device = parameters["device"] = cluster.device_of(client)
@@ -154,9 +176,13 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> None:
             _ = study.model(name).network
         if fresh:
             study.forget()
+        out = study.out or study.settings.folder
+        if others := outputs.claim(out, study.manifest):
+            print(f"{_as_seen(out)} holds {others}")
         if scheduler:
             study.scheduler = client.scheduler.address
             study.extract(study.all_plans())
+    return out
 
 
 def _look_at_weights(study) -> None:
@@ -190,6 +216,7 @@ def _execute(path: Path, copy: Path, parameters: dict, root: Path) -> str:
     from nbclient.exceptions import DeadKernelError
 
     stopped = ""
+    os.environ["AESENS_NOTEBOOK"] = path.stem
     options = {name: value for name, value in parameters.items() if name != "profile"}
     try:
         papermill.execute_notebook(

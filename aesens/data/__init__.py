@@ -11,12 +11,12 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from aesens.data.checks import check_clips
 from aesens.data.clips import (
     COLUMNS,
     INSTRUMENTS,
     Dataset,
     Decoded,
-    check_clips,
     make_table,
     sort_instruments,
     spread_over_instruments,
@@ -75,7 +75,8 @@ def load_dataset(name: str | os.PathLike, **options) -> Dataset:
     ----------
     name : str or path-like
         A key of `DATASETS`, or a folder: in IRMAS layout (class folders of files named by the IRMAS grammar,
-        perhaps inside ``IRMAS-TrainingData``) or with one subfolder of audio files a class.
+        perhaps inside ``IRMAS-TrainingData``) or with one subfolder of audio files a class, see
+        `aesens.data.folder`.
     **options
         Passed to the loader, e.g. ``songs`` and ``excerpts`` for ``"rendered"``.
 
@@ -98,12 +99,12 @@ def load_dataset(name: str | os.PathLike, **options) -> Dataset:
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise ValueError(f"{str(name)!r} is neither a dataset ({', '.join(DATASETS)}) nor an existing folder")
-    from aesens.data.folder import load_folder
+    from aesens.data.folder import load_folder, sides_of
     from aesens.data.irmas import is_irmas, load_irmas, misplaced
 
     if is_irmas(folder):
         return load_irmas(folder, **options)
-    # A metadata.csv says for itself what the files are.
-    if not (folder / "metadata.csv").exists() and (told := misplaced(folder)):
+    # A metadata.csv says for itself what the files are, and so do folders of the sides.
+    if not (folder / "metadata.csv").exists() and not sides_of(folder) and (told := misplaced(folder)):
         raise ValueError(told)
     return load_folder(folder, **options)

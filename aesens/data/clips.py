@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
@@ -34,17 +34,18 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 
-from aesens.data.remember import file_hashes, remembered
+from aesens.data.remember import file_hashes
 
 __all__ = [
     "COLUMNS",
     "INSTRUMENTS",
+    "RESERVED",
     "SIDES",
     "Dataset",
     "Decoded",
-    "check_clips",
     "left_out_table",
     "make_table",
+    "read_clip",
     "sort_instruments",
     "spread_over_instruments",
 ]
@@ -52,14 +53,14 @@ __all__ = [
 #: The eleven instruments of IRMAS in the order in which they are always shown; other classes follow by name.
 INSTRUMENTS = ("cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi")
 
+#: What tables call the row of all classes together, and so no class (`aesens.tables.POOLED`).
+RESERVED = "all"
+
 #: Columns that every clip table has.
 COLUMNS = ("path", "instrument", "song", "excerpt", "genre", "drums")
 
 #: What a split says of a clip.
 SIDES = ("train", "test", "unused")
-
-# Raised when `check_clips` comes to another judgement of the same file.
-_CHECK = 2
 
 # Bits of the whole numbers that pedalboard's reader scales otherwise than soundfile.
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24}
@@ -189,6 +190,11 @@ class Dataset:
             raise ValueError(f"the clips of dataset {self.name!r} must be unique and sorted; see make_table")
         if not len(self.table):
             raise ValueError(f"dataset {self.name!r} has no clips")
+        if (self.table["instrument"] == RESERVED).any():
+            raise ValueError(
+                f"dataset {self.name!r} has a class {RESERVED!r}, which is what tables call all classes together: give "
+                "it another name"
+            )
         if not self.seconds > 0:
             raise ValueError(f"seconds must be positive, got {self.seconds}")
 
@@ -244,7 +250,7 @@ class Dataset:
         """Read one clip as by `load`, for networks and for effects."""
         if clip not in self.table.index:
             raise ValueError(f"dataset {self.name!r} has no clip {clip!r}")
-        return _read(self.table.at[clip, "path"], self.seconds)
+        return read_clip(self.table.at[clip, "path"], self.seconds)
 
     def select(self, instruments=None, per_song: int | None = None, songs=None) -> Dataset:
         """Return the dataset of some of the clips.
@@ -325,8 +331,8 @@ def _known(table: pd.DataFrame, column: str, wanted, name: str) -> pd.Series:
     return table[column].isin(wanted)
 
 
-def _read(path: str, seconds: float) -> Decoded:
-    """`Dataset.decode` of a file."""
+def read_clip(path: str, seconds: float) -> Decoded:
+    """Read a file as `Dataset.decode` reads a clip."""
     try:
         with sf.SoundFile(path) as file:
             rate, samples = file.samplerate, round(seconds * file.samplerate)
@@ -343,60 +349,3 @@ def _read(path: str, seconds: float) -> Decoded:
         raise ValueError(f"the audio file {path} holds values that are not finite (NaN or infinity)")
     padding = samples - audio.shape[1]
     return Decoded(np.ascontiguousarray(np.pad(audio, ((0, 0), (0, padding)))), rate, bits)
-
-
-def check_clips(dataset: Dataset, *, admits: Callable[[int], None] | None = None) -> pd.DataFrame:
-    """Read every clip and list those that should not be analysed.
-
-    Which files of a large collection are in order is remembered by path, size and time of modification in
-    ``cache_dir("data")``.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    admits : callable, optional
-        ``admits(sample_rate)`` raises `ValueError` if clips of that rate in Hz cannot be used.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index ``clip``, columns ``problem`` and ``path``; empty when all is well. A clip is listed when its
-        file cannot be read, is cut off or empty, holds values that are not finite, or is silent (constant, once its
-        channels are averaged as for every model), or has a sample rate that is not admitted.
-    """
-    paths = list(dataset.table["path"])
-    judged = remembered(
-        "checks.json",
-        paths,
-        lambda path: _judge(path, dataset.seconds),
-        suffix=f"|{dataset.seconds!r}|{_CHECK}",
-        # A faulty one may be repaired without a trace, say by its permissions; there are few of them.
-        worth=lambda judgement: not judgement[1],
-        label="checking clips",
-    )
-    refused = {rate: _refusal(admits, rate) for rate in {rate for rate, _ in judged} - {None}}
-    problems = [problem or refused[rate] for rate, problem in judged]
-    table = pd.DataFrame({"problem": problems, "path": paths}, index=dataset.table.index)
-    return table[table["problem"] != ""]
-
-
-def _judge(path: str, seconds: float) -> tuple[int | None, str]:
-    """Sample rate of a file, None if it has none, and what is wrong with it, empty if nothing."""
-    try:
-        audio, rate, _ = _read(path, seconds)
-    except ValueError as error:
-        # The path stands in a column of its own.
-        return None, str(error).replace(str(path), Path(path).name)
-    if np.ptp(audio.mean(axis=0)):
-        return rate, ""
-    return rate, "silent as mono: its channels cancel" if np.ptp(audio, axis=1).any() else "silent"
-
-
-def _refusal(admits: Callable[[int], None] | None, rate: int) -> str:
-    """Why clips of a sample rate cannot be used, empty if they can."""
-    try:
-        if admits:
-            admits(rate)
-    except ValueError as error:
-        return str(error)
-    return ""

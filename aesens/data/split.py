@@ -27,7 +27,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from aesens.data.clips import SIDES, sort_instruments
-from aesens.data.folder import AUDIO_SUFFIXES, read_texts
+from aesens.data.folder import AUDIO_SUFFIXES, composed, read_texts
 
 __all__ = ["DROPPED", "SEED", "SplitError", "read_list", "read_split", "split_clips"]
 
@@ -145,8 +145,6 @@ def read_list(path: Path) -> pd.DataFrame:
         listed = read_texts(path)
     except ValueError as error:
         raise SplitError(f"the given split: {error}") from error
-    listed = listed.rename(columns=str.lower)
-    listed = listed.loc[:, ~listed.columns.duplicated()]
     columns = ["file_name", "split", *(column for column in _SPELLINGS if column in listed)]
     for column in columns[:2]:
         if column not in listed:
@@ -234,7 +232,7 @@ def _places(table: pd.DataFrame, left_out: Collection[str]) -> dict[str, set[str
 
 def _find(name: str, places: dict[str, set[str]]) -> set[str]:
     """The clips that a name of a list can mean."""
-    name = name.replace("\\", "/").removeprefix("./")
+    name = composed(name).replace("\\", "/").removeprefix("./")
     stem, dot, ending = name.rpartition(".")
     without = stem if (dot + ending).lower() in AUDIO_SUFFIXES else name
     return places.get(name) or places.get(without, set())

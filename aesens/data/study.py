@@ -14,6 +14,7 @@ from aesens.data import (
     check_clips,
     load_dataset,
     read_split,
+    sort_instruments,
     split_clips,
     spread_over_instruments,
 )
@@ -118,9 +119,17 @@ class StudyData:
         return not self.split_error
 
     def require_split(self) -> None:
-        """Raise `NeedsSplit` with the reason if there is no training and test side."""
-        if not self.has_split:
-            raise NeedsSplit(self.split_error)
+        """Raise `NeedsSplit` with the reason if there is no training and test side to fit on and to test on."""
+        reason = self.split_error
+        if not reason:
+            songs = self.dataset.table.query("split == 'train'").groupby("instrument")["song"].nunique()
+            if alone := sort_instruments(songs.index[songs < 2]):
+                reason = (
+                    f"one training song only of {', '.join(alone)}: penalties are chosen on songs not fitted; add "
+                    "songs, or leave these classes out"
+                )
+        if reason:
+            raise NeedsSplit(reason)
 
     @property
     def split_origin(self) -> dict:

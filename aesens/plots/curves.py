@@ -110,7 +110,7 @@ def _distance_line(ax: plt.Axes, line: pd.DataFrame, model: str, display: float)
         marker="o",
         # Of many strengths each is a point of a curve, not a mark of its own.
         markersize=2.4 if len(line) < 12 else 1.4,
-        label=names.model_title(model, pretrained),
+        label=names.legend_label(names.model_title(model, pretrained)),
         **look,
     )
 
@@ -174,7 +174,7 @@ def spectra(table: pd.DataFrame) -> plt.Figure:
         Columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.spectra`.
     """
     instrument = table["instrument"].iloc[0]
-    figure, panels = grid(table, "Rank", "$s_i / s_1$", sharex=False, sharey=True)
+    figure, panels = grid(table, "Rank", "sᵢ / s₁", sharex=False, sharey=True)
     for ax, part, _ in panels:
         mine = part[part["instrument"] == instrument]
         for key, (label, colour, style) in _SPECTRA.items():
@@ -336,4 +336,9 @@ def _auc_line(name: str) -> dict:
         style = (0, (3, 2))
     # Dashes last, above the lines that they may coincide with.
     order = 3 if style == "-" else 4
-    return {"linewidth": 1.2, "linestyle": style, "zorder": order, "label": names.projection_title(name)}
+    return {
+        "linewidth": 1.2,
+        "linestyle": style,
+        "zorder": order,
+        "label": names.legend_label(names.projection_title(name)),
+    }

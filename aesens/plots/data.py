@@ -61,7 +61,7 @@ def clean_map(table: pd.DataFrame) -> plt.Figure:
     for ax, ((model, pretrained), part) in zip(axes.flat, found, strict=False):
         for code, clips in part.groupby("instrument", sort=False):
             look = {"marker": names.marker(code), "color": names.colour(code), "edgecolor": "white"}
-            title = names.instrument_title(code)
+            title = names.legend_label(names.instrument_title(code))
             ax.scatter(clips["x"], clips["y"], s=24, label=title, linewidth=0.4, **look)
         explained = 100 * part["explained"].iloc[0]
         title = f"{names.model_title(model, pretrained)}\n{explained:.0f} % of variance"

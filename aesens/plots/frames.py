@@ -1,4 +1,4 @@
-"""How tables look to a reader: titles for codes, units of p-values, no index.
+"""How tables look to a reader: titles for codes, units of p-values, no index; and text from outside within Markdown.
 
 Tables are computed and saved with codes (`openl3`, `lowpass`), which are stable and short; only what a notebook shows
 goes through here.
@@ -14,7 +14,7 @@ from pandas.io.formats.style import Styler
 from aesens.effects import effect
 from aesens.plots import titles as names
 
-__all__ = ["shown"]
+__all__ = ["in_markdown", "shown"]
 
 _TITLES = {
     "effect": lambda code: effect(code).title,
@@ -23,6 +23,17 @@ _TITLES = {
     "projection": names.projection_title,
 }
 _P_VALUES = ("p", "p_holm", "p rho")
+
+
+def in_markdown(text: str) -> str:
+    """A text from outside as a piece of Markdown that shows it as it is.
+
+    Examples
+    --------
+    >>> print(in_markdown("5$ | <b>_x_"))
+    5&#36; &#124; &#60;b&#62;&#95;x&#95;
+    """
+    return "".join(f"&#{ord(c)};" if c in "&<>\\`*_{}[]()#+-!|$~" else c for c in text)
 
 
 def shown(
@@ -71,7 +82,7 @@ def shown(
     labels = {column: names.METRICS.get(column, column.replace("_", " ")) for column in dressed}
     forms = {labels[column]: form for column, form in forms.items()}
     dressed = dressed.rename(columns=labels)
-    return dressed.style.format(forms, precision=precision, na_rep="").hide(axis="index")
+    return dressed.style.format(forms, precision=precision, na_rep="", escape="html").hide(axis="index")
 
 
 def _statistic(table: pd.DataFrame, low: str) -> str:

@@ -2,8 +2,12 @@
 
 A figure is saved as png (screen resolution) and pdf (vector), a table as csv. Beside them, in ``provenance/``, a JSON
 file (``NAME.json`` of a figure, ``NAME.csv.json`` of a table, for the two may share a name) says what made them:
-profile, data set, models with their weights and whether these are pretrained, seed, package versions, caption. The same
-facts stand in the metadata of the png and pdf. No time stamp is written, so equal results give equal files.
+profile, data set, models with their weights and whether these are pretrained, seed, package versions, commit and
+notebook, caption. The same facts stand in the metadata of the png and pdf. No time stamp is written, so equal results
+give equal files.
+
+``run.json`` says which run a folder is of. What lies there from a run of other settings is kept, but it is not this
+run's and is nowhere shown as such, see `of_run`.
 """
 
 from __future__ import annotations
@@ -11,6 +15,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import subprocess
+from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,17 +26,98 @@ import pandas as pd
 from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngInfo
 
-from aesens.cache import atomic_path
+from aesens.cache import atomic_path, from_root
 from aesens.effects import effect
 from aesens.sources import package_versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["provenance", "provenance_path", "save_figure", "save_table", "with_other_runs"]
+__all__ = [
+    "claim",
+    "manifest",
+    "of_run",
+    "provenance",
+    "provenance_path",
+    "read_manifest",
+    "read_table",
+    "save_figure",
+    "save_table",
+    "with_other_runs",
+]
+
+# Columns of names, which stay texts whatever they look like: classes may be called 01 or nan.
+_NAMES = ("model", "effect", "instrument", "projection", "clip", "song", "data", "path", "genre")
+
+# What a commit says of how results were made; outputs that a run itself puts there do not count.
+_CODE = (":/aesens", ":/notebooks/percent", ":/pyproject.toml", ":/requirements.lock")
 
 # Of 255 levels of a channel. Spectrograms stay below; a colour bar with a palette of 256 would show bands.
 _UNSEEN = 8
+
+
+def manifest(study) -> dict:
+    """What tells the run of a study from others: profile, changed options, content of the data, weights.
+
+    Its ``run`` is a hash of the others.
+    """
+    about = {
+        "profile": study.profile.name,
+        "settings": study.settings.changed,
+        "data": study.source.fingerprint,
+        "weights": {name: study.model(name).weights.digest for name in study.models},
+    }
+    whole = json.dumps([about, asdict(study.profile)], sort_keys=True, default=str)
+    return about | {"run": hashlib.sha256(whole.encode()).hexdigest()[:16]}
+
+
+def read_manifest(folder: Path) -> dict:
+    """The manifest of a folder; empty if it has none, as one of an older version."""
+    try:
+        return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except ValueError as error:
+        raise ValueError(f"{folder / 'run.json'} cannot be read: {error}; remove it") from error
+
+
+def claim(folder: Path, manifest: dict) -> str:
+    """Make a folder that of a run; says what is there of others and will not be shown, empty if there is nothing."""
+    before = read_manifest(folder)
+    if before != manifest:
+        with atomic_path(folder / "run.json") as path:
+            path.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    saved = [path for ending in ("png", "csv") for path in folder.glob(f"*.{ending}")]
+    others = sum(provenance_path(path).exists() and not of_run(folder, path) for path in saved)
+    changed = [key for key in manifest if key != "run" and before and before.get(key) != manifest[key]]
+    why = f" (other {', '.join(changed)})" if changed else ""
+    return f"results of another run{why}, kept and not shown: {others}" if others else ""
+
+
+def of_run(folder: Path, saved: Path) -> bool:
+    """Whether a figure or table in a folder is of the run that the folder is of; all are where no manifest says."""
+    if not (run := read_manifest(folder).get("run")):
+        return True
+    try:
+        return json.loads(provenance_path(saved).read_text(encoding="utf-8")).get("run") == run
+    except OSError:
+        return False
+    except ValueError:  # damaged, as the report will say
+        return True
+
+
+@lru_cache(maxsize=1)
+def _commit() -> dict:
+    """The commit of the package, and whether the code is as it was committed; empty outside a clone."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"hash": git("rev-parse", "HEAD"), "clean": not git("status", "--porcelain", "--", *_CODE)}
+    except (OSError, subprocess.CalledProcessError):
+        return {}
 
 
 def provenance(study, caption: str = "") -> dict:
@@ -36,6 +125,10 @@ def provenance(study, caption: str = "") -> dict:
     data = study.dataset
     return {
         "caption": caption,
+        # What executes a notebook says which; JupyterLab does under a name of its own.
+        "notebook": Path(os.environ.get("AESENS_NOTEBOOK") or os.environ.get("JPY_SESSION_NAME", "")).stem,
+        "commit": _commit(),
+        "run": study.manifest["run"],
         "profile": study.profile.name,
         "seed": study.seed,
         "protocol": study.protocol,
@@ -122,35 +215,58 @@ def save_table(table: pd.DataFrame, folder: Path, name: str, provenance: dict) -
     _write_provenance(folder / f"{name}.csv", provenance)
 
 
-def with_other_runs(folder: Path, name: str, table: pd.DataFrame) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table that `save_table` wrote; names are texts, whatever they look like.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read.
+    """
+    try:
+        # Of a text that is missing and one that is empty nothing is known apart.
+        return pd.read_csv(path, dtype=dict.fromkeys(_NAMES, str), keep_default_na=False, na_values=[""])
+    except ValueError as error:  # pandas' errors are such
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def with_other_runs(folder: Path | None, name: str, table: pd.DataFrame) -> pd.DataFrame:
     """A table of a run followed by the table of the same name of every other run beside its folder.
 
     Parameters
     ----------
-    folder : pathlib.Path
-        Of the run.
+    folder : pathlib.Path or None
+        Of the run; None for one that saves nothing, beside which are those below ``figures/``.
     name : str
         File name without ending.
     table : pandas.DataFrame
-        With a column ``data``; tables of other runs on the same data, and those without that column, which an
-        older version wrote, are left out.
+        With a column ``data``; tables of other runs on the same data, those without that column, which an older
+        version wrote, and those that are not of their folder's run are left out.
 
     Returns
     -------
     pandas.DataFrame
+        Where several other runs have the same data, ``data`` names the run too, so that it tells the runs apart.
         ``attrs["sources"]`` names the other runs, for the provenance of what is drawn of them, see
         `aesens.study.Study.figure`.
     """
-    parts, sources = [table], []
-    for path in sorted(folder.parent.glob(f"*/{name}.csv")):
-        other = pd.read_csv(path)
-        if path.parent.resolve() == folder.resolve() or "data" not in other:
+    others = {}
+    for path in sorted((folder.parent if folder else from_root("figures")).glob(f"*/{name}.csv")):
+        if folder and path.parent.resolve() == folder.resolve() or not of_run(path.parent, path):
             continue
-        if not set(other["data"]) & set(table["data"]):
-            parts.append(other)
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            run = {"run": path.parent.name, "data": sorted(set(other["data"]))}
-            sources.append({**run, "table": path.name, "sha256": digest})
+        other = read_table(path)
+        if "data" in other and not set(other["data"]) & set(table["data"]):
+            others[path] = other
+    runs = pd.Series(
+        [data for other in others.values() for data in set(other["data"])], dtype=str
+    ).value_counts()
+    parts, sources = [table], []
+    for path, other in others.items():
+        run, data = path.parent.name, sorted(set(other["data"]))
+        labels = {title: f"{title} ({run})" if runs[title] > 1 else title for title in data}
+        parts.append(other.assign(data=other["data"].map(labels)))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        sources.append({"run": run, "data": data, "table": path.name, "sha256": digest})
     joined = pd.concat(parts, ignore_index=True)
     joined.attrs["sources"] = sources
     return joined

@@ -15,7 +15,9 @@ __all__ = ["clip_umap", "correlation_boxes", "correlation_grid", "trajectory_gri
 # The clean clip: a thin cross, below the points of its trajectory and larger than they are, so that both show.
 _CLEAN = {"marker": "x", "color": "#D55E00"}
 
-_RHO = "In each panel: $\\rho^2$ on test songs (on training songs) | what chance reaches on test songs, 95 % quantile"
+_RHO = (
+    "In each panel: ρ² on test songs (on training songs) | what chance reaches on test songs, 95 % quantile"
+)
 
 # Sides of the split: title, colour, and which lies above.
 _SIDES = {"train": ("Training songs (fitted)", "#BDBDBD", 1), "test": ("Test songs (held out)", "#0072B2", 2)}
@@ -28,9 +30,9 @@ _FITTED = {
     "noise ": ("White noise", "#D5D5D5"),
 }
 _TESTS = {
-    "in-sample": "Fitted\n$\\rho^2$",
-    "held-out": "Left out\n$R^2$",
-    "transfer": "Others\n$\\rho$",
+    "in-sample": "Fitted\nρ²",
+    "held-out": "Left out\nR²",
+    "transfer": "Others\nρ",
 }
 
 
@@ -107,7 +109,7 @@ def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:
         Columns ``model``, ``effect``, ``in_sample``, ``held_out``: squared Spearman correlations; ``null``: the 95 %
         quantile of the latter's permutation null.
     """
-    figure, panels = grid(points, None, "Projection on $u$")
+    figure, panels = grid(points, None, "Projection on u")
     for ax, part, kind in panels:
         for side, (_, colour, order) in _SIDES.items():
             look = {"color": colour, "linewidth": 0.7, "marker": "o", "markersize": 1.6, "zorder": order}
@@ -115,7 +117,7 @@ def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:
                 ax.plot(clip["parameter"] * kind.display, clip["projection"], **look)
         network = part[["model", "pretrained", "effect"]].iloc[0]
         row = summary[(summary[network.index] == network).all(axis=1)].iloc[0]
-        text = f"$\\rho^2$ {row['held_out']:.2f} ({row['in_sample']:.2f}) | {row['null']:.2f}"
+        text = f"ρ² {row['held_out']:.2f} ({row['in_sample']:.2f}) | {row['null']:.2f}"
         ax.margins(y=0.2)
         ax.annotate(text, (0.03, 0.99), xycoords="axes fraction", va="top", fontsize=8)
         ax.set_yticks([])

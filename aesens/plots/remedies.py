@@ -88,7 +88,13 @@ def linearity_curves(table: pd.DataFrame) -> plt.Figure:
             # What a map that is worse than none predicts is below all that is drawn.
             values, low, high = (line[column].clip(lower=-0.1) for column in ("linear", "low", "high"))
             ax.fill_between(at, low, high, color=colour, alpha=0.15 if trained else 0.07, linewidth=0)
-            ax.plot(at, values, linewidth=1.6 if trained else 0.9, label=names.model_title(model, bool(trained)), **look)
+            ax.plot(
+                at,
+                values,
+                linewidth=1.6 if trained else 0.9,
+                label=names.model_title(model, bool(trained)),
+                **look,
+            )
             ax.plot(at, line["shift"].clip(lower=-0.1), ".", color=colour, markersize=4 if trained else 2.5)
         ax.axhline(0, color="black", linewidth=0.6)
         ax.set(ylim=(-0.12, 1.02), title=kind.title)

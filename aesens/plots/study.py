@@ -158,7 +158,7 @@ def study_directions(table: pd.DataFrame, fits: pd.DataFrame, missing: Mapping[s
     missing : mapping
         See above.
     """
-    figure, axes = _effects_down(7.4, "Projection on $u$", "Parameter rank")
+    figure, axes = _effects_down(7.4, "Projection on u", "Parameter rank")
     for ax, model, name, part in _panels(axes, "directions", table, missing):
         part = part[part["split"] == "train"]
         values, place = np.unique(part["parameter"], return_inverse=True)
@@ -170,7 +170,7 @@ def study_directions(table: pd.DataFrame, fits: pd.DataFrame, missing: Mapping[s
         ax.scatter(part["projection"], place / len(values), s=5, **look)
         ax.ticklabel_format(axis="x", style="sci", scilimits=(-3, 3))
         fit = fits[(fits["model"] == model) & (fits["effect"] == name) & (fits["split"] == "train")]
-        ax.set_title(f"$\\rho^2$ = {fit['squared'].item():.4f}", fontsize=9)
+        ax.set_title(f"ρ² = {fit['squared'].item():.4f}", fontsize=9)
     for row, name in zip(axes, _DOWN, strict=True):
         drawn = table[table["effect"] == name]
         if len(drawn):
@@ -203,7 +203,7 @@ def study_spectra(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure
         for threshold, style in _THRESHOLDS.items():
             look = {"color": "#777777", "linewidth": 0.8, "linestyle": style, "zorder": 1}
             ax.axhline(threshold, label=f"t = {threshold}", **look)
-    axes[0].set(ylabel="$s_i / s_1$", ylim=(0, 1.03))
+    axes[0].set(ylabel="sᵢ / s₁", ylim=(0, 1.03))
     if len(table):
         figure.legend(*legend_entries(axes), loc="outside upper center", ncols=5)
     return figure

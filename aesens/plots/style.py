@@ -56,7 +56,14 @@ UNTRAINED = (0, (3, 1.5))
 
 
 def use_style() -> None:
-    """Set fonts, lines and resolution; called once at the top of a notebook."""
+    """Set fonts, lines and resolution; called once at the top of a notebook.
+
+    Names of classes and models come from outside, so text is text: ``$`` begins no formula in a figure or a table (one
+    of your own: ``ax.set_title(..., parse_math=True)``), and what looks like HTML is none.
+    """
+    pd.set_option(
+        "styler.format.escape", "html", "styler.html.mathjax", False, "display.html.use_mathjax", False
+    )
     sns.set_theme(
         context="paper",
         style="ticks",
@@ -81,6 +88,7 @@ def use_style() -> None:
             "lines.linewidth": 1.3,
             "figure.constrained_layout.use": True,
             "pdf.fonttype": 42,
+            "text.parse_math": False,
             "image.interpolation": "nearest",
         },
     )

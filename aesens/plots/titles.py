@@ -21,6 +21,7 @@ __all__ = [
     "colour",
     "drawn_projections",
     "instrument_title",
+    "legend_label",
     "marker",
     "model_title",
     "projection_title",
@@ -89,7 +90,22 @@ def model_title(name: str, pretrained: bool | None = None) -> str:
     # One of the HEAR API need not be registered in this process, which may only report on it.
     entry = models.MODELS.get(name)
     title = (entry and entry.title) or name.removeprefix("hear-")
-    return f"{title} ({getattr(entry and entry.model, 'otherwise', 'untrained')})" if pretrained is False else title
+    return (
+        f"{title} ({getattr(entry and entry.model, 'otherwise', 'untrained')})"
+        if pretrained is False
+        else title
+    )
+
+
+def legend_label(title: str) -> str:
+    """A title for a legend; matplotlib leaves out those that begin with an underscore, unless something precedes it.
+
+    Examples
+    --------
+    >>> legend_label("Cello"), legend_label("_noise")
+    ('Cello', '\\u200b_noise')
+    """
+    return f"\u200b{title}" if title.startswith("_") else title
 
 
 def sweep_title(sweep) -> str:

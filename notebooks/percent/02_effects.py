@@ -18,9 +18,8 @@
 #
 # *Before: [1. The data](01_data.ipynb). Next: [3. The embeddings](03_embeddings.ipynb)*
 #
-# Four effects that any recording may meet on its way to a listener, each with one parameter: *gain*, *low-pass
-# filtering*, *reverberation* and *bitcrushing* (fewer bits a sample). Sweeping the parameter takes a clip from nearly
-# clean to strongly changed. The position in the sweep is the *strength*.
+# Each of the study's four effects has one parameter. Sweeping it takes a clip from nearly clean to strongly changed; the
+# position in the sweep is the *strength*.
 
 # %% tags=["parameters"]
 profile = "demo"
@@ -50,28 +49,23 @@ study
 # | gain | $y = 10^{g/20} x$ | $g = -40, -38.5, \dots, 5$ dB (31 values) |
 # | low-pass | Chebyshev type II: at most 3 dB lost up to $f/1.1$, at least 80 dB from $1.1 f$ on | $f$ from 18.3 to 1.6 kHz, geometric (31) |
 # | reverberation | pedalboard's `Reverb`, `room_size` $r$, other settings as they come | $r = 0.01, 0.04, \dots, 1$ (34) |
-# | bitcrushing | samples rounded to multiples of $2^{-b}$, that is to $b + 1$ bits | $b = 15, 14, \dots, 4$ (12) |
+# | bitcrushing | samples rounded to multiples of $2^{-b}$, which is to $b + 1$ bits: of a 16-bit file, $b = 15$ leaves next to all | $b = 15, 14, \dots, 4$ (12) |
 #
-# Two things to keep in mind. Gain has two strong ends, so its sweep is ordered by decibels, and where a distance from
-# the clean clip matters it is $|g|$ that orders it. Reverberation has no setting that leaves the clip alone: its
-# default mix of dry and wet sound changes every clip even in the smallest room. Models may answer with a jump at the
-# very start of the sweep; [chapter 4](04_sensitivity.ipynb) looks for it.
-#
+# Gain has two strong ends: its sweep is ordered by decibels, a distance from the clean clip by $|g|$. Reverberation has no
+# setting that leaves the clip alone: its default mix of dry and wet sound changes every clip even in the smallest room.
 # **[fix]** Every clip starts from a reset effect, so no reverberation tail leaks from one clip into the next.
 #
 # ## The file between effect and network
 #
-# The study wrote every effected clip to a wav file and gave its networks what they read from there. pedalboard writes 16
-# bits: samples become multiples of $2^{-15}$, rounded down, and what goes beyond full scale is clipped. That file is
-# part of what was measured, so it is part of what is measured here: protocol `study`, in which an effect is given what
-# pedalboard reads (whole numbers over 32 767) and a network what it reads of pedalboard's file (over 32 768); clean clips
-# are left as they are. Protocol `float` **[fix]** leaves the file out.
+# The study wrote every effected clip to a wav file for its networks to read. pedalboard writes 16 bits: samples become
+# multiples of $2^{-15}$, rounded down, and what goes beyond full scale is clipped. Protocol `study` keeps that file: an
+# effect is given what pedalboard reads (whole numbers over 32 767), a network what it reads of the file (over 32 768), and
+# clean clips are left as they are. Protocol `float` **[fix]** leaves the file out.
 #
 # ## Worked by hand
 #
-# Three of the definitions are a line or two of NumPy and SciPy, and so is the file. Applied to one clip, at the strong end
-# of each sweep, they give what the package's `render` gives to the networks. pedalboard writes by way of 32 bits, so that
-# a sample which lies exactly on a step may come out one step lower.
+# Three of the definitions and the file, applied to one clip at the strong end of each sweep, give what the package's
+# `render` gives to the networks; a sample exactly on a step may come out one lower, as pedalboard writes by way of 32 bits.
 
 # %%
 import numpy as np
@@ -105,9 +99,8 @@ for name in [name for name in study.effects if name in by_hand]:
 # %% [markdown]
 # ## How much the file changes
 #
-# How far the two protocols are apart, on average over one clip an instrument: in steps of a 16-bit file, and as the share
-# of samples that the file clips. The first row is the bare file with no effect at all, which takes a step from every
-# negative sample.
+# How far the two protocols are apart, on average over one clip an instrument, in steps of a 16-bit file, and the share of
+# samples that the file clips. The first row is the bare file, which takes a step from every negative sample.
 
 # %%
 clips = [study.source.select(instruments=[code], per_song=1) for code in study.source.instruments]
@@ -117,15 +110,12 @@ study.table(apart, "02_protocols", "Mean absolute difference of the audio of bot
             "and share of the samples that the file clips, for each effect and parameter; means over clips.")
 titles = ["Bare file" if name == "file" else effect(name).title for name in apart["effect"]]
 apart.assign(effect=titles).rename(columns={"difference": "difference (steps)"}).style.format(
-    {"parameter": "{:.4g}", "difference (steps)": "{:.2f}", "clipped": "{:.2%}"}, na_rep="").hide()
+    {"parameter": "{:.4g}", "difference (steps)": "{:.2f}", "clipped": "{:.2%}"}, na_rep="", escape="html").hide()
 
 # %% [markdown]
-# This run uses the protocol that its summary above names, in what follows too. What the file does to an embedding is
-# shown in [chapter 4](04_sensitivity.ipynb).
+# What the file does to an embedding is shown in [chapter 4](04_sensitivity.ipynb).
 #
-# ## The grids
-#
-# The grids of this run:
+# ## The grids of this run
 
 # %%
 pd.DataFrame({"effect": kind.title, "parameter": kind.label,
@@ -136,8 +126,7 @@ pd.DataFrame({"effect": kind.title, "parameter": kind.label,
 # %% [markdown]
 # ## Seen and heard
 #
-# One clip, clean and at three strengths of each effect. The waveforms of a column and its spectrogram belong
-# together; levels are relative to the loudest point of the clean clip.
+# One clip, clean and at three strengths of each effect; levels are relative to the loudest point of the clean clip.
 
 # %%
 clip = study.source.clips[0]
@@ -158,20 +147,25 @@ for kind in map(effect, study.effects):
 # %% [markdown]
 # ## How much signal is left
 #
-# A plain reading of each sweep, before any network: the level of the result, and the level of what was changed,
-# $20 \log_{10} (\lVert y - x\rVert / \lVert x\rVert)$, both in dB.
+# Before any network: the level of the result, and the level of what was changed, $20 \log_{10} (\lVert y - x\rVert /
+# \lVert x\rVert)$, both in dB. A change above 0 dB where the level stays is a shift in time, not a louder difference: a
+# filter delays what it lets pass.
 
 # %%
 levels = pd.concat(effect_levels(kind, decoded, study.protocol) for kind in map(effect, study.effects))
 study.table(levels, "02_levels", "Level of the result and of the change of one clip, for each effect and parameter.")
 ends = levels.drop(columns="parameter").groupby("effect", sort=False).agg(["min", "max"])
-ends.rename(index=lambda name: effect(name).title).rename_axis(None).style.format("{:.1f}")
+ends.rename(index=lambda name: effect(name).title).rename_axis(None).style.format("{:.1f}").format_index(escape="html")
+
+# %%
+weakest = levels.loc[levels.groupby("effect", sort=False)["change_db"].idxmin()]
+for row in weakest.to_dict("records"):
+    kind = effect(row["effect"])
+    print(f"{kind.title} changes least at {kind.parameter.lower()} {row['parameter'] * kind.display:.4g}: "
+          f"{row['change_db']:.1f} dB of the clip")
 
 # %% [markdown]
-# The weakest bitcrushing, to multiples of $2^{-15}$, the step of a 16-bit file, changes next to nothing of such a clip. A
-# change above 0 dB where the level stays is a shift in time, not a louder difference: a filter delays what it lets pass.
-#
-# The strengths of different effects cannot be compared with one another: a step of 1.5 dB and a step of one bit have
-# no common unit. Models can, under the same sweep, and the following chapters compare those.
+# The strengths of different effects cannot be compared: a step of 1.5 dB and a step of one bit have no common unit. Models
+# can, under the same sweep, and the following chapters compare those.
 #
 # *Next: [3. The embeddings](03_embeddings.ipynb)*

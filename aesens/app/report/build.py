@@ -22,7 +22,7 @@ from aesens.app.report.cells import markdown_html, notebook_html, opening
 from aesens.effects import EFFECTS
 from aesens.models import MODELS
 from aesens.plots import titles as names
-from aesens.plots.outputs import provenance_path
+from aesens.plots.outputs import of_run, provenance_path, read_table
 
 __all__ = ["ReportError", "build_report"]
 
@@ -173,7 +173,7 @@ def _items(out: Path) -> tuple[list[_Item], list[_Item]]:
     figures, tables = [], []
     for path in sorted([*out.glob("*.png"), *out.glob("*.csv")]):
         place = provenance_path(path)
-        if not place.exists():
+        if not place.exists() or not of_run(out, path):
             continue
         try:
             about = json.loads(place.read_text(encoding="utf-8"))
@@ -184,7 +184,7 @@ def _items(out: Path) -> tuple[list[_Item], list[_Item]]:
         if path.suffix == ".png":
             figures.append(_Item(**found, pdf=path.with_suffix(".pdf").exists()))
         else:
-            table = pd.read_csv(path)
+            table = read_table(path)
             first = table.head(_ROWS)
             tables.append(_Item(**found, rows=len(table), shown=len(first), html=_table_html(first)))
     return figures, tables
@@ -199,7 +199,10 @@ def _groups(items: list[_Item]) -> list[dict]:
     """Figures and tables with the same provenance, the largest group first."""
     by_content: dict[str, dict] = {}
     for item in items:
-        key = json.dumps(item.provenance, sort_keys=True)
+        shared = {
+            key: value for key, value in item.provenance.items() if key not in ("notebook", "other_sources")
+        }
+        key = json.dumps(shared, sort_keys=True)
         by_content.setdefault(key, {"about": item.provenance, "sources": []})["sources"].append(item.source)
     groups = []
     for group in sorted(by_content.values(), key=lambda group: -len(group["sources"])):
@@ -214,6 +217,7 @@ def _groups(items: list[_Item]) -> list[dict]:
             "Pretrained models": ", ".join(state[True]) or "none",
             "Untrained controls": ", ".join(state[False]) or "none",
             "Seed": about.get("seed", ""),
+            "Commit": _commit(about.get("commit") or {}),
             "Data licence": data.get("licence", ""),
             "Data citation": data.get("citation", ""),
         }
@@ -237,6 +241,11 @@ def _groups(items: list[_Item]) -> list[dict]:
             }
         )
     return groups
+
+
+def _commit(commit: dict) -> str:
+    """A commit in words."""
+    return commit["hash"] + ("" if commit["clean"] else ", with changes since") if commit else ""
 
 
 def _ordered(values: dict, order: Iterable[str]) -> dict:

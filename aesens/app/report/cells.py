@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -56,12 +57,22 @@ def _exporter():
     )
 
 
+def _without_html(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A notebook in whose results Markdown holds no HTML: names of classes and files stand in them as they are."""
+    notebook = deepcopy(notebook)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if text := output.get("data", {}).get("text/markdown"):
+                output["data"]["text/markdown"] = text.replace("<", "&lt;")
+    return notebook
+
+
 def notebook_html(notebook: nbformat.NotebookNode, pages: set[str]) -> str:
     """Render the cells of an executed notebook, as a fragment without head and scripts.
 
     Links to notebooks lead to those of `pages`, by name; others become plain text.
     """
-    body, _ = _exporter().from_notebook_node(notebook)
+    body, _ = _exporter().from_notebook_node(_without_html(notebook))
 
     def link(found: re.Match) -> str:
         name, anchor = found["name"], found["anchor"] or ""
