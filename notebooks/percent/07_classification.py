@@ -71,16 +71,16 @@ projections = {"none": lambda x: x, "pca": lambda x: x - (x @ V.T) @ V}
 versions = np.concatenate([sweep.clean[None], sweep.trajectories])[:, sweep.test].astype(float)  # clean, then by strength
 truth = mine[sweep.test]
 
-def scores(clips, project):
-    """Decision values (clean and each strength, test clip) of the classifier trained on some clean clips."""
+def classifier(clips, project):
+    """The instrument's classifier, trained on some clean clips."""
     regression = LogisticRegression(solver="liblinear", class_weight="balanced", tol=1e-8, max_iter=10_000)
     folds = PredefinedSplit(grouped_folds(mine[clips], sweep.songs[clips], name=instrument))
     search = GridSearchCV(regression, {"C": 10.0 ** np.arange(-8, 4)}, scoring="roc_auc", cv=folds)
-    search.fit(project(sweep.clean[clips].astype(float)), mine[clips])
-    return np.stack([search.decision_function(project(x)) for x in versions])
+    return search.fit(project(sweep.clean[clips].astype(float)), mine[clips])
 
 drawn, _ = draw_training_clips(sweep.instruments, instrument, sweep.train, seed=study.seed)
-auc = {name: roc_auc_score(truth, scores(drawn, project)[-1]) for name, project in projections.items()}
+auc = {name: roc_auc_score(truth, classifier(drawn, project).decision_function(project(versions[-1])))
+       for name, project in projections.items()}
 print(f"{sweep_title(sweep)}, {instrument_title(instrument).lower()}, strongest:", ", ".join(
     f"projection {projection_title(name)}: ROC-AUC {value:.3f}" for name, value in auc.items()))
 
@@ -108,12 +108,9 @@ assert np.allclose(ours[list(auc)], list(auc.values()), atol=0.01)
 
 # %%
 everyone = np.flatnonzero(sweep.train)  # all others are negatives, weighted
-found = {name: scores(everyone, project) for name, project in projections.items()}
+fits = {name: classifier(everyone, project) for name, project in projections.items()}
 shared = (versions[-1] - versions[0]).mean(axis=0)
-kept, versions[-1] = versions[-1], versions[-1] - shared
-undone = scores(everyone, projections["none"])[-1].round(9)
-versions[-1] = kept
-before = found["none"][-1].round(9)
+before, undone = (fits["none"].decision_function(x).round(9) for x in (versions[-1], versions[-1] - shared))
 for name, score in {"strongest": before, "shared displacement undone": undone}.items():
     print(f"{sweep_title(sweep)}, {instrument_title(instrument).lower()}, {name}: ROC-AUC {roc_auc_score(truth, score):.3f}, "
           f"balanced accuracy {balanced_accuracy_score(truth, score > 0):.3f}")
@@ -128,7 +125,8 @@ assert np.isclose(roc_auc_score(truth, before), roc_auc_score(truth, undone))
 # nothing to recover. By hand, of the balanced accuracy of the same classifiers:
 
 # %%
-b, m = (np.array([balanced_accuracy_score(truth, score > 0) for score in found[name]]) for name in ("none", "pca"))
+b, m = (np.array([balanced_accuracy_score(truth, fits[name].decision_function(project(x)) > 0) for x in versions])
+        for name, project in projections.items())
 loses = b[0] - b[1:] > 0.01
 recovered = (m - b)[1:][loses].sum() / (b[0] - b[1:])[loses].sum() if loses.any() else np.nan
 print(f"{sweep_title(sweep)}, {instrument_title(instrument).lower()}: {loses.sum()} of {len(loses)} strengths lose, by "
@@ -296,6 +294,6 @@ shown(loss[[*place, "loss", "loss_low", "loss_high", "change", "low", "high"]].m
 #
 # The projections are fitted per instrument and applied to training and test clips alike, as in the study; a user who
 # does not know the instrument cannot do so. The projections themselves are not fitted again on the resampled training songs.
-# That these projections recover little, where they do, says nothing of other linear methods.
+# What they do not recover, other linear methods may.
 #
 # *Next: [8. Remedies](08_remedies.ipynb), fitted without knowing the instrument*
