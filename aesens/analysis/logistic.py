@@ -38,11 +38,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.exceptions import ConvergenceWarning
+
+from aesens.analysis.auc import auc
 
 __all__ = ["COSTS", "balanced_weights", "fit_logistic"]
 
@@ -65,20 +67,12 @@ _ROWS_PER_FEATURE = 2
 _TIE = 1e-10
 
 
-@dataclass(frozen=True)
-class LogisticFit:
-    """Classifiers fitted by `fit_logistic`.
+class LogisticFit(NamedTuple):
+    """Classifiers fitted by `fit_logistic`, float64.
 
-    Attributes
-    ----------
-    coefficients : ndarray, float64, shape (batch, projection, feature)
-        Weights on the *unprojected* features: the removed subspace has been projected out of them, so that
-        ``x @ w`` is the same for x and for its projection.
-    intercept : ndarray, float64, shape (batch, projection)
-    cost : ndarray, float64, shape (batch, projection)
-        The chosen C.
-    cv_auc : ndarray, float64, shape (batch, projection, cost)
-        ROC-AUC of the held-out folds, averaged over folds.
+    Weights (batch, projection, feature) are those on the *unprojected* features: the removed subspace has been projected
+    out of them, so that ``x @ w`` is the same for x and for its projection. Intercepts and the chosen ``cost`` are
+    (batch, projection); ``cv_auc`` (batch, projection, cost) is the mean ROC-AUC of the held-out folds.
     """
 
     coefficients: np.ndarray
@@ -270,43 +264,39 @@ def balanced_weights(labels: np.ndarray, rows: np.ndarray | None = None) -> np.n
     return rows * np.where(labels, total / (2 * positive), total / (2 * negative))
 
 
-def _fold_auc(margins, labels, folds):
-    """ROC-AUC of held-out rows: margins (task, fold, n) -> (task,), mean over folds."""
-    values = []
-    for fold in range(margins.shape[1]):
-        positive = margins[:, fold, labels & (folds == fold)]
-        negative = margins[:, fold, ~labels & (folds == fold)]
-        # Half the sum of signs counts wins as 1 and ties as 1/2.
-        above = np.sign(positive[:, :, None] - negative[:, None, :])
-        values.append(0.5 + 0.5 * above.mean(axis=(1, 2)))
-    return np.mean(values, axis=0)
-
-
-def _checked(features, labels, subspaces):
-    features = np.asarray(features, np.float64)
-    labels = np.asarray(labels, bool)
+def _checked(features, labels, folds, subspaces):
+    features, labels, folds = np.asarray(features, np.float64), np.asarray(labels, bool), np.asarray(folds)
     if features.ndim != 3 or features.shape[1] != len(labels):
         raise ValueError(
             f"features must have shape (batch, row, feature) with {len(labels)} rows, got {features.shape}"
         )
     if not np.isfinite(features).all():
         raise ValueError("features hold NaN or infinite values: leave such clips out before classifying")
-    d = features.shape[2]
-    checked = []
-    for k, v in enumerate([None] if subspaces is None else subspaces):
-        v = np.zeros((0, d)) if v is None else np.atleast_2d(np.asarray(v, np.float64))
-        if v.shape[1] != d:
-            raise ValueError(f"subspace {k} has {v.shape[1]} features, the embeddings have {d}")
-        if len(v):
-            error = np.abs(v @ v.T - np.eye(len(v))).max()
-            if not error < 1e-4:
-                raise ValueError(
-                    f"the rows of subspace {k} are not orthonormal (off by {error:.1e}): orthonormalise them"
-                )
-            # float32 directions are orthonormal to 1e-7 only; the Gram identity wants it exact.
-            v = np.linalg.qr(v.T)[0].T
-        checked.append(v)
-    return features, labels, checked
+    if folds.shape != labels.shape:
+        raise ValueError(f"folds must have shape {labels.shape}, got {folds.shape}")
+    count = int(folds.max()) + 1
+    for fold in range(count):
+        held = labels[folds == fold]
+        if count < 2 or held.all() or not held.any():
+            raise ValueError(
+                f"fold {fold} of {count} holds {held.sum()} positive and {(~held).sum()} negative rows: "
+                "at least two folds are needed, and both classes in each"
+            )
+    checked = [np.zeros((0, features.shape[2])) if v is None else np.atleast_2d(v) for v in subspaces]
+    for k, v in enumerate(checked):
+        if v.shape[1] != features.shape[2]:
+            raise ValueError(
+                f"subspace {k} has {v.shape[1]} features, the embeddings have {features.shape[2]}"
+            )
+        v = v.astype(np.float64)
+        error = np.abs(v @ v.T - np.eye(len(v))).max(initial=0)
+        if not error < 1e-4:
+            raise ValueError(
+                f"the rows of subspace {k} are not orthonormal (off by {error:.1e}): orthonormalise them"
+            )
+        # float32 directions are orthonormal to 1e-7 only; the Gram identity wants it exact.
+        checked[k] = np.linalg.qr(v.T)[0].T
+    return features, labels, folds, checked
 
 
 def fit_logistic(
@@ -357,20 +347,9 @@ def fit_logistic(
     >>> bool(np.abs(fit.coefficients[:, 1, :2]).max() < 1e-12)
     True
     """
-    features, labels, subspaces = _checked(features, labels, subspaces)
-    folds = np.asarray(folds)
-    if folds.shape != labels.shape:
-        raise ValueError(f"folds must have shape {labels.shape}, got {folds.shape}")
-    count = int(folds.max()) + 1
-    for fold in range(count):
-        held = labels[folds == fold]
-        if count < 2 or held.all() or not held.any():
-            raise ValueError(
-                f"fold {fold} of {count} holds {held.sum()} positive and {(~held).sum()} negative rows: "
-                "at least two folds are needed, and both classes in each"
-            )
+    features, labels, folds, subspaces = _checked(features, labels, folds, subspaces or [None])
     sign = np.where(labels, 1.0, -1.0)
-    weights = np.stack([balanced_weights(labels, folds != fold) for fold in range(count)])
+    weights = balanced_weights(labels, folds != np.arange(folds.max() + 1)[:, None])
     batch, n, d = features.shape
     counts = [np.ones((1, n)), *([] if resamples is None else [resamples])]
     final = balanced_weights(labels, np.concatenate(counts))
@@ -412,7 +391,7 @@ def fit_logistic(
             stacklevel=2,
         )
     if resamples is None:
-        return replace(fit, coefficients=fit.coefficients[:, :, 0], intercept=fit.intercept[:, :, 0])
+        return fit._replace(coefficients=fit.coefficients[:, :, 0], intercept=fit.intercept[:, :, 0])
     return fit
 
 
@@ -432,7 +411,8 @@ def _search(space, sign, weights, final, folds):
     for k, cost in enumerate(COSTS):
         failures += _newton(split, sign, np.broadcast_to(cost * weights, f.shape), a, f, stubborn)
         by_fold, margins = (x.reshape(*shape, count, -1) for x in (a, f))
-        cv_auc[..., k] = _fold_auc(margins.reshape(-1, count, n), labels, folds).reshape(shape)
+        held = [auc(margins[..., fold, folds == fold], labels[folds == fold]) for fold in range(count)]
+        cv_auc[..., k] = np.mean(held, axis=0)
         # Of equal AUCs the smallest cost wins.
         better = cv_auc[..., k] > best + _TIE
         best[better], chosen[better] = cv_auc[better, k], cost
