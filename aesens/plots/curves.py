@@ -312,7 +312,9 @@ def auc_curves(
     """
     clean_score = f"clean_{metric.removeprefix('roc_')}"
     projections = names.drawn_projections(table["projection"]) if projections is None else projections
-    figure, panels = grid(table, None, names.METRICS[metric], height=2.0, sharey=True, controls=0.55)
+    figure, panels = grid(
+        table, None, names.METRICS[metric].replace(" ", "\n"), height=2.0, sharey=True, controls=0.55
+    )
     clean = {"color": "#666666", "linewidth": 0.9, "linestyle": "--"}
     chance = {"color": "black", "linewidth": 0.8, "linestyle": ":"}
     for ax, part, kind in panels:

@@ -36,11 +36,12 @@ def operating_curves(table: pd.DataFrame) -> plt.Figure:
         for metric, (colour, marker) in _METRICS.items():
             line, title = part[part["metric"] == metric], names.METRICS[metric]
             x, clean = line["parameter"] * kind.display, line["clean"].iloc[0]
-            few = (line["songs"] < MINIMUM_SONGS).any()
-            band = {"facecolor": "none", "edgecolor": colour, "linestyle": ":"} if few else {"color": colour}
-            ax.fill_between(
-                x, clean - line["loss_high"], clean - line["loss_low"], alpha=0.6 if few else 0.16, **band
-            )
+            ends = [clean - line["loss_high"], clean - line["loss_low"]]
+            if (line["songs"] < MINIMUM_SONGS).any():
+                for end in ends:
+                    ax.plot(x, end, color=colour, linewidth=0.7, linestyle=":", alpha=0.7)
+            else:
+                ax.fill_between(x, *ends, color=colour, alpha=0.16, linewidth=0)
             ax.plot(x, line["value"], color=colour, marker=marker, markersize=2.6, label=title)
             ax.axhline(clean, color=colour, linewidth=0.9, linestyle="--", label=f"{title} on clean clips")
         ax.axhline(0.5, color="black", linewidth=0.8, linestyle=":", label="Chance")
@@ -63,7 +64,7 @@ def recovered_curves(table: pd.DataFrame, metric: str = "balanced_accuracy") -> 
     """
     table = table[(table["kind"] == "strength") & (table["metric"] == metric)]
     drawn = [name for name in names.drawn_projections(table["method"]) if name != "none"]
-    figure, panels = grid(table, None, "Share recovered", height=1.7, sharey=True, controls=0.7)
+    figure, panels = grid(table, None, "Share\nrecovered", height=1.7, sharey=True, controls=0.7)
     for ax, part, kind in panels:
         for name in drawn:
             line = part[part["method"] == name]
@@ -73,7 +74,7 @@ def recovered_curves(table: pd.DataFrame, metric: str = "balanced_accuracy") -> 
         for share, look in ((0, "-"), (1, "--")):
             ax.axhline(share, color="#666666", linewidth=0.8, linestyle=look, zorder=1.5)
         if not part["recovered"].notna().any():
-            ax.text(0.5, 0.75, "nothing lost", transform=ax.transAxes, ha="center", color="#666666")
+            ax.text(0.5, 0.2, "nothing lost", transform=ax.transAxes, ha="center", color="#666666")
         parameter_axis(ax, kind, part["parameter"].to_numpy(), label=False)
     panels[0][0].set_ylim(_SHARES[0] - 0.05, _SHARES[1] + 0.05)
     figure.legend(*legend_entries(ax for ax, _, _ in panels), loc="outside upper center", ncols=4)

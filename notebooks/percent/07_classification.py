@@ -28,7 +28,7 @@ options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.
 # %%
 from aesens import plots, tables
 from aesens.analysis.projections import controls
-from aesens.analysis.statistics import holm
+from aesens.analysis.statistics import MINIMUM_SONGS, holm
 from aesens.effects import effect
 from aesens.plots.frames import shown
 from aesens.plots.titles import METRICS, instrument_title, model_title, projection_title, sweep_title
@@ -231,7 +231,7 @@ study.figure(plots.heatmap(cost, "roc_auc", rows=["model", "pretrained", "effect
 # more. Where strengths lose nothing there is no point.
 
 # %%
-study.figure(plots.recovered_curves(robust), "07_recovered", "Share of the lost balanced accuracy that each projection recovers, "
+study.figure(plots.recovered_curves(robust[~robust["method"].isin(pools())]), "07_recovered", "Share of the lost balanced accuracy that each projection recovers, "
              "by strength, at the strengths that lose.")
 
 # %% [markdown]
@@ -248,10 +248,11 @@ shown(together[(together["metric"] == "roc_auc") | (together["test"] == "effecte
 # %%
 judged = robust[(robust["kind"] == "pooled") & (robust["test"] == "effected") & robust["pretrained"] & robust["recovered"].notna()
                 & ~robust["method"].isin(["none", *controls(), *pools()])]
+limits = "an interval" if robust["songs"].min() >= MINIMUM_SONGS else "a range (no interval: too few test songs)"
 for metric, part in judged.groupby("metric", sort=False):
     best = part.loc[part["recovered"].idxmax()]
     print(f"{METRICS[metric]}: of {len(part)} projections of pretrained models where something is lost, {(part['low'] > 0).sum()} have "
-          f"an interval above 0, {(part['high'] < 0).sum()} below; median share {part['recovered'].median():.0%}; most "
+          f"{limits} above 0, {(part['high'] < 0).sum()} below; median share {part['recovered'].median():.0%}; most "
           f"{best['recovered']:.0%} ({projection_title(best['method'])}, {model_title(best['model'])}, "
           f"{effect(best['effect']).title.lower()}, of {best['loss']:.3f} lost on average)")
 
