@@ -243,7 +243,7 @@ def test_p_values_over_orders_are_honest_for_what_has_none(kind):
     n, orders = 300, joint_orders(4, 0)
     p = []
     for seed in range(n):
-        train, test = sides(kind, seed, 8, 6, 4, wobble=1.5)
+        train, test = sides(kind, seed, 8, 6, 4, wobble=3.0)
         decoding = decoded(train, test, orders).rho.mean(axis=1)
         p.append([p_of(decoding), p_of(global_direction_report(train, test, orders).held_out)])
     for level in (0.1, 0.25, 0.5):
@@ -570,7 +570,7 @@ def test_clips_that_start_apart_are_in_order_though_strength_cannot_be_read_from
     report = decoded(x[:, :25], x[:, 25:], joint_orders(6, 0))
     assert report.rho[0].mean() > 0.99 and p_of(report.rho.mean(axis=1)) == 2 / 720
     assert report.r2.mean() < 0.1
-    assert report.direction[0] > 0.99 and (report.along / report.energy).mean() > 0.95
+    assert report.direction[0] > 0.99 and (report.along / report.energy).mean() > 0.8
 
 
 def test_tables_of_directions_pool_instruments_under_one_order():
