@@ -78,8 +78,8 @@ _YES, _NO, _OPEN = "supported", "not supported", "inconclusive"
 # Where the construction rules one verdict out and leaves open whether a run of that size can see the other.
 _NOT_YES, _NOT_NO = "any but supported", "any but not supported"
 
-#: What is true of each kind at the default sizes and twelve strengths, claim by claim: the verdict that follows from its
-#: construction, or None where that decides nothing.
+#: What is true of each kind at the default sizes and twelve strengths, claim by claim: the verdict that follows from
+#: its construction, or None where that decides nothing.
 TRUTH: dict[str, dict[str, str | None]] = {
     kind: dict(zip(CLAIMS, verdicts, strict=True))
     for kind, verdicts in {

@@ -1,6 +1,6 @@
 """How often verdicts are right, and what they can see: synthetic embeddings whose truth is known, over many seeds.
 
-``python benchmarks/verdicts.py`` writes ``results/verdicts.csv`` and ``results/power.csv``; see ``benchmarks/README.md``.
+``python benchmarks/verdicts.py`` writes ``results/verdicts.csv`` and ``results/power.csv``; see the README beside it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _all(jobs: list[tuple], n_jobs: int) -> list[dict]:
 
 
 def rates(cases: list[str], truth: int, border: int, slow: float, n_jobs: int) -> pd.DataFrame:
-    """Verdicts of every cell of some cases, counted; claims that need classifiers with the share `slow` of the seeds."""
+    """Verdicts of every cell of some cases, counted; with classifiers, of the share `slow` of the seeds."""
     jobs, rows = [], []
     for case, kind, options, expected, seeds in cells(truth, border):
         for names in ([c for c in expected if c not in _SLOW], [c for c in expected if c in _SLOW]):
