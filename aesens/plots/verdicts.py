@@ -26,6 +26,10 @@ _BLANK = {"facecolor": "white", "edgecolor": "#DDDDDD", "linewidth": 0.6}
 _FORMS = {"C2": "{:.1f}", "C6": "{:.3f}"}
 
 
+# What a power curve goes over.
+_TRUTHS = {"C2": "Share of the path in one step", "C5": "Recovered share of the loss"}
+
+
 def _short(value: float, form: str) -> str:
     """A number that fits a small cell."""
     if not np.isfinite(value):
@@ -35,12 +39,17 @@ def _short(value: float, form: str) -> str:
     return number(value, "{:.0f}" if abs(value) >= 10 else form)
 
 
-def _condition(claim: str, threshold: float) -> str:
-    """When a claim is supported, e.g. ``"mean ρ > 0.5"``."""
+def _entry(claim: str) -> dict:
+    """A claim as its file has it."""
     # Imported here, since what says the claims in words takes the titles of models from this folder.
     from aesens.tables.claims import entries
 
-    entry = entries()[0][claim]
+    return entries()[0][claim]
+
+
+def _condition(claim: str, threshold: float) -> str:
+    """When a claim is supported, e.g. ``"mean ρ > 0.5"``."""
+    entry = _entry(claim)
     relation = {"above": "{} > {:g} {}", "below": "{} < {:g} {}", "within": "|{}| < {:g} {}"}[entry["side"]]
     return relation.format(entry["name"], threshold, entry.get("unit", "")).rstrip()
 
@@ -114,8 +123,8 @@ def power_curves(table: pd.DataFrame) -> plt.Figure:
     Parameters
     ----------
     table : pandas.DataFrame
-        Columns ``claim``, ``title`` and ``truth_title`` (of the panel and its x axis), ``size`` (of the run, in words),
-        ``truth``, and the shares ``supported`` and ``not supported``.
+        Columns ``claim``, ``size`` (of the run, in words), ``truth``, and the shares ``supported`` and
+        ``not supported``; see ``benchmarks/verdicts.py``.
     """
     claims, sizes = present(table, "claim"), present(table, "size")
     figure, axes = wrapped(len(claims), height=2.0, spare=0.5, shared=False)
@@ -126,8 +135,8 @@ def power_curves(table: pd.DataFrame) -> plt.Figure:
             for verdict, line in (("supported", "-"), ("not supported", ":")):
                 label = f"{size}, {verdict}"
                 ax.plot(rows["truth"], rows[verdict], line, marker=".", color=colours[size], label=label)
-        ax.set_title(f"{claim} {part['title'].iloc[0]}", loc="left", fontsize=8.5)
-        ax.set(xlabel=part["truth_title"].iloc[0], ylim=(-0.03, 1.03))
+        ax.set_title(f"{claim} {_entry(claim)['title']}", loc="left", fontsize=8.5)
+        ax.set(xlabel=_TRUTHS[claim], ylim=(-0.03, 1.03))
     axes[0, 0].set_ylabel("Share of data sets")
     handles, labels = legend_entries(axes.flat[: len(claims)])
     figure.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=7.5)
