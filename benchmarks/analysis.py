@@ -30,14 +30,13 @@ from table import Table
 from threadpoolctl import threadpool_limits
 
 from aesens import tables
-from aesens.analysis import distances as sensitivity
 from aesens.analysis.auc import auc_change, metric_table
 from aesens.analysis.classify import classify, draw_random_strengths, draw_training_clips, grouped_folds
+from aesens.analysis.frechet import frechet_floor
 from aesens.analysis.logistic import COSTS
 from aesens.analysis.parallel import cores
 from aesens.analysis.projections import remove
 from aesens.analysis.samplewise import samplewise_directions
-from aesens.analysis.statistics import bootstrap_songs
 
 #: Strengths of the four effects and features of the three models at the study's scale.
 STRENGTHS = (31, 31, 34, 12)
@@ -316,20 +315,17 @@ def _train(sweep, code, fitted):
 def _pair(table: Table, features: int, quick: bool, scoring: np.ndarray) -> Parts:
     """Every measure on one pair of model and effect."""
     draws = {"permutations": 20 if quick else PERMUTATIONS, "seed": 0}
-    boot = {"resamples": 50 if quick else RESAMPLES, "seed": 0}
     cores = {"jobs": CORES}
     sweep = study_sweep(features, quick)
     strengths, codes = len(sweep.parameters), list(dict.fromkeys(sweep.instruments))
     parts = Parts(table, f"{features} features")
 
     few = 4
-    # The floor of ten halvings and the resamples of two distances cost the same for any number of strengths.
-    fixed = both_seconds(sensitivity.frechet_floor, sweep.clean, sweep.songs, **cores)
-    values = np.zeros((len(sweep.clips), few))
-    fixed += 2 * both_seconds(bootstrap_songs, values, sweep.songs, boot["resamples"])
+    # The floor of ten halvings costs the same for any number of strengths.
+    fixed = both_seconds(frechet_floor, sweep.clean, sweep.songs, **cores)
     share = {"factor": strengths / few, "share": f"{few} of {strengths} strengths", "fixed": fixed}
-    parts.measure("distances", tables.distances, _some_strengths(sweep, few), **boot, **cores, **share)
-    resamples = boot["resamples"]
+    parts.measure("distances", tables.distances, _some_strengths(sweep, few), seed=0, **cores, **share)
+    resamples = 50 if quick else RESAMPLES
     parts.measure("response", tables.response, sweep, **draws, resamples=resamples, **cores)
     if not quick:
         # UMAP compiles itself once a process, not once a pair.
@@ -337,7 +333,7 @@ def _pair(table: Table, features: int, quick: bool, scoring: np.ndarray) -> Part
         parts.measure("clip_umap", tables.clip_umap, sweep, seed=0)
     for method in ("pca",) if quick else ("pca", "umap"):
         parts.measure(f"layout ({method})", tables.layout, sweep, method=method, clips=PICTURE_CLIPS, seed=0)
-    parts.measure("geometry", tables.geometry, sweep, **boot)
+    parts.measure("geometry", tables.geometry, sweep, seed=0, **cores)
     tenth = sweep.take(np.arange(len(sweep.clips)) % 10 == 0)
     share = {"factor": len(sweep.clips) / len(tenth.clips), "share": "a tenth of the clips"}
     parts.measure("samplewise", tables.samplewise, tenth, **draws, **cores, **share)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import bootstrap, spearmanr, t
 from sklearn.cross_decomposition import CCA
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
@@ -23,7 +23,12 @@ from aesens.analysis.cca import (
 )
 from aesens.analysis.decoding import decode_strength
 from aesens.analysis.samplewise import random_walks, samplewise_directions, samplewise_report, transfer
-from aesens.analysis.statistics import permute_within_clips, quantile_rank
+from aesens.analysis.statistics import (
+    joint_orders,
+    permutation_p_value,
+    permute_within_clips,
+    quantile_rank,
+)
 
 
 def cca_direction(rows, target):
@@ -146,62 +151,107 @@ def test_the_weights_are_those_of_linear_regression():
     train, test = x[:, :25], x[:, 25:]
     reference = LinearRegression().fit(train.reshape(-1, 20), y)
     np.testing.assert_allclose(GlobalCCA().fit(train).weights_, reference.coef_, atol=1e-9)
-    report = global_direction_report(train, test, n_permutations=0)
+    report = global_direction_report(train, test, joint_orders(10, 0))
     assert report.held_out_r2 == pytest.approx(reference.score(test.reshape(-1, 20), y))
-    assert np.isnan(report.p_held_out)
+
+
+def p_of(statistic):
+    return permutation_p_value(statistic[0], statistic[1:])
 
 
 @pytest.mark.parametrize("n_features", [30, 400])
-def test_global_report_equals_plain_refits(n_features):
-    x, _ = linear(8, 30, n_features, size=1.0)
+@pytest.mark.parametrize("n_strengths", [4, 8])
+def test_global_report_equals_plain_refits_to_other_orders(n_strengths, n_features):
+    x, _ = linear(n_strengths, 30, n_features, size=1.0)
     train, test = x[:, :18], x[:, 18:]
     # As an effect's own parameter that falls as the strength grows: no squared correlation depends on it.
-    y, parameter = quantile_rank(8), np.geomspace(9000, 100, 8)
-    report = global_direction_report(train, test, n_permutations=6, seed=4)
+    y, parameter = quantile_rank(n_strengths), np.geomspace(9000, 100, n_strengths)
+    orders = joint_orders(n_strengths, 6, seed=4)
+    report = global_direction_report(train, test, orders)
     rows = train.reshape(-1, n_features)
     mean = rows.mean(axis=0)
-    order = permute_within_clips(np.arange(8), 18, 6, seed=4).astype(int)
-    for k in range(-1, 6):
-        indices = np.repeat(np.arange(8), 18) if k < 0 else order[k].ravel()
-        w = np.linalg.pinv(rows - mean) @ (y[indices] - y.mean())
-        values = (test - mean) @ w + y.mean()
-        r2 = 1 - ((y[:, None] - values) ** 2).sum() / (12 * ((y - y.mean()) ** 2).sum())
-        rho = spearmanr(values.ravel(), np.repeat(parameter, 12)).statistic
-        if k < 0:
+    assert len(report.held_out) == len(orders) == {4: 24, 8: 7}[n_strengths]
+    for k, order in enumerate(orders):
+        # Training and test clips alike have their strengths in this order.
+        w = np.linalg.pinv(rows - mean) @ (np.repeat(y[order], 18) - y.mean())
+        values = (test - mean) @ w
+        rho = spearmanr(values.ravel(), np.repeat(parameter[order], 12)).statistic
+        assert report.held_out[k] == pytest.approx(rho**2, abs=1e-6)
+        if k == 0:
+            r2 = 1 - ((y[:, None] - y.mean() - values) ** 2).sum() / (12 * ((y - y.mean()) ** 2).sum())
             assert report.held_out_r2 == pytest.approx(r2)
-            assert report.held_out == pytest.approx(rho**2)
-            inside = spearmanr((rows - mean) @ w, parameter[indices]).statistic ** 2
+            inside = spearmanr((rows - mean) @ w, np.repeat(parameter, 18)).statistic ** 2
             assert report.in_sample == pytest.approx(inside, abs=2e-3)
-        else:
-            assert report.null_held_out[k] == pytest.approx(rho**2, abs=1e-6)
-    assert report.p_held_out == (1 + (report.null_held_out >= report.held_out).sum()) / 7
     np.testing.assert_allclose(report.projections, GlobalCCA().fit(train).transform(test))
 
 
 def test_global_report_on_synthetic_truth():
     x, u = linear(11, 300, 32, scatter=0.02)
-    report = global_direction_report(x[:, :200], x[:, 200:], n_permutations=99)
+    report = global_direction_report(x[:, :200], x[:, 200:], joint_orders(11, 99))
     assert GlobalCCA().fit(x[:, :200]).direction_ @ u > 0.95
     assert report.held_out_r2 > 0.85
-    assert report.held_out > 0.85
-    assert report.p_held_out == 0.01
-    nothing = global_direction_report(noise(11, 6, 400), noise(11, 6, 400, seed=9), n_permutations=49)
+    assert report.held_out[0] > 0.85 and p_of(report.held_out) == 0.01
+    nothing = global_direction_report(noise(11, 6, 400), noise(11, 6, 400, seed=9), joint_orders(11, 0))
     assert nothing.in_sample > 0.98  # fewer rows than features: anything fits
-    assert nothing.held_out < 0.2
+    assert nothing.held_out[0] < 0.2
     assert nothing.held_out_r2 < 0.1
+    still = global_direction_report(np.ones((4, 3, 5)), np.ones((4, 2, 5)), joint_orders(4, 0))
+    assert np.isnan(still.held_out).all() and np.isnan(still.in_sample)
 
 
-def test_global_p_values_are_honest_under_the_null():
-    p = np.array(
-        [
-            global_direction_report(
-                noise(6, 5, 40, s), noise(6, 8, 40, s + 999), n_permutations=39, seed=s
-            ).p_held_out
-            for s in range(200)
-        ]
-    )
-    assert (p <= 0.05).mean() <= 0.09
-    assert abs(p.mean() - 0.5) < 0.08
+def sides(kind, seed, n_train=16, n_test=10, n_strengths=6, n_features=30, wobble=0.3):
+    """Training and test trajectories of clips that share a path: on a line, in no order, round a circle, or none."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(n_strengths)
+    shared = np.zeros((n_strengths, 1, n_features))
+    if kind == "line":
+        shared[:, 0, 0] = 3 * t / n_strengths
+    elif kind == "points":
+        shared[:, 0] = rng.standard_normal((n_strengths, n_features))
+    elif kind == "circle":
+        angle = 2 * np.pi * t / (n_strengths - 1)
+        shared[:, 0, :2] = 3 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return [
+        shared
+        + 0.2 * rng.standard_normal((1, n, n_features))
+        + wobble * rng.standard_normal((n_strengths, n, n_features))
+        for n in (n_train, n_test)
+    ]
+
+
+def decoded(train, test, orders):
+    return decode_strength(train, test, test[0], np.arange(train.shape[1]), orders)
+
+
+def test_a_shared_path_without_order_is_read_in_any_order_and_gives_no_small_p():
+    """In-sample fit, held-out R^2 and correlation within clips are high; only other orders of all clips tell."""
+    orders = joint_orders(6, 0)
+    found = {kind: decoded(*sides(kind, 0, wobble=0.05), orders) for kind in ("line", "points", "circle")}
+    rho = {kind: report.rho.mean(axis=1) for kind, report in found.items()}
+    assert rho["line"][0] > 0.99 and rho["points"][0] > 0.95 and found["points"].r2.mean() > 0.8
+    # At the floor, where only the reverse ties; well above it for what has no order.
+    assert p_of(rho["line"]) == 2 / 720
+    assert p_of(rho["points"]) > 0.2 and p_of(rho["circle"]) > 0.2
+    for kind, low, high in (("line", 0, 0.003), ("points", 0.05, 1), ("circle", 0.05, 1)):
+        held_out = global_direction_report(*sides(kind, 0, wobble=0.05), orders).held_out
+        assert low < p_of(held_out) < high
+
+
+@pytest.mark.parametrize("kind", ["points", "nothing"])
+def test_p_values_over_orders_are_honest_for_what_has_none(kind):
+    """At most their level, within three standard errors, for clips that share a path or none."""
+    n, orders = 300, joint_orders(4, 0)
+    p = []
+    for seed in range(n):
+        train, test = sides(kind, seed, 8, 6, 4, wobble=3.0)
+        decoding = decoded(train, test, orders).rho.mean(axis=1)
+        p.append([p_of(decoding), p_of(global_direction_report(train, test, orders).held_out)])
+    for level in (0.1, 0.25, 0.5):
+        rates = (np.array(p) <= level).mean(axis=0)
+        # Twelve pairs of an order and its reverse: p moves in twelfths.
+        reached = np.floor(level * 12) / 12
+        assert (rates < reached + 3 * np.sqrt(reached * (1 - reached) / n)).all()
+        assert (rates > reached - 0.1).all()
 
 
 def brute_force_held_out(x, y):
@@ -450,8 +500,8 @@ def test_spectrum_and_cosines():
 def test_decoding_equals_grouped_ridge(strengths, n_features):
     x, _ = linear(strengths, 24, n_features, size=1.0)
     songs = np.random.default_rng(1).integers(0, 7, 14)
-    train, test = x[:, :14], x[:, 14:]
-    report = decode_strength(train, test, songs)
+    train, test, clean = x[:, :14], x[:, 14:], x[0, 14:] + 0.1
+    report = decode_strength(train, test, clean, songs, joint_orders(strengths, 2))
     rows, y = train.reshape(-1, n_features), np.repeat(quantile_rank(strengths), 14)
     spread = ((rows - rows.mean(axis=0)) ** 2).sum() / n_features
     for i in (2, 6, 9):
@@ -459,95 +509,136 @@ def test_decoding_equals_grouped_ridge(strengths, n_features):
         predicted = cross_val_predict(ridge, rows, y, groups=np.tile(songs, strengths), cv=LeaveOneGroupOut())
         inner = 1 - ((y - predicted) ** 2).sum() / ((y - y.mean()) ** 2).sum()
         assert report.inner_r2[i] == pytest.approx(inner, rel=1e-6, abs=1e-8)
-    best = Ridge(alpha=report.alpha).fit(rows, y)
+        rho = [spearmanr(clip, np.arange(strengths)).statistic for clip in predicted.reshape(strengths, 14).T]
+        assert report.inner_rho[i] == pytest.approx(np.mean(rho), abs=1e-3)
+    penalties = np.logspace(-8, 4, 13) * spread
+    assert report.alpha_r2 == pytest.approx(penalties[report.inner_r2.argmax()])
+    assert report.alpha == pytest.approx(penalties[12 - report.inner_rho.round(9)[::-1].argmax()])
+    best = Ridge(alpha=report.alpha_r2).fit(rows, y)
     truth = np.repeat(quantile_rank(strengths), 10)
-    errors = np.square(best.predict(test.reshape(-1, n_features)) - truth).reshape(strengths, 10)
-    np.testing.assert_allclose(report.sse, errors.sum(axis=0), atol=1e-6)
-    assert report.r2 == pytest.approx(best.score(test.reshape(-1, n_features), truth), abs=1e-6)
-    assert report.r2 == pytest.approx(1 - report.sse.sum() / report.sst.sum())
+    values = best.predict(test.reshape(-1, n_features))
+    assert report.r2.mean() == pytest.approx(best.score(test.reshape(-1, n_features), truth), abs=1e-6)
+    errors = np.square(values - truth).reshape(strengths, 10).sum(axis=0)
+    sst = np.square(quantile_rank(strengths) - 0.5).sum()
+    np.testing.assert_allclose(report.r2, 1 - errors / sst, atol=1e-6)
+    # The part of the displacements along the regression's weights.
+    u = Ridge(alpha=report.alpha).fit(rows, y).coef_
+    u /= np.linalg.norm(u)
+    np.testing.assert_allclose(report.direction, u, atol=1e-6)
+    np.testing.assert_allclose(report.along, np.square((test - clean) @ u).sum(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(report.energy, np.square(test - clean).sum(axis=(0, 2)), rtol=1e-9)
 
 
-def test_the_null_of_decoding_equals_refits_to_shuffled_strengths():
-    x, _ = linear(6, 24, 40, size=1.0)
+def test_decoding_of_other_orders_equals_refits_at_the_penalty_of_the_true_one():
+    x, _ = linear(4, 24, 40, size=0.5)
     songs = np.random.default_rng(1).integers(0, 7, 14)
-    train, test = x[:, :14], x[:, 14:]
-    report = decode_strength(train, test, songs, n_permutations=12, seed=3)
-    rows, test_rows = train.reshape(-1, 40), test.reshape(-1, 40)
-    truth = np.repeat(quantile_rank(6), 10)
-    penalties = np.logspace(-8, 4, 13) * ((rows - rows.mean(axis=0)) ** 2).sum() / 40
-    chosen = []
-    for k, shuffled in enumerate(permute_within_clips(quantile_rank(6), 14, 12, 3)):
-        # Shuffles go to the clips in the order in which their songs are sorted.
-        y = np.empty((6, 14))
-        y[:, np.argsort(songs, kind="stable")] = shuffled
-        errors = []
-        for alpha in penalties:
-            left_out = cross_val_predict(
-                Ridge(alpha=alpha), rows, y.ravel(), groups=np.tile(songs, 6), cv=LeaveOneGroupOut()
-            )
-            errors.append(((y.ravel() - left_out) ** 2).sum())
-        chosen.append(np.argmin(errors))
-        decoded = Ridge(alpha=penalties[chosen[-1]]).fit(rows, y.ravel()).predict(test_rows)
-        expected = (
-            1 - ((truth - decoded) ** 2).sum() / ((truth - 0.5) ** 2).sum(),
-            spearmanr(decoded, truth)[0],
-        )
-        assert (report.null_r2[k], report.null_spearman[k]) == pytest.approx(expected, abs=1e-6)
-    # Each shuffle chooses for itself.
-    assert len(set(chosen)) > 1
-    assert report.p_value == (1 + (report.null_r2 >= report.r2).sum()) / 13
-    np.testing.assert_allclose(report.null_r2, 1 - report.null_sse / report.sst.sum())
+    train, test = x[:, :14], x[:, 14:].copy()
+    test[:, 3] = test[0, 3]  # does not move
+    test[2, 4] = test[1, 4]  # nor from one strength to the next
+    orders = joint_orders(4, 0)
+    report = decode_strength(train, test, test[0], songs, orders)
+    assert report.rho.shape == (24, 10)
+    for k, order in enumerate(orders):
+        ridge = Ridge(alpha=report.alpha).fit(train.reshape(-1, 40), np.repeat(order, 14))
+        values = ridge.predict(test.reshape(-1, 40)).reshape(4, 10).round(9)
+        for clip in range(10):
+            expected = 0.0 if clip == 3 else spearmanr(values[:, clip], order).statistic
+            assert report.rho[k, clip] == pytest.approx(expected, abs=1e-9)
+    # The reverse of an order says the same.
+    backwards = [orders.tolist().index((3 - order).tolist()) for order in orders]
+    np.testing.assert_allclose(report.rho[backwards], report.rho, atol=1e-12)
 
 
 def test_decoding_of_a_line_and_of_nothing():
     x, _ = linear(8, 60, 40, scatter=0.2)
-    line = decode_strength(x[:, :40], x[:, 40:], np.arange(40), n_permutations=19)
-    assert line.r2 > 0.9 and line.p_value == 0.05
-    found = [decode_strength(noise(8, 40, 60, k), noise(8, 20, 60, k + 50), np.arange(40)) for k in range(12)]
-    assert np.abs([nothing.r2 for nothing in found]).max() < 0.1
-    still = decode_strength(np.ones((4, 3, 5)), np.ones((4, 2, 5)), np.arange(3), n_permutations=9)
-    assert still.r2 == pytest.approx(0) and still.p_value == 1 and np.isnan(still.spearman)
+    line = decoded(x[:, :40], x[:, 40:], joint_orders(8, 19))
+    assert line.r2.mean() > 0.9 and line.rho[0].mean() > 0.95 and p_of(line.rho.mean(axis=1)) == 0.05
+    assert (line.along / line.energy).mean() > 0.9
+    found = [decoded(noise(8, 40, 60, k), noise(8, 20, 60, k + 50), joint_orders(8, 0)) for k in range(12)]
+    assert np.abs([nothing.r2.mean() for nothing in found]).max() < 0.1
+    assert np.abs([nothing.rho.mean() for nothing in found]).max() < 0.4
+    still = decoded(np.ones((4, 3, 5)), np.ones((4, 2, 5)), joint_orders(4, 0))
+    assert (still.r2 == 0).all() and (still.rho == 0).all() and p_of(still.rho.mean(axis=1)) == 1
+    assert not still.direction.any() and not still.energy.any()
 
 
-def test_p_values_of_decoding_are_honest_under_the_null():
-    """Not only at the level where a test is read: choosing the penalty on the real strengths alone shows higher up."""
-    n = 500
-    p = np.array(
-        [
-            decode_strength(
-                noise(5, 8, 20, 2 * s), noise(5, 8, 20, 2 * s + 1), np.arange(8), n_permutations=39, seed=s
-            ).p_value
-            for s in range(n)
-        ]
-    )
-    for level in (0.05, 0.1, 0.25, 0.5):
-        # Three standard errors of a rate over so many seeds.
-        assert abs((p <= level).mean() - level) < 3 * np.sqrt(level * (1 - level) / n), level
+def test_clips_that_start_apart_are_in_order_though_strength_cannot_be_read_from_one():
+    """Along one line, but from places far apart: what separates C3a from C3b."""
+    rng = np.random.default_rng(0)
+    x = 10 * rng.standard_normal((40, 1)) * np.eye(20)[0] + 0.05 * noise(6, 40, 20)
+    x = x + np.linspace(0, 1, 6)[:, None, None] * np.eye(20)[0]
+    report = decoded(x[:, :25], x[:, 25:], joint_orders(6, 0))
+    assert report.rho[0].mean() > 0.99 and p_of(report.rho.mean(axis=1)) == 2 / 720
+    assert report.r2.mean() < 0.1
+    assert report.direction[0] > 0.99 and (report.along / report.energy).mean() > 0.8
 
 
-def test_instruments_effects_and_models_have_shuffles_and_controls_of_their_own(monkeypatch):
+def test_tables_of_directions_pool_instruments_under_one_order():
+    sweep = synthetic_sweep("nuisance", songs=18, strengths=4, noise=20.0)
+    table = tables.decoding(sweep, permutations=0, resamples=200, seed=0).set_index("instrument")
+    orders = joint_orders(4, 0)
+    rho, r2, energy, songs = [], [], [], []
+    for code in ("cel", "cla", "flu"):
+        train, test = (side & (sweep.instruments == code) for side in (sweep.train, sweep.test))
+        parts = sweep.trajectories[:, train], sweep.trajectories[:, test], sweep.clean[test]
+        report = decode_strength(*parts, sweep.songs[train], orders)
+        rho.append(report.rho)
+        r2.append(report.r2)
+        energy.append([report.along.sum(), report.energy.sum()])
+        songs.append(pd.Series(report.rho[0]).groupby(sweep.songs[test]).mean())
+        assert table.loc[code, "rho"] == pytest.approx(report.rho[0].mean())
+        assert table.loc[code, "share"] == pytest.approx(energy[-1][0] / energy[-1][1])
+    whole = table.loc["all"]
+    pooled = np.concatenate(rho, axis=1).mean(axis=1)
+    assert whole["p"] == max(p_of(pooled), 2 / 24) and whole["p_floor"] == 2 / 24
+    assert whole["rho"] == pytest.approx(pooled[0]) and whole["rho_null"] == np.quantile(pooled, 0.95)
+    assert whole["r2"] == pytest.approx(np.concatenate(r2).mean())
+    assert whole["share"] == pytest.approx(np.divide(*np.sum(energy, axis=0)))
+    assert whole["share_low"] < whole["share"] < whole["share_high"]
+    means = pd.concat(songs)
+    assert whole["test_songs"] == len(means) == 18 and table["test_songs"].tolist() == [6, 6, 6, 18]
+    low, high = t.interval(0.95, 17, means.mean(), means.std() / np.sqrt(18))
+    assert (whole["rho_low"], whole["rho_high"]) == pytest.approx((low, min(high, 1)))
+    # Four strengths have twelve pairs of orders: no p-value can be below 0.05, let alone after a correction.
+    cca = tables.global_directions(sweep, permutations=0, resamples=50, seed=0)
+    assert not table["significant"].any() and not cca["significant"].any()
+    assert (cca["p_floor"] == 2 / 24).all() and (cca["p"] >= 2 / 24).all()
+
+
+def test_few_test_songs_give_ranges():
+    sweep = synthetic_sweep("line", songs=9, noise=3.0)
+    table = tables.decoding(sweep, permutations=0, resamples=50, seed=0).set_index("instrument")
+    train, test = (side & (sweep.instruments == "cla") for side in (sweep.train, sweep.test))
+    parts = sweep.trajectories[:, train], sweep.trajectories[:, test], sweep.clean[test]
+    rho = decode_strength(*parts, sweep.songs[train], joint_orders(6, 0)).rho[0]
+    means = pd.Series(rho).groupby(sweep.songs[test]).mean()
+    row = table.loc["cla"]
+    assert row["test_songs"] == 3 and (row["rho_low"], row["rho_high"]) == (means.min(), means.max())
+
+
+def test_instruments_share_orders_and_effects_and_models_have_their_own(monkeypatch):
     from aesens.tables import directions
 
-    seeds = []
+    given = []
     for name in ("global_direction_report", "decode_strength"):
         whole = getattr(directions, name)
 
-        def recorded(*arrays, seed, whole=whole, **options):
-            seeds.append(seed)
-            return whole(*arrays, seed=seed, **options)
+        def recorded(*arrays, whole=whole):
+            given.append(arrays[-1].tobytes())
+            return whole(*arrays)
 
         monkeypatch.setattr(directions, name, recorded)
     rows = []
     for kind, model in (("line", "one"), ("line", "other"), ("curve", "one")):
-        sweep = synthetic_sweep(kind, songs=6, model=model)
-        tables.global_directions(sweep, permutations=1, resamples=5, seed=0)
-        tables.decoding(sweep, permutations=1, resamples=5, seed=0)
+        sweep = synthetic_sweep(kind, songs=6, model=model, strengths=8)
+        tables.global_directions(sweep, permutations=5, resamples=5, seed=0)
+        tables.decoding(sweep, permutations=5, resamples=5, seed=0)
         fitted = tables.fitted_subspaces(sweep, seed=0)
         rows += [found[0] for found in fitted["random"].values()]
         for code, found in fitted["random"].items():
             subspace = fitted["random-svd-0.3"][code]
             assert np.linalg.norm(subspace @ found[0]) < 0.9
-    assert len(seeds) == len(set(seeds)) == 3 * 3 * 2
+    assert len(given) == 3 * 3 * 2 and len(set(given)) == 3 * 2
     assert np.abs(np.triu(cosine_between(rows, rows), 1)).max() < 0.6
     again = tables.fitted_subspaces(sweep, seed=0, jobs=2)
     np.testing.assert_array_equal(again["random"]["cla"][0], rows[-2])
@@ -555,29 +646,35 @@ def test_instruments_effects_and_models_have_shuffles_and_controls_of_their_own(
 
 
 def test_held_out_correlations_of_global_directions_have_intervals_over_songs():
+    """SciPy's BCa over songs, for one instrument."""
     sweep = synthetic_sweep("line", songs=30, noise=2.0)
-    table = tables.global_directions(sweep, permutations=1, resamples=400, seed=0)
+    table = tables.global_directions(sweep, permutations=1, resamples=2000, seed=0)
     assert (table["low"] < table["held_out"]).all() and (table["held_out"] < table["high"]).all()
-    assert ((table["high"] - table["low"]) < 0.3).all()
-    # By resampling songs one after the other, for one instrument.
+    assert (table["test_songs"] == 10).all() and ((table["high"] - table["low"]) < 0.3).all()
     mine = sweep.take(sweep.instruments == "cel")
     model = GlobalCCA().fit(mine.trajectories[:, mine.train])
     values, songs = model.transform(mine.trajectories[:, mine.test]), mine.songs[mine.test]
-    rng = np.random.default_rng(1)
-    drawn = []
-    for _ in range(400):
-        clips = np.concatenate([np.flatnonzero(songs == s) for s in rng.choice(np.unique(songs), 10)])
-        drawn.append(spearmanr(values[:, clips].ravel(), np.repeat(np.arange(6), len(clips))).statistic ** 2)
+    place = {song: np.flatnonzero(songs == song) for song in np.unique(songs)}
+
+    def squared(drawn):
+        clips = np.concatenate([place[song] for song in drawn])
+        return spearmanr(values[:, clips].ravel(), np.repeat(np.arange(6), len(clips))).statistic ** 2
+
+    expected = bootstrap(
+        (np.array(list(place)),), squared, n_resamples=2000, vectorized=False, rng=np.random.default_rng(0)
+    ).confidence_interval
     row = table.set_index("instrument").loc["cel"]
-    np.testing.assert_allclose([row["low"], row["high"]], np.percentile(drawn, [2.5, 97.5]), atol=0.03)
+    np.testing.assert_allclose([row["low"], row["high"]], expected, atol=0.02)
 
 
 def test_wrong_inputs_are_named():
+    orders = joint_orders(5, 0)
     with pytest.raises(ValueError, match="three strengths"):
         samplewise_report(noise(2, 3, 4))
     with pytest.raises(ValueError, match="differ"):
-        global_direction_report(noise(5, 3, 4), noise(6, 3, 4))
+        global_direction_report(noise(5, 3, 4), noise(6, 3, 4), orders)
+    train, test = noise(5, 3, 4), noise(5, 2, 4)
     with pytest.raises(ValueError, match="one label per training clip"):
-        decode_strength(noise(5, 3, 4), noise(5, 2, 4), songs=[1, 1])
+        decode_strength(train, test, test[0], [1, 1], orders)
     with pytest.raises(ValueError, match="two songs"):
-        decode_strength(noise(5, 3, 4), noise(5, 2, 4), songs=[1, 1, 1])
+        decode_strength(train, test, test[0], [1, 1, 1], orders)

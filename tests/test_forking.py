@@ -96,7 +96,7 @@ def test_an_added_effect_is_a_column_of_every_figure(registries, own_cache, tmp_
 
     effects.register(effects.Effect("flip", flip, np.arange(4.0), "Flipping", "Turns"))
     study = toy_study(tmp_path, ("flip", "gain"))
-    table = study.collect(tables.distances, resamples=20, seed=0)
+    table = study.collect(tables.distances, seed=0)
     figure = plots.sensitivity_curves(table)
     assert figure.axes[0].get_title() == "Flipping"
     plt.close(figure)
@@ -429,13 +429,13 @@ def test_a_changed_model_is_embedded_again(registries, own_cache, tmp_path):
 def test_results_of_a_changed_effect_are_its_own(registries, own_cache, tmp_path):
     effects.register(effects.Effect("own", partial(shift, by=1.0), np.arange(3.0), "Own", "Value"))
     study = toy_study(tmp_path, ("own",))
-    first = study.collect(tables.distances, resamples=20, seed=0)
+    first = study.collect(tables.distances, seed=0)
     effects.register(effects.Effect("own", partial(shift, by=4.0), np.arange(3.0), "Own", "Value"))
-    second = study.collect(tables.distances, resamples=20, seed=0)
+    second = study.collect(tables.distances, seed=0)
     assert not first["value"].equals(second["value"])
     # What one study left in the cache under either effect is what another computes.
     shutil.rmtree(own_cache / "results")
-    again = toy_study(tmp_path, ("own",)).collect(tables.distances, resamples=20, seed=0)
+    again = toy_study(tmp_path, ("own",)).collect(tables.distances, seed=0)
     pd.testing.assert_frame_equal(again, second)
 
 

@@ -235,7 +235,7 @@ def test_openl3_is_shown_whatever_the_study_insists_on(clip_folder, own_cache, t
         model_options={"openl3": {"hop": 1.0, "center": False}},
     )
     study = Study(profile, data=clip_folder, weights="pretrained", out=tmp_path / "out", jobs=1)
-    table = tables.protocols(study.both_protocols(*PROTOCOLS_SHOWN), resamples=20, seed=study.seed)
+    table = tables.protocols(study.both_protocols(*PROTOCOLS_SHOWN), seed=study.seed)
     trained = table.groupby("model")["pretrained"].unique().map(list).to_dict()
     assert trained == {"openl3": [False], "toy": [True]}
     assert set(table["protocol"]) == {"study", "float"} and set(table["parameter"]) == {-40.0, 5.0}

@@ -1,24 +1,29 @@
 """Distances, monotonicity and discontinuity against SciPy and constructed trajectories."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import kendalltau, spearmanr
+from synthetic import synthetic_sweep
 
+from aesens import tables
 from aesens.analysis.distances import (
     clean_scale,
     cosine_distance,
     discontinuity,
-    frechet_curve,
-    frechet_distance,
-    frechet_floor,
+    growth,
     jump_ratio,
     kendall_rows,
     l2_distance,
     monotonicity,
-    monotonicity_null,
+    visible_jump,
 )
+from aesens.analysis.frechet import frechet_curve, frechet_distance, frechet_floor
+from aesens.analysis.statistics import joint_orders, permutation_p_value
 from aesens.effects import EFFECTS
 
 
@@ -150,14 +155,14 @@ def test_steps_between_strengths_far_apart_are_long():
     assert ratio_of(np.diff(path, prepend=0)[1:]) == pytest.approx(4.1, abs=0.05)
     assert ratio_of([4, 4, 3, 24], places=places) == pytest.approx(6)
     for wrong in ([0, 1, 2], [0, 2, 1, 3]):
-        with pytest.raises(ValueError, match="4 ascending"):
+        with pytest.raises(ValueError, match="ascending numbers"):
             ratio_of([4, 4, 3, 4], places=wrong)
 
 
 def test_too_few_steps_show_no_jump():
     assert np.isnan(ratio_of([1, 5]))
     assert np.isnan(ratio_of([1, 1, 5], identity_inside=True))
-    with pytest.raises(ValueError, match="two strengths"):
+    with pytest.raises(ValueError, match="two or more strengths"):
         ratio_of([1])
 
 
@@ -251,42 +256,91 @@ def test_monotonicity_equals_scipy():
         monotonicity(distance, order[:-1])
 
 
-def test_monotonicity_null_tells_growth_from_noise():
+def test_growth_under_other_orders_equals_scipy():
     rng = np.random.default_rng(0)
-    growing = np.linspace(0, 1, 20)[:, None] + 0.3 * rng.standard_normal((20, 15))
-    observed, null, p = monotonicity_null(growing, np.arange(20), 400)
-    assert observed == pytest.approx(monotonicity(growing, np.arange(20)).spearman.mean())
-    assert null.shape == (400,)
-    # Spearman's variance under independence is 1 / (n - 1).
-    assert null.mean() == pytest.approx(0, abs=0.02)
-    assert null.std() == pytest.approx(np.sqrt(1 / 19 / 15), rel=0.15)
-    assert p == pytest.approx(1 / 401)
-    rejected = np.mean(
-        [
-            monotonicity_null(np.random.default_rng(s).random((10, 6)), np.arange(10), 99, s)[2] <= 0.05
-            for s in range(300)
+    distance = rng.integers(0, 8, (4, 15)).astype(float)
+    distance[:, 2] = 3.0  # does not grow, under no order of the strengths
+    distance[1, 5] = np.nan  # does not exist: left out of all of them
+    order, orders = np.array([3.0, 1.0, 0.0, 1.0]), joint_orders(4, 0)
+    found = growth(distance, order, orders)
+    for k, permuted in enumerate(orders):
+        clips = [
+            0 if i == 2 else spearmanr(distance[:, i], order[permuted]).statistic for i in range(15) if i != 5
         ]
-    )
-    assert 0.02 <= rejected <= 0.085
+        assert found[k] == pytest.approx(np.mean(clips), abs=1e-12)
+    # Over all orders the mean is none; equal strengths may change places.
+    assert found.mean() == pytest.approx(0, abs=1e-12)
+    assert np.sum(found >= found[0] - 1e-12) >= 2
+    assert np.isnan(growth(np.full((4, 3), np.nan), order, orders)).all()
 
 
-def test_the_null_speaks_of_the_clips_of_the_estimate():
-    growing = np.arange(6.0)[:, None] + np.zeros(4)
-    # Constant distances do not grow, under no order of the strengths.
-    still = np.c_[growing, np.zeros((6, 4))]
-    observed, null, _ = monotonicity_null(still, np.arange(6), 200)
-    assert observed == pytest.approx(0.5)
-    np.testing.assert_allclose(null, monotonicity_null(growing, np.arange(6), 200)[1].mean() / 2, atol=0.5)
-    assert null.std() == pytest.approx(np.sqrt(4 / 5) / 8, rel=0.15)
-    assert monotonicity_null(np.zeros((6, 3)), np.arange(6), 9)[::2] == (0.0, 1.0)
-    # Distances that do not exist are no distances.
-    missing = np.c_[growing, np.full((6, 4), np.nan)]
-    missing[0, 4:] = 1.0
-    known, lacking = (monotonicity_null(distance, np.arange(6), 50) for distance in (growing, missing))
-    assert known[0] == lacking[0] == pytest.approx(1)
-    np.testing.assert_array_equal(known[1], lacking[1])
-    observed, _, p = monotonicity_null(np.full((6, 3), np.nan), np.arange(6), 9)
-    assert np.isnan(observed) and np.isnan(p)
+def test_a_profile_that_clips_share_is_no_growth_though_clips_are_many():
+    """One random profile common to all clips: shuffles within clips reject it in almost half of the cases."""
+    n, orders = 400, joint_orders(5, 0)
+    p = []
+    for seed in range(n):
+        rng = np.random.default_rng(seed)
+        distance = rng.standard_normal((5, 1)) + 0.3 * rng.standard_normal((5, 12))
+        null = growth(distance, np.arange(5), orders)
+        p.append(permutation_p_value(null[0], null[1:]))
+    for level in (0.05, 0.1, 0.25, 0.5):
+        assert abs(np.mean(np.array(p) <= level + 1e-9) - level) < 3 * np.sqrt(level * (1 - level) / n)
+    growing = growth(np.arange(5.0)[:, None] + 0.3 * rng.standard_normal((5, 12)), np.arange(5), orders)
+    assert permutation_p_value(growing[0], growing[1:]) == 1 / 120
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("places", [np.arange(6), np.arange(16), np.array([0, 5, 9, 14, 20, 30])], ids=str)
+def test_a_step_of_the_visible_share_passes_wherever_it_lies(places, inside):
+    share = visible_jump(places, inside)
+    gaps = np.diff(places if inside else np.insert(places, 0, 2 * places[0] - places[1])).astype(float)
+
+    def ratio(step, carried):
+        """Of a path of even pace, one step of which carries a share of the whole."""
+        steps = gaps * (1 - carried) / (gaps.sum() - gaps[step])
+        steps[step] = carried
+        path = np.cumsum(np.insert(steps, 0, 0.0))
+        clean, path = (path[:1], path) if inside else (path[:1], path[1:])
+        return jump_ratio(path[:, None, None], clean[None], inside, places).item()
+
+    assert all(ratio(step, share + 1e-6) > 5 for step in range(len(gaps)))
+    assert min(ratio(step, share - 1e-6) for step in range(len(gaps))) < 5
+
+
+def test_few_steps_show_no_jump_and_places_ascend():
+    assert np.isnan(visible_jump(np.arange(2))) and np.isnan(visible_jump(np.arange(3), True))
+    assert visible_jump(np.arange(6), ratio=2.0) == pytest.approx(2 / 7)
+    with pytest.raises(ValueError, match="ascending"):
+        visible_jump(np.array([0, 2, 1]))
+
+
+def test_intervals_and_p_of_the_response_by_hand():
+    sweep = synthetic_sweep("jump", noise=4.0, songs=8)
+    row = tables.response(sweep, permutations=0, resamples=200, seed=0).iloc[0]
+    assert row["songs"] == 24 and row["strengths"] == 6 and row["jump_visible"] == 0.5
+    rho = monotonicity(cosine_distance(sweep.clean, sweep.trajectories), np.arange(6))["spearman"].to_numpy()
+    means = rho.reshape(24, 2).mean(axis=1)
+    expected = stats.t.interval(0.95, 23, means.mean(), stats.sem(means))
+    assert (row["spearman_low"], row["spearman_high"]) == pytest.approx(expected)
+    null = growth(cosine_distance(sweep.clean, sweep.trajectories), np.arange(6), joint_orders(6, 0))
+    assert row["p_floor"] == 1 / 720 and row["p"] == (null >= null[0] - 1e-12).mean()
+    assert row["spearman_null"] == np.quantile(null, 0.95)
+    assert row["jump_low"] <= row["jump"] <= row["jump_high"]
+
+
+def test_movement_is_not_that_of_the_largest_of_noisy_means():
+    """Strengths that differ by chance only: the strongest is chosen on other songs, so that the mean is honest."""
+    rng = np.random.default_rng(0)
+    sweep = synthetic_sweep("restless", songs=2, instruments=3, strengths=8, clips_per_song=1)
+    found, largest = [], []
+    for _ in range(200):
+        lengths = rng.exponential(size=(8, 6))
+        steps = lengths[..., None] * np.eye(48)[0]
+        moved = replace(sweep, trajectories=(sweep.clean + steps * clean_scale(sweep.clean)))
+        found.append(tables.response(moved, permutations=0, resamples=1, seed=0)["moved"].item())
+        largest.append(lengths.mean(axis=1).max())
+    assert np.mean(largest) > 1.4
+    assert np.mean(found) == pytest.approx(1, abs=3 * np.std(found) / np.sqrt(200))
 
 
 def test_discontinuity_finds_a_jump_and_the_onset():

@@ -48,16 +48,16 @@ def test_sweep_has_the_shapes_and_sides_it_says(study):
 
 
 def test_collect_computes_once_and_reads_the_same(study, monkeypatch):
-    first = study.collect(tables.distances, resamples=50, seed=0)
+    first = study.collect(tables.distances, seed=0)
     assert list(first.columns[:3]) == ["model", "pretrained", "effect"] and set(first["effect"]) == {
         "gain",
         "reverb",
     }
     # Whatever the measure would compute now: the second time it is read.
     monkeypatch.setattr(sensitivity, "cosine_distance", lambda *a: 1 / 0)
-    pd.testing.assert_frame_equal(first, study.collect(tables.distances, resamples=50, seed=0))
+    pd.testing.assert_frame_equal(first, study.collect(tables.distances, seed=0))
     with pytest.raises(ZeroDivisionError):
-        study.collect(tables.distances, resamples=50, seed=1)
+        study.collect(tables.distances, seed=1)
 
 
 def test_scale_limits_songs_and_excerpts(toy, own_cache, tmp_path):
@@ -93,7 +93,7 @@ def test_without_a_split_the_reason_is_told(toy, own_cache, tmp_path):
     assert not study.has_split and "aaa" in study.split_error
     with pytest.raises(NeedsSplit, match="aaa"):
         study.require_split()
-    assert len(study.collect(tables.distances, resamples=20, seed=0))
+    assert len(study.collect(tables.distances, seed=0))
 
 
 def test_unknown_names_are_explained(own_cache):
@@ -167,16 +167,15 @@ def test_one_instrument_leaves_what_needs_no_second(toy, own_cache, tmp_path):
     study = Study(PROFILE, data=clips, out=tmp_path / "out")
     with pytest.raises(NeedsSplit, match="one instrument only: add a second class folder"):
         study.require_split()
-    assert len(study.collect(tables.distances, resamples=20, seed=0)) and len(study.clips("toy")) == 8
+    assert len(study.collect(tables.distances, seed=0)) and len(study.clips("toy")) == 8
 
 
 def test_damaged_results_are_computed_again(study):
-    settings = {"resamples": 20, "seed": 0}
-    first = study.collect(tables.distances, **settings)
+    first = study.collect(tables.distances, seed=0)
     kept = sorted((cache_dir("results") / "distances").iterdir())
     kept[0].write_bytes(b"")
     kept[1].write_bytes(kept[1].read_bytes()[:-7])
-    pd.testing.assert_frame_equal(study.collect(tables.distances, **settings), first)
+    pd.testing.assert_frame_equal(study.collect(tables.distances, seed=0), first)
     sweep = study.sweep("toy", "gain")
     fitted = study.fitted(sweep)
     (kept,) = (cache_dir("results") / "fitted_subspaces").iterdir()

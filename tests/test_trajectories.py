@@ -11,9 +11,9 @@ from synthetic import synthetic_sweep
 from aesens import tables
 from aesens.analysis import geometry as module
 from aesens.analysis.geometry import (
+    dimension_halves,
     displacement_scatter,
     energy_along,
-    leading_directions,
     path_layout,
     path_over_chord,
     pca_layout,
@@ -40,12 +40,6 @@ def spectrum_of(x):
     return displacement_scatter(x, np.zeros(x.shape[1:])).spectrum()
 
 
-def held_out_energy(train, test, k):
-    """Share of the energy of rows in the k leading right singular vectors of others."""
-    _, _, vt = np.linalg.svd(train, full_matrices=False)
-    return (((test @ vt[:k].T) @ vt[:k]) ** 2).sum() / (test**2).sum()
-
-
 @pytest.mark.parametrize("shape", [(31, 8, 64), (31, 2, 100)])
 def test_spectrum_equals_pca(shape):
     x = np.random.default_rng(0).standard_normal(shape) * np.linspace(1, 5, shape[-1])
@@ -70,27 +64,14 @@ def test_dimension_of_a_known_subspace(k):
     x = ((u @ vt) @ basis.T)[None]
     assert spectrum_dimension(spectrum_of(x)) == pytest.approx(k)
     assert spectrum_components(spectrum_of(x), 1 - 0.5 / k) == k
-    train, test, clean = x[:, :250], x[:, 250:], np.zeros((250, 200))
-    along, energy = energy_along(test, clean, displacement_scatter(train, clean).leading(k + 1))
-    curve = np.cumsum(along.sum(axis=0)) / energy.sum()
-    # The subspace has no further direction.
-    assert len(curve) == k and curve[-1] == pytest.approx(1.0)
-    assert k == 1 or curve[-2] < 1 - 0.3 / k
+    along, energy = energy_along(x, np.zeros((500, 200)), basis.T)
+    np.testing.assert_allclose(along.sum(axis=1), energy)
 
 
 def test_displacements_that_do_not_move():
     still = np.zeros((1, 5, 4))
     assert spectrum_components(spectrum_of(still)) == 0
     assert np.isnan(spectrum_dimension(spectrum_of(still)))
-    assert leading_directions(still).shape == (0, 4)
-
-
-@pytest.mark.parametrize("n", [20, 300])
-def test_leading_directions_are_the_right_singular_vectors(n):
-    rows = np.random.default_rng(n).standard_normal((n, 50)) + 1
-    _, _, vt = np.linalg.svd(rows, full_matrices=False)
-    found = leading_directions(rows)
-    np.testing.assert_allclose(np.abs(found @ vt.T), np.eye(len(vt)), atol=1e-9)
 
 
 def test_pca_layout_equals_sklearn_up_to_sign():
@@ -178,21 +159,120 @@ def test_scatter_in_blocks_says_the_same_as_all_rows_at_once(monkeypatch, featur
     np.testing.assert_allclose(spectrum[: len(shares)], shares, atol=1e-12)
     assert not spectrum[len(shares) :].any()
     assert spectrum_dimension(spectrum) == pytest.approx(1 / (shares**2).sum())
-    basis = parts[0].leading(5)
-    expected = leading_directions(moved[:, :10])[:5]
-    np.testing.assert_allclose(np.abs((basis * expected).sum(axis=1)), 1, atol=1e-9)
+    basis = np.linalg.qr(rng.standard_normal((features, 5)))[0].T
     along, energy = energy_along(effected[:, 10:], clean[10:], basis)
-    assert along.shape == (15, 5)
-    rows = (moved[:, side].reshape(-1, features) for side in (slice(0, 10), slice(10, 25)))
-    share = held_out_energy(*rows, 5)
-    assert along.sum() / energy.sum() == pytest.approx(share, rel=1e-9)
+    np.testing.assert_allclose(along, np.square(moved[:, 10:] @ basis.T).sum(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(energy, np.square(moved[:, 10:]).sum(axis=(0, 2)), rtol=1e-9)
 
 
 def test_scatter_of_what_moves_alike_or_not_at_all():
     clean = np.random.default_rng(0).standard_normal((9, 5))
     alike = displacement_scatter(clean + np.full((4, 1, 5), 2.0), clean)
-    assert alike.leading(3).shape == (1, 5)
     assert np.isnan(alike.spectrum()).all()
     still = displacement_scatter(np.stack([clean] * 3), clean)
-    assert np.isnan(still.spectrum()).all() and still.leading(3).shape == (0, 5)
+    assert np.isnan(still.spectrum()).all()
     assert spectrum_components(still.spectrum()) == 0
+
+
+def halves_of(moves, clean, songs=None, **options):
+    """`dimension_halves` of displacements (strength, clip, feature)."""
+    songs = np.arange(len(clean)) if songs is None else songs
+    return dimension_halves(clean + moves, clean, songs, **options)
+
+
+def test_a_line_has_no_dimension_beside_the_music_and_noise_has_them_all():
+    rng = np.random.default_rng(0)
+    clean = rng.standard_normal((120, 50))
+    t = np.linspace(0.1, 1, 8)[:, None, None]
+    own, u = rng.standard_normal((1, 120, 50)), np.eye(50)[0]
+    ratios = {
+        name: np.divide(*halves_of(moves, clean).T)
+        for name, moves in {
+            "line": t * u,
+            "uneven line": t * u * rng.exponential(size=(120, 1)),
+            "own lines": t * own,
+            "noise": rng.standard_normal((8, 120, 50)),
+            "three": t * rng.standard_normal((1, 120, 3)) @ np.eye(3, 50),
+        }.items()
+    }
+    for name, (low, high) in {
+        "line": (0, 0.05),
+        "uneven line": (0, 0.05),
+        "three": (0.05, 0.12),
+        "own lines": (0.9, 1.1),
+        "noise": (0.9, 1.1),
+    }.items():
+        assert low < np.median(ratios[name]) < high, name
+    # Also with more features than clips, and whatever their scale.
+    wide = rng.standard_normal((40, 300))
+    found = np.divide(*halves_of(7 * rng.standard_normal((3, 40, 300)), wide).T)
+    assert 0.9 < np.median(found) < 1.15
+
+
+def test_dimensions_of_a_half_are_those_of_scikit_learn(monkeypatch):
+    """With one strength nothing is drawn but the songs."""
+    monkeypatch.setattr(module, "_HALVINGS", 4)
+    rng = np.random.default_rng(1)
+    clean = rng.standard_normal((30, 20)) * np.geomspace(3, 0.1, 20)
+    moves = rng.standard_normal((1, 30, 20)) * np.geomspace(1, 0.01, 20) + 0.5
+    songs = np.repeat(np.arange(10), 3)
+    found = halves_of(moves, clean, songs, seed=5)
+    assert found.shape == (8, 2)
+    for k, generator in enumerate(np.random.default_rng(5).spawn(4)):
+        generator.random(30)
+        chosen = np.isin(songs, generator.permutation(10)[:5])
+        for half, row in ((chosen, found[2 * k]), (~chosen, found[2 * k + 1])):
+            shares = np.linalg.svd(moves[0, half], compute_uv=False) ** 2
+            assert row[0] == 1 + np.searchsorted(np.cumsum(shares) / shares.sum(), 0.9)
+            shares = PCA().fit(clean[half]).explained_variance_ratio_
+            assert row[1] == 1 + np.searchsorted(np.cumsum(shares), 0.9)
+    np.testing.assert_array_equal(found, halves_of(moves, clean, songs, seed=5, jobs=2))
+
+
+def test_displacements_are_drawn_by_their_energy(monkeypatch):
+    """Strengths of equal direction but for one that is ten times as long: the mean over draws is the whole scatter."""
+    monkeypatch.setattr(module, "_HALVINGS", 300)
+    drawn = []
+    monkeypatch.setattr(module, "_dimension", lambda rows: drawn.append(rows.T @ rows) or 1.0)
+    rng = np.random.default_rng(2)
+    clean = np.zeros((6, 5))
+    moves = rng.standard_normal((4, 6, 5)) * np.array([1, 1, 10, 0])[:, None, None]
+    halves_of(moves, clean)
+    # Displacements and clean clips of either half in turn.
+    mean = 2 * np.mean(drawn[::2], axis=0)
+    rows = moves.reshape(-1, 5)
+    np.testing.assert_allclose(mean, rows.T @ rows, atol=0.03 * np.trace(rows.T @ rows))
+
+
+def test_halves_that_do_not_move_are_left_out():
+    clean = np.random.default_rng(0).standard_normal((8, 5))
+    still = halves_of(np.zeros((3, 8, 5)), clean)
+    assert np.isnan(still[:, 0]).all() and np.isfinite(still[:, 1]).all()
+    one = halves_of(np.ones((3, 8, 5)), clean, np.zeros(8))
+    assert np.isnan(one[::2]).all() and np.isfinite(one[1::2]).all()
+    row = tables.geometry(synthetic_sweep("still"), seed=0).iloc[0]
+    assert row[["ratio", "ratio_low", "ratio_high", "dimensions_90"]].isna().all()
+
+
+def test_the_ratio_of_a_table_has_an_interval_over_halves():
+    sweep = synthetic_sweep("subspace", dimension=8, noise=5.0, songs=12)
+    row = tables.geometry(sweep, seed=0).iloc[0]
+    assert row["songs"] == 36 and row["ratio_low"] < row["ratio"] < row["ratio_high"]
+    assert 0.2 < row["ratio"] < 0.9 and row["dimensions_90"] < row["dimensions_90_clean"]
+    few = tables.geometry(sweep.take(np.isin(sweep.songs, np.unique(sweep.songs)[:5])), seed=0).iloc[0]
+    assert few["songs"] == 5
+
+
+def test_intervals_of_the_ratio_cover_that_of_other_songs():
+    """Half-sampling: the mean ratio over many samples lies in the interval of one in about 95 of a hundred."""
+
+    def moved(seed, n=40):
+        rng = np.random.default_rng(seed)
+        clean = rng.standard_normal((n, 20)) * np.geomspace(3, 0.3, 20)
+        moves = rng.standard_normal((3, n, 20)) * np.geomspace(1, 0.2, 20)
+        return halves_of(moves, clean, seed=seed)
+
+    ratios = [np.divide(*moved(seed).T) for seed in range(150)]
+    truth = np.mean(ratios)
+    covered = [np.quantile(r, 0.025) <= truth <= np.quantile(r, 0.975) for r in ratios]
+    assert np.mean(covered) > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 150)

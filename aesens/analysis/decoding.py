@@ -32,23 +32,25 @@ class DecodingReport:
         that of the regression fitted to this order and judged by it. 0 where what is decoded does not change.
     r2 : array, shape (test clip,)
         1 - SSE/SST of the true order. The mean over clips is the R^2 of all of them: they share their strengths.
-    along, energy : arrays, shape (test clip,)
-        Squared displacement along the regression's direction, and altogether, summed over strengths.
-    alpha : float
-        The chosen ridge penalty.
-    inner_r2 : array, shape (alpha,)
-        Leave-one-song-out R^2 on the training clips for every penalty.
     direction : array, shape (feature,)
-        Unit weights of the true order; zero where nothing moves.
+        Unit weights of the regression to the true order that `rho` is of; zero where nothing moves.
+    along, energy : arrays, shape (test clip,)
+        Squared displacement along this direction, and altogether, summed over strengths.
+    alpha, alpha_r2 : float
+        The ridge penalties chosen for `rho` and for `r2`.
+    inner_rho, inner_r2 : arrays, shape (alpha,)
+        What they are chosen by: the mean correlation and R^2 with one training song left out, for every penalty.
     """
 
     rho: np.ndarray = field(repr=False)
     r2: np.ndarray = field(repr=False)
+    direction: np.ndarray = field(repr=False)
     along: np.ndarray = field(repr=False)
     energy: np.ndarray = field(repr=False)
     alpha: float
+    alpha_r2: float
+    inner_rho: np.ndarray = field(repr=False)
     inner_r2: np.ndarray = field(repr=False)
-    direction: np.ndarray = field(repr=False)
 
 
 def decode_strength(
@@ -79,10 +81,12 @@ def decode_strength(
 
     Notes
     -----
-    The penalty is the one with the smallest leave-one-song-out error on the training clips in their true order; all
-    orders keep it. It is exact and needs no refit: with H the smoother of all rows, the errors of a left-out block B
-    are ``(I - H_BB)^-1 (y - H y)_B``. (The usual generalised cross-validation leaves out single rows, whose neighbours
-    on the same trajectory give the answer away.) Under one order for all clips the target has one value a strength, and
+    Penalties are chosen by leaving out one training song at a time, the strengths in their true order, and kept for all
+    orders: for `rho` the one with the largest mean correlation within the clips left out, for `r2` the one with the
+    smallest error. (By its error, clips that start far apart along the very line on which they move would ask for a
+    direction across it.) It takes no refit: with H the smoother of all rows, the errors of a left-out block B are
+    ``(I - H_BB)^-1 (y - H y)_B``. (The usual generalised cross-validation leaves out single rows, whose neighbours on
+    the same trajectory give the answer away.) Under one order for all clips the target has one value a strength, and
     what is decoded of a test clip is one matrix (strength, strength) for all orders, times those values.
 
     Examples
@@ -117,26 +121,37 @@ def decode_strength(
     sst = (target**2).sum()
     y = np.tile(target, n_clips)
     moments = u.T @ y
-    inner = np.array([_left_out_error(u, values / (values + a), moments, y, edges) for a in alphas])
-    # Of equal errors the last, which is the larger penalty.
-    alpha = alphas[len(inner) - 1 - np.argmin(inner[::-1])]
+    left_out = [_left_out_errors(u, values / (values + alpha), moments, y, edges) for alpha in alphas]
+    inner_r2 = np.array([1.0 - np.square(errors).sum() / (n_clips * sst) for errors in left_out])
+    inner_rho = np.array(
+        [
+            _in_order((y - errors).reshape(n_clips, -1), standardised_ranks(target)).mean()
+            for errors in left_out
+        ]
+    )
+    # Of equal penalties the larger; rank correlations that rounding alone tells apart are equal.
+    alpha, alpha_r2 = (
+        alphas[np.flatnonzero(inner >= inner.max() - 1e-12)[-1]] for inner in (inner_rho, inner_r2)
+    )
 
-    gain = np.sqrt(values) / (values + alpha)
-    weights = v @ (gain * moments)
-    decoded = (test.reshape(-1, n_features) - mean) @ weights
+    test_rows = test.reshape(-1, n_features) - mean
+    decoded = test_rows @ (v @ (np.sqrt(values) / (values + alpha_r2) * moments))
     errors = np.square(decoded.reshape(n_strengths, -1) - target[:, None]).sum(axis=0)
+    gain = np.sqrt(values) / (values + alpha)
+    direction = unit(v @ (gain * moments))
+    along, energy = energy_along(test, clean, direction[None])
     # The weights that each strength of the training clips contributes for a unit of its target.
     single = v @ (gain[:, None] * u.reshape(n_clips, n_strengths, -1).sum(axis=0).T)
-    direction = unit(weights)
-    along, energy = energy_along(test, clean, direction[None])
     return DecodingReport(
         rho=_within_clips(test, single, target, orders),
         r2=1.0 - errors / sst,
         along=along[:, 0],
         energy=energy,
-        alpha=float(alpha),
-        inner_r2=1.0 - inner / (n_clips * sst),
         direction=direction,
+        alpha=float(alpha),
+        alpha_r2=float(alpha_r2),
+        inner_rho=inner_rho,
+        inner_r2=inner_r2,
     )
 
 
@@ -150,10 +165,14 @@ def _within_clips(test: np.ndarray, single: np.ndarray, target: np.ndarray, orde
     parts = []
     for start in range(0, len(orders), size):
         order = orders[start : start + size]
-        ranks = standardised_ranks(np.einsum("tcs,ns->nct", values, target[order], optimize=True))
-        wanted = standardised_ranks(np.arange(strengths))[order]
-        parts.append(np.einsum("nct,nt->nc", np.nan_to_num(ranks), wanted, optimize=True))
+        decoded = np.einsum("tcs,ns->nct", values, target[order], optimize=True)
+        parts.append(_in_order(decoded, standardised_ranks(target)[order][:, None]))
     return np.concatenate(parts)
+
+
+def _in_order(decoded: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Spearman correlations along the last axis with `standardised_ranks`, 0 for a constant."""
+    return (np.nan_to_num(standardised_ranks(decoded)) * wanted).sum(axis=-1)
 
 
 def _principal(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -166,17 +185,18 @@ def _principal(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return (vectors, values, others) if dual else (others, values, vectors)
 
 
-def _left_out_error(
+def _left_out_errors(
     u: np.ndarray, shrink: np.ndarray, moments: np.ndarray, target: np.ndarray, edges: np.ndarray
-) -> float:
-    """Sum of squared leave-one-song-out errors of one ridge.
+) -> np.ndarray:
+    """Leave-one-song-out errors (n,) of one ridge.
 
     `u` (n, rank) are the left singular vectors of the rows, `moments` (rank,) their products with the target (n,); the
     rows of a song lie between two neighbouring `edges`.
     """
-    residual, error = target - u @ (shrink * moments), 0.0
+    residual = target - u @ (shrink * moments)
+    errors = np.empty(len(u))
     for start, stop in zip(edges[:-1], edges[1:], strict=True):
         block = u[start:stop]
         smoother = (block * shrink) @ block.T + 1.0 / len(u)
-        error += np.square(np.linalg.solve(np.eye(stop - start) - smoother, residual[start:stop])).sum()
-    return float(error)
+        errors[start:stop] = np.linalg.solve(np.eye(stop - start) - smoother, residual[start:stop])
+    return errors

@@ -73,14 +73,14 @@ for title, version in versions:
 # stored like all others.
 
 # %%
-settings = {"resamples": study.profile.resamples, "seed": study.seed}
-distances = study.collect(tables.distances, **settings)
+distances = study.collect(tables.distances, seed=study.seed)
 study.table(distances, "91_distances", "Distance from the clean clips under reverberation and distortion.")
 study.figure(plots.sensitivity_curves(distances), "91_distances",
              "Distance from the clean clips against the parameter, under reverberation and distortion.")
 
 # %%
-response = study.collect(tables.response, permutations=study.profile.permutations, **settings)
+response = study.collect(tables.response, permutations=study.profile.permutations,
+                         resamples=study.profile.resamples, seed=study.seed)
 study.table(response, "91_response", "Monotonicity and jumps under reverberation and distortion.")
 columns = ["model", "pretrained", "effect", "spearman", "spearman_low", "spearman_high", "jump", "jump_low", "jump_high"]
 shown(response, columns)
