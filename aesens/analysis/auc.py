@@ -222,9 +222,10 @@ def resampled_auc(parts: Sequence[tuple], weights: np.ndarray) -> np.ndarray:
     total = 0.0
     for own, other, wins, size in parts:
         positive, negative = weights[:, own], weights[:, other]
-        won = (positive @ wins.reshape(len(own), -1)).reshape(len(weights), -1, len(other))
+        # The many songs of the others first: what is left then is small.
+        won = (negative @ wins.reshape(-1, len(other)).T).reshape(len(weights), len(own), -1)
         pairs = np.einsum("rn,rn->r", positive @ size, negative)
-        total = total + np.einsum("rpn,rn->rp", won, negative) / pairs[:, None]
+        total = total + np.einsum("ro,rok->rk", positive, won) / pairs[:, None]
     return total / len(parts)
 
 

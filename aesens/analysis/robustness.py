@@ -206,21 +206,29 @@ def _refit_values(score: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.concatenate([values, random[..., None]], axis=-1), 2, 0)
 
 
-def _song_values(score: np.ndarray, truth: np.ndarray, songs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _won(score: np.ndarray, mine: np.ndarray, songs: np.ndarray) -> tuple:
+    """What the ROC-AUCs of one instrument are made of, score (method, condition, clip): columns as above."""
+    methods, conditions, clips = score.shape
+    own, other, single, size = song_wins(score.reshape(-1, 1, clips), mine, songs)
+    crossed = song_wins(score[:, 1:], mine, songs, product)[2]
+    single = single.reshape(len(own), methods, conditions, -1)
+    wins = np.concatenate([single, crossed[:, :, None]], axis=2)
+    return own, other, wins.reshape(len(own), -1, len(other)), size
+
+
+def _song_values(score: np.ndarray, truth: np.ndarray, parts: list, weights: np.ndarray) -> np.ndarray:
     """The same (resample, metric, method, column) of one fit (method, condition, instrument, clip), clips weighted."""
     methods, conditions, _, clips = score.shape
-    values = np.zeros((len(weights), len(_METRICS), methods, conditions + 1))
+    shape = len(weights), methods, -1
+    accuracy = np.zeros((len(weights), methods, conditions))
     for i, mine in enumerate(truth):
-        single = song_wins(score[:, :, i].reshape(-1, 1, clips), mine, songs)
-        crossed = song_wins(score[:, 1:, i], mine, songs, product)
-        values[:, 0, :, :-1] += resampled_auc([single], weights).reshape(-1, methods, conditions)
-        values[:, 0, :, -1] += resampled_auc([crossed], weights)
-        right = ((score[:, :, i] > 0) == mine).reshape(-1, clips)
+        right = ((score[:, :, i] > 0) == mine).reshape(-1, clips).astype(float)
         for side in (mine, ~mine):
             share = weights[:, side] @ right[:, side].T / weights[:, side].sum(axis=1, keepdims=True)
-            values[:, 1, :, :-1] += 0.5 * share.reshape(-1, methods, conditions)
-    values[:, 1, :, -1] = values[:, 1, :, 1:-1].mean(axis=-1)
-    return values / len(truth)
+            accuracy += 0.5 * share.reshape(shape)
+    accuracy /= len(truth)
+    accuracy = np.concatenate([accuracy, accuracy[..., 1:].mean(axis=-1, keepdims=True)], axis=-1)
+    return np.stack([resampled_auc(parts, weights).reshape(shape), accuracy], axis=1)
 
 
 def recovery(
@@ -301,7 +309,8 @@ def recovery(
     weights = song_resamples(songs, label, n_resamples, derived_seed(seed, "test songs"))
     weights = np.concatenate([np.ones((1, len(songs))), weights])
     blocks = [weights[start : start + _RESAMPLES] for start in range(0, len(weights), _RESAMPLES)]
-    drawn = np.concatenate(each(lambda block: _song_values(score[:, 0], truth, songs, block), blocks, n_jobs))
+    parts = each(lambda i: _won(score[:, 0, :, i], truth[i], songs), range(len(truth)), n_jobs)
+    drawn = np.concatenate(each(lambda block: _song_values(score[:, 0], truth, parts, block), blocks, n_jobs))
     if score.shape[1] > 1:
         refits = np.concatenate(
             each(lambda k: _refit_values(score[:, [k]], truth), range(1, score.shape[1]), n_jobs)

@@ -18,6 +18,7 @@ from aesens.plots.curves import (
 from aesens.plots.data import clean_classification, clean_map, clips_per_instrument
 from aesens.plots.maps import condition_title, effect_column, heatmap, model_effect_row, model_row
 from aesens.plots.paths import clip_umap, correlation_boxes, correlation_grid, trajectory_grid
+from aesens.plots.robustness import operating_curves, recovered_curves
 from aesens.plots.study import (
     STUDY_EFFECTS,
     STUDY_MODELS,
