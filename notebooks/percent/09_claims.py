@@ -215,7 +215,8 @@ shown(methods, ["model", "pretrained", "effect", "methods", "helps", "harms"], m
 # %%
 runs = with_other_runs(study.out, "09_claims", verdicts)
 runs = runs[runs["verdict"] != claims.CONTROL]
-runs["found"] = [f"{r.verdict}: {r.statistic:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in runs.itertuples()]
+runs["found"] = [r.verdict + (f": {r.statistic:.2f} [{r.low:.2f}, {r.high:.2f}]" if np.isfinite(r.statistic) else "")
+                 for r in runs.itertuples()]
 beside = runs.pivot_table(index=["claim", "model", "effect"], columns="data", values="found", aggfunc="first", sort=False)
 beside = beside.rename(index=model_title, level="model").rename(index=plots.effect_column, level="effect")
 beside.rename_axis(columns=None).style.format(na_rep="")
@@ -248,7 +249,8 @@ print(f"{(asked['verdict'] == 'supported').sum()} of {len(asked)} pairs of a pre
 mine = {"C3a": {"threshold": 0.9}, "C5": {"metric": "roc_auc"}, "C7": {"metric": "roc_auc"}}
 own = claims.of_study(study, mine)
 changed = own[(own["verdict"] != verdicts["verdict"]) & (own["verdict"] != claims.CONTROL)]
-shown(changed.assign(before=verdicts["verdict"]), ["claim", "model", "pretrained", "effect", "statistic", "low", "high", "before", "verdict"])
+shown(changed.assign(before=verdicts.loc[changed.index, "verdict"]),
+      ["claim", "model", "pretrained", "effect", "statistic", "low", "high", "before", "verdict"])
 
 # %% [markdown]
 # ## What this shows and what it does not
