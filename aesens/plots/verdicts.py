@@ -107,11 +107,11 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
     }
     if len(table) < len(keys) * len(models) * len(effects):
         entries["blank: not part of the claim"] = plt.Rectangle((0, 0), 1, 1, **_BLANK)
-    marks = {"linestyle": "", "color": "black", "markersize": 6}
+    # Marks that are text need no picture beside them.
     if held.any():
-        entries["not decided by the interval alone"] = plt.Line2D([], [], marker="$†$", **marks)
+        entries["† not decided by the interval alone"] = plt.Line2D([], [], linestyle="")
     if twins:
-        entries["small: untrained twin"] = plt.Line2D([], [], marker="$0.0$", **marks | {"markersize": 11})
+        entries["small: untrained twin"] = plt.Line2D([], [], linestyle="")
     where = {"loc": "outside upper left", "ncols": 3, "columnspacing": 1.0, "fontsize": 8}
     figure.legend(entries.values(), entries.keys(), **where)
     return figure
