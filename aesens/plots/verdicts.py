@@ -58,7 +58,7 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
     """Verdict of each claim for each model and effect, one panel a claim.
 
     A panel's title says when the claim is supported. Below a model's number stands that of its untrained twin; a number
-    with a dagger is one that the interval alone did not decide.
+    with a ring is one that the interval alone did not decide.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
             x, y = effects.index(row.effect), models.index(row.model)
             colour, ink = _VERDICTS[row.verdict]
             ax.add_patch(plt.Rectangle((x - 0.48, y - 0.45), 0.96, 0.9, color=colour, linewidth=0))
-            text = _short(row.statistic, form) + "†" * row.held
+            text = _short(row.statistic, form) + "°" * row.held
             look = {"color": ink, "ha": "center", "va": "center_baseline"}
             weight = "normal" if row.verdict == "control" else "bold"
             beside = np.isfinite(row.twin)
@@ -109,7 +109,7 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
         entries["blank: not part of the claim"] = plt.Rectangle((0, 0), 1, 1, **_BLANK)
     # Marks that are text need no picture beside them.
     if held.any():
-        entries["† not decided by the interval alone"] = plt.Line2D([], [], linestyle="")
+        entries["° not decided by the interval alone"] = plt.Line2D([], [], linestyle="")
     if twins:
         entries["small: untrained twin"] = plt.Line2D([], [], linestyle="")
     where = {"loc": "outside upper left", "ncols": 3, "columnspacing": 1.0, "fontsize": 8}
