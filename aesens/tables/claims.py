@@ -108,9 +108,9 @@ def gates() -> pd.DataFrame:
     )
 
 
-def pools() -> dict[str, list]:
+def pools(changed: Mapping[str, dict] | None = None) -> dict[str, list]:
     """Methods that claims pool, by the name of the claim: ``pooled`` of `aesens.tables.robustness`."""
-    methods = _file()["C5"]["methods"]
+    methods = entries(changed)[0]["C5"]["methods"]
     return {_pool_name(part): part for part in methods if not isinstance(part, str)} | {"C5": methods}
 
 
@@ -351,7 +351,7 @@ def agreed(runs: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def of_study(study, definitions: Mapping[str, dict] | None = None) -> pd.DataFrame:
     """The table of claims of a study over its profile's seeds, from results that chapters share through the cache.
 
-    `definitions` changes lines of ``claims.toml``, as in `verdicts`.
+    `definitions` changes lines of ``claims.toml``, as in `verdicts`; other methods of C5 are computed first.
     """
     # Statistics and twins are those of the run's own seed, and so are the clips of finer sweeps: others of them would
     # have to be embedded first.
@@ -369,7 +369,7 @@ def _of_seed(study, pictured, definitions):
         study.collect(tables.response, **orders),
         study.collect(tables.decoding, **orders),
         study.collect(tables.geometry, seed=study.seed),
-        study.collect(tables.robustness, pooled=pools(), **drawn),
+        study.collect(tables.robustness, pooled=pools(definitions), **drawn),
         study.collect(tables.remedies, together=True, **drawn),
         pictured=pictured,
         definitions=definitions,
