@@ -1,6 +1,6 @@
-"""How fast the analysis is, beside the plain way and at the study's scale, and how often its verdicts are right.
+"""How fast the analysis is, beside the plain way and at the study's scale.
 
-Run ``python benchmarks/analysis.py``; ``--parts a,c`` runs some of the parts and replaces their rows alone, ``--quick``
+Run ``python benchmarks/analysis.py``; ``--parts a`` runs some of the parts and replaces their rows alone, ``--quick``
 is a smoke run of all parts at small sizes. The columns of the files it writes are explained in
 ``benchmarks/README.md``. All embeddings are synthetic, of `synthetic`.
 """
@@ -15,7 +15,6 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import joblib
@@ -25,9 +24,8 @@ from sklearn.cross_decomposition import CCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
-from synthetic import BORDER, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
+from synthetic import synthetic_sweep
 from table import Table
-from threadpoolctl import threadpool_limits
 
 from aesens import tables
 from aesens.analysis.auc import auc_change, metric_table
@@ -43,7 +41,7 @@ STRENGTHS = (31, 31, 34, 12)
 FEATURES = {"openl3": 512, "panns": 2048, "clap": 512}
 PERMUTATIONS, RESAMPLES, PICTURE_CLIPS, INSTRUMENTS = 1000, 10_000, 11, 11
 CORES = cores()
-BENCHMARKS = ("machine", "directions", "classification", "whole analysis", "synthetic truth")
+BENCHMARKS = ("machine", "directions", "classification", "whole analysis")
 
 
 def seconds(work, *args, **options):
@@ -384,73 +382,12 @@ def whole(table: Table, quick: bool, scoring: np.ndarray) -> None:
     )
 
 
-def _verdicts(kind, seed, options, which):
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        sweep = synthetic_sweep(kind, seed=seed, model="panns", **options)
-        return judge(sweep, which, seed=seed).set_index("claim")["verdict"].to_dict()
-
-
-_BORDERLINE = "any but supported"
-
-
-def truth(table: Table, quick: bool) -> pd.DataFrame:
-    """(d) Verdicts on embeddings of known geometry, over seeds."""
-    seeds, border_seeds = (1, 2) if quick else (40, 200)
-    known = [(kind, {}, {c: v for c, v in TRUTH[kind].items() if v}, seeds) for kind in KINDS]
-    known += [(*variant, seeds) for variant in VARIANTS]
-    known += [
-        (kind, options, {claim: _BORDERLINE}, border_seeds)
-        for claim, cases in BORDER.items()
-        for kind, options in cases
-    ]
-    jobs = [
-        (kind, seed, options, tuple(expected)) for kind, options, expected, n in known for seed in range(n)
-    ]
-    found, took = seconds(lambda: joblib.Parallel(CORES)(joblib.delayed(_verdicts)(*job) for job in jobs))
-    rows, verdicts = [], iter(found)
-    for kind, options, expected, n in known:
-        drawn = list(islice(verdicts, n))
-        label = ", ".join([kind, *(f"{name} {value:g}" for name, value in options.items())])
-        for claim, right in expected.items():
-            got = [verdict[claim] for verdict in drawn]
-            wrong = {"supported": ["not supported"], "inconclusive": ["supported", "not supported"]}
-            errors = sum(map(got.count, wrong.get(right, ["supported"])))
-            correct = n - errors if right == _BORDERLINE else got.count(right)
-            rows.append((label, claim, right, n, correct, errors / n))
-    result = pd.DataFrame(rows, columns=["kind", "claim", "expected", "seeds", "correct", "error_rate"])
-    print(result.to_string(index=False), flush=True)
-    inside = result[result["expected"] != _BORDERLINE]
-    table.add(
-        "synthetic truth", f"cells (kind x claim) with a known verdict, {seeds} seeds each", len(inside), ""
-    )
-    table.add(
-        "synthetic truth",
-        "share of verdicts as expected",
-        inside["correct"].sum() / inside["seeds"].sum(),
-        "",
-    )
-    table.add(
-        "synthetic truth",
-        "largest error rate of a cell (the opposite verdict, or any where there is nothing to judge)",
-        inside["error_rate"].max(),
-        "",
-    )
-    nulls = inside[inside["expected"] == "not supported"]
-    table.add("synthetic truth", "largest rate of a null claim supported", nulls["error_rate"].max(), "")
-    for row in result[result["expected"] == _BORDERLINE].itertuples():
-        name = f"{row.claim} supported where the truth lies at its threshold ({row.kind}), {row.seeds} seeds"
-        table.add("synthetic truth", name, row.error_rate, "")
-    table.add("synthetic truth", f"time on {CORES} processes", took, "s")
-    return result
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--parts",
-        default="a,b,c",
-        help="a: directions, b: classification and the whole analysis, c: synthetic truth; default: all",
+        default="a,b",
+        help="a: directions, b: classification and the whole analysis; default: all",
     )
     parser.add_argument(
         "--quick", action="store_true", help="small sizes, under a minute, to see that all runs"
@@ -460,18 +397,14 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     out = options.out or (None if options.quick else Path(__file__).parent / "results")
-    table, parts, verdicts = Table(), options.parts.split(","), None
+    table, parts = Table(), options.parts.split(",")
     table.add("machine", "cores", CORES, "")
     if "a" in parts:
         directions(table, options.quick)
     if "b" in parts:
         whole(table, options.quick, classification(table, options.quick))
-    if "c" in parts:
-        verdicts = truth(table, options.quick)
     if out:
         table.merge(out / "analysis.csv", BENCHMARKS)
-        if verdicts is not None:
-            verdicts.to_csv(out / "synthetic_truth.csv", index=False)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How often verdicts are right, and what they can see: synthetic embeddings whose truth is known, over many seeds.
 
-``python benchmarks/verdicts.py`` writes ``results/verdicts.csv`` and ``results/power.csv``; see ``benchmarks/README.md``.
+``python benchmarks/verdicts.py`` writes ``results/verdicts.csv`` and ``results/power.csv``; see the README beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import joblib
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
-from synthetic import BORDER, DEMO, KINDS, TRUTH, VARIANTS, judge, synthetic_sweep
+from synthetic import BORDER, DEMO, KINDS, TRUTH, VARIANTS, errs, judge, synthetic_sweep
 from threadpoolctl import threadpool_limits
 
 from aesens.analysis.parallel import cores
@@ -21,14 +21,6 @@ from aesens.analysis.parallel import cores
 #: Chance that an interval of 95 % lies on one given side of the truth.
 NOMINAL = 0.025
 
-# What is wrong where the truth is known.
-_WRONG = {
-    "supported": ["not supported"],
-    "not supported": ["supported"],
-    "inconclusive": ["supported", "not supported"],
-    "any but supported": ["supported"],
-    "any but not supported": ["not supported"],
-}
 _VERDICTS = ("supported", "not supported", "inconclusive")
 
 # Classifiers are trained twenty times a method and instrument for these.
@@ -58,12 +50,12 @@ def _all(jobs: list[tuple], n_jobs: int) -> list[dict]:
     return joblib.Parallel(n_jobs, verbose=1)(joblib.delayed(judged)(*job) for job in jobs)
 
 
-def rates(truth: int, border: int, slow: float, n_jobs: int) -> pd.DataFrame:
-    """Verdicts of every cell, counted; claims that need classifiers with the share `slow` of the seeds."""
+def rates(cases: list[str], truth: int, border: int, slow: float, n_jobs: int) -> pd.DataFrame:
+    """Verdicts of every cell of some cases, counted; with classifiers, of the share `slow` of the seeds."""
     jobs, rows = [], []
     for case, kind, options, expected, seeds in cells(truth, border):
         for names in ([c for c in expected if c not in _SLOW], [c for c in expected if c in _SLOW]):
-            if names:
+            if names and case in cases:
                 n = seeds if names[0] not in _SLOW else max(2, int(slow * seeds))
                 rows.append((case, kind, options, {name: expected[name] for name in names}, n))
                 jobs += [(kind, seed, options, tuple(names)) for seed in range(n)]
@@ -73,7 +65,7 @@ def rates(truth: int, border: int, slow: float, n_jobs: int) -> pd.DataFrame:
         label = ", ".join([kind, *(f"{name} {value:g}" for name, value in options.items())])
         for claim, right in expected.items():
             got = [verdict[claim][0] for verdict in drawn]
-            wrong = sum(map(got.count, _WRONG[right]))
+            wrong = sum(errs(verdict, right) for verdict in got)
             counts = {name: got.count(name) for name in _VERDICTS}
             about = {"case": case, "kind": label, "claim": claim, "expected": right, "seeds": n}
             p = binomtest(wrong, n, NOMINAL, alternative="greater").pvalue
@@ -87,7 +79,7 @@ _SIZES = {
         "demo's pictures: 11 clips, 16 strengths": DEMO | {"songs": 2, "test_songs": 1, "strengths": 16},
         "paper: 31 strengths": {"strengths": 31},
     },
-    "C5": {"demo: 66 test songs": DEMO | {"features": 200}},
+    "C5": {"demo: 66 test songs": DEMO | {"features": 200, "size": 20.0}},
 }
 
 
@@ -95,7 +87,7 @@ def power(seeds: int, slow: int, n_jobs: int) -> pd.DataFrame:
     """How often C2 and C5 are decided, by the size of the jump and by the share that is recovered."""
     cases = []
     for size, options in _SIZES["C2"].items():
-        for carried in (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6):
+        for carried in np.arange(0.05, 0.41, 0.025).round(3):
             cases.append(("C2", size, "jump", options | {"carried": carried}, carried, seeds))
     for size, options in _SIZES["C5"].items():
         for noise in C5_NOISE:
@@ -112,27 +104,46 @@ def power(seeds: int, slow: int, n_jobs: int) -> pd.DataFrame:
 
 
 #: Noise beside the nuisance, which no projection removes: the more of it, the less is recovered.
-C5_NOISE = (0.2, 2.0, 4.0, 6.0, 8.0, 12.0)
+C5_NOISE = (4.0, 12.0, 20.0, 30.0, 45.0, 70.0)
+
+
+#: Parts of the work: cells of these cases, and the power curves.
+PARTS = ("clear", "demo's size", "threshold", "power")
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", default=",".join(PARTS), help="default: all; the rows of the others stay")
     parser.add_argument("--seeds", type=int, default=100, help="data sets a cell; default: 100")
     parser.add_argument("--border", type=int, default=400, help="at the thresholds; default: 400")
     parser.add_argument("--slow", type=float, default=0.25, help="share of them for C5 and C6; default: 0.25")
     parser.add_argument("--jobs", type=int, default=cores(), help="processes; default: all cores")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args(arguments)
+    parts = options.parts.split(",")
     options.out.mkdir(parents=True, exist_ok=True)
-    form = {"index": False, "float_format": "%.4g"}
-    table = rates(options.seeds, options.border, options.slow, options.jobs)
-    table.to_csv(options.out / "verdicts.csv", **form)
-    found = power(options.seeds, max(2, int(options.slow * options.seeds)), options.jobs)
-    found.to_csv(options.out / "power.csv", **form)
-    pooled = table.assign(wrong=(table["error_rate"] * table["seeds"]).round())
-    pooled = pooled.groupby(["case", "claim"])[["seeds", "wrong"]].sum()
-    print(pooled.assign(rate=pooled["wrong"] / pooled["seeds"]).to_string())
-    print(table.sort_values("error_rate").tail(12).to_string())
+    if cases := [part for part in parts if part != "power"]:
+        path = options.out / "verdicts.csv"
+        table = rates(cases, options.seeds, options.border, options.slow, options.jobs)
+        if path.exists():
+            kept = pd.read_csv(path)
+            table = pd.concat([kept[~kept["case"].isin(cases)], table], ignore_index=True)
+            table = table.sort_values("case", key=lambda c: c.map(PARTS.index), kind="stable")
+        table.to_csv(path, index=False, float_format="%.4g")
+        print(pooled(table).to_string())
+        print(table.sort_values("error_rate").tail(12).to_string())
+    if "power" in parts:
+        found = power(options.seeds, max(2, int(options.slow * options.seeds)), options.jobs)
+        found.to_csv(options.out / "power.csv", index=False, float_format="%.4g")
+        print(found.to_string())
+
+
+def pooled(table: pd.DataFrame) -> pd.DataFrame:
+    """Errors of each claim over all cells of a case, and how likely so many are at the nominal rate."""
+    wrong = table.assign(wrong=(table["error_rate"] * table["seeds"]).round().astype(int))
+    sums = wrong.groupby(["case", "claim"])[["seeds", "wrong"]].sum()
+    p = [binomtest(row.wrong, row.seeds, NOMINAL, alternative="greater").pvalue for row in sums.itertuples()]
+    return sums.assign(rate=sums["wrong"] / sums["seeds"], p=p)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """Verdicts from intervals, orders and gates, on tables written by hand, and what they come to in words."""
 
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
+from aesens import plots
 from aesens.tables import claims
 from aesens.tables.answers import answers
 
@@ -32,6 +36,7 @@ def tables_of(pair=PAIR, **changed):
     score |= {"change": 0.0, "change_low": -0.005, "change_high": 0.005}
     methods = [{"method": name, "metric": m} for name in METHODS for m in ("roc_auc", "balanced_accuracy")]
     remedy = {"chosen": True, "condition": "transfer", "metric": "balanced_accuracy", "songs": 40}
+    remedy |= {"kind": "pooled", "test": "effected"}
     remedy |= {"loss": 0.1, "loss_low": 0.05, "loss_high": 0.2, "recovered": 0.4, "low": 0.3, "high": 0.5}
 
     def row(about):
@@ -42,7 +47,18 @@ def tables_of(pair=PAIR, **changed):
         "decoding": pd.DataFrame([row(decoding)]),
         "geometry": pd.DataFrame([row(geometry)]),
         "robustness": pd.DataFrame([row(score) | method for method in methods]),
-        "remedies": pd.DataFrame([row(remedy)]),
+        # Beside the row that counts, those that do not: other conditions, single strengths, methods not chosen.
+        "remedies": pd.DataFrame(
+            row(remedy) | other
+            for other in (
+                {},
+                {"condition": "own", "low": 0.9},
+                {"kind": "strength", "low": 0.9},
+                {"test": "random", "low": 0.9},
+                {"chosen": False, "low": 0.9},
+                {"metric": "roc_auc", "low": 0.9},
+            )
+        ),
     }
 
 
@@ -255,6 +271,60 @@ def test_seeds_that_do_not_agree_leave_a_claim_open_and_are_counted():
     assert table.loc["C1", ["verdict", "seeds"]].tolist() == ["supported", "3 supported"]
     alone = claims.agreed([own])
     assert alone["verdict"].equals(own["verdict"]) and alone["reason"].equals(own["reason"])
+
+
+class Recorded:
+    """A study whose results are tables written by hand, by seed."""
+
+    def __init__(self, by_seed, seed=5, twins=True):
+        self.by_seed, self.seed, self.twins, self.asked = by_seed, seed, twins, []
+        self.profile = SimpleNamespace(seeds=len(by_seed), resamples=100, permutations=50)
+
+    def variant(self, *, seed, twins):
+        other = Recorded(self.by_seed, seed, twins)
+        other.asked = self.asked
+        return other
+
+    def collect(self, measure, *, pictured=False, together=False, seed, **options):
+        self.asked.append((measure.__name__, seed, self.twins, pictured, together))
+        table = self.by_seed[seed - 5][measure.__name__]
+        return table if self.twins else table[table["pretrained"].astype(bool)]
+
+
+def test_a_study_is_judged_over_its_seeds_and_its_twins_by_its_own():
+    twin = tables_of(PAIR | {"pretrained": False}, r2=0.3)
+    seeds = [joined(tables_of(r2=r2, low=r2 - 0.1, high=r2 + 0.1), twin) for r2 in (0.8, 0.9, 0.5)]
+    study = Recorded(seeds)
+    found = claims.of_study(study).set_index("claim")
+    assert found.loc["C3b", ["statistic", "twin", "verdict"]].tolist() == [0.8, 0.3, "inconclusive"]
+    assert found.loc["C3b", "seeds"] == "2 supported, 1 inconclusive"
+    assert found.loc["C1", ["verdict", "seeds"]].tolist() == ["supported", "3 supported"]
+    # Finer sweeps are those of the run; remedies see all effects of a network at once.
+    assert [call for call in study.asked if call[3]] == [("response", 5, True, True, False)]
+    assert [call[1:3] for call in study.asked if call[4]] == [(5, True), (6, False), (7, False)]
+    # A line of the reader's own, from the same results.
+    own = claims.of_study(Recorded(seeds), {"C3b": {"threshold": 0.3}}).set_index("claim")
+    assert own.loc["C3b", ["verdict", "seeds"]].tolist() == ["supported", "3 supported"]
+
+
+# ---- as a picture ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("models", [["yamnet"], [f"hear-a_rather_long_module_name_{i}" for i in range(11)]])
+def test_the_map_holds_one_pair_and_many_with_long_names(models):
+    effects = ["gain"] if len(models) == 1 else ["gain", "lowpass", "reverb", "bitcrush"]
+    pairs = [{"model": model, "effect": name} for model in models for name in effects]
+    tables = [tables_of(pair | {"pretrained": own}) for pair in pairs for own in (True, False)]
+    figure = plots.claims_map(claims.agreed([claims.verdicts(**joined(*tables))]))
+    figure.canvas.draw()
+    edge = figure.bbox.x1
+    for row in np.array_split(figure.axes, -(-len(figure.axes) // 2)):
+        ends = [ax._left_title.get_window_extent() for ax in row if ax.get_title(loc="left")]
+        assert all(end.x1 <= edge for end in ends)
+        assert all(one.x1 <= other.x0 for one, other in zip(ends, ends[1:], strict=False))
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["0.90"] * 2 * len(pairs)
+    plt.close(figure)
 
 
 # ---- in words --------------------------------------------------------------------------------------------------------

@@ -26,6 +26,10 @@ _BLANK = {"facecolor": "white", "edgecolor": "#DDDDDD", "linewidth": 0.6}
 _FORMS = {"C2": "{:.1f}", "C6": "{:.3f}"}
 
 
+# What a power curve goes over.
+_TRUTHS = {"C2": "Share of the path in one step", "C5": "Recovered share of the loss"}
+
+
 def _short(value: float, form: str) -> str:
     """A number that fits a small cell."""
     if not np.isfinite(value):
@@ -35,12 +39,17 @@ def _short(value: float, form: str) -> str:
     return number(value, "{:.0f}" if abs(value) >= 10 else form)
 
 
-def _condition(claim: str, threshold: float) -> str:
-    """When a claim is supported, e.g. ``"mean ρ > 0.5"``."""
+def _entry(claim: str) -> dict:
+    """A claim as its file has it."""
     # Imported here, since what says the claims in words takes the titles of models from this folder.
     from aesens.tables.claims import entries
 
-    entry = entries()[0][claim]
+    return entries()[0][claim]
+
+
+def _condition(claim: str, threshold: float) -> str:
+    """When a claim is supported, e.g. ``"mean ρ > 0.5"``."""
+    entry = _entry(claim)
     relation = {"above": "{} > {:g} {}", "below": "{} < {:g} {}", "within": "|{}| < {:g} {}"}[entry["side"]]
     return relation.format(entry["name"], threshold, entry.get("unit", "")).rstrip()
 
@@ -49,7 +58,7 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
     """Verdict of each claim for each model and effect, one panel a claim.
 
     A panel's title says when the claim is supported. Below a model's number stands that of its untrained twin; a number
-    with a dagger is one that the interval alone did not decide.
+    with a ring is one that the interval alone did not decide.
 
     Parameters
     ----------
@@ -72,7 +81,7 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
             x, y = effects.index(row.effect), models.index(row.model)
             colour, ink = _VERDICTS[row.verdict]
             ax.add_patch(plt.Rectangle((x - 0.48, y - 0.45), 0.96, 0.9, color=colour, linewidth=0))
-            text = _short(row.statistic, form) + "†" * row.held
+            text = _short(row.statistic, form) + "°" * row.held
             look = {"color": ink, "ha": "center", "va": "center_baseline"}
             weight = "normal" if row.verdict == "control" else "bold"
             beside = np.isfinite(row.twin)
@@ -98,11 +107,11 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
     }
     if len(table) < len(keys) * len(models) * len(effects):
         entries["blank: not part of the claim"] = plt.Rectangle((0, 0), 1, 1, **_BLANK)
-    marks = {"linestyle": "", "color": "black", "markersize": 6}
+    # Marks that are text need no picture beside them.
     if held.any():
-        entries["not decided by the interval alone"] = plt.Line2D([], [], marker="$†$", **marks)
+        entries["° not decided by the interval alone"] = plt.Line2D([], [], linestyle="")
     if twins:
-        entries["small: untrained twin"] = plt.Line2D([], [], marker="$0.0$", **marks | {"markersize": 11})
+        entries["small: untrained twin"] = plt.Line2D([], [], linestyle="")
     where = {"loc": "outside upper left", "ncols": 3, "columnspacing": 1.0, "fontsize": 8}
     figure.legend(entries.values(), entries.keys(), **where)
     return figure
@@ -114,8 +123,8 @@ def power_curves(table: pd.DataFrame) -> plt.Figure:
     Parameters
     ----------
     table : pandas.DataFrame
-        Columns ``claim``, ``title`` and ``truth_title`` (of the panel and its x axis), ``size`` (of the run, in words),
-        ``truth``, and the shares ``supported`` and ``not supported``.
+        Columns ``claim``, ``size`` (of the run, in words), ``truth``, and the shares ``supported`` and
+        ``not supported``; see ``benchmarks/verdicts.py``.
     """
     claims, sizes = present(table, "claim"), present(table, "size")
     figure, axes = wrapped(len(claims), height=2.0, spare=0.5, shared=False)
@@ -126,8 +135,8 @@ def power_curves(table: pd.DataFrame) -> plt.Figure:
             for verdict, line in (("supported", "-"), ("not supported", ":")):
                 label = f"{size}, {verdict}"
                 ax.plot(rows["truth"], rows[verdict], line, marker=".", color=colours[size], label=label)
-        ax.set_title(f"{claim} {part['title'].iloc[0]}", loc="left", fontsize=8.5)
-        ax.set(xlabel=part["truth_title"].iloc[0], ylim=(-0.03, 1.03))
+        ax.set_title(f"{claim} {_entry(claim)['title']}", loc="left", fontsize=8.5)
+        ax.set(xlabel=_TRUTHS[claim], ylim=(-0.03, 1.03))
     axes[0, 0].set_ylabel("Share of data sets")
     handles, labels = legend_entries(axes.flat[: len(claims)])
     figure.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=7.5)

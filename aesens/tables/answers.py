@@ -145,11 +145,12 @@ def _claim(key: str, claim: dict, rows: pd.DataFrame) -> str:
         + (f" ({_pairs(rows[rows['verdict'] == name])})" if name != "inconclusive" and len(found) > 1 else "")
         for name in found
     )
-    numbers = label.format(_span(factor * rows["statistic"], form))
+    span = _span(factor * rows["statistic"], form)
+    numbers = f"; {label.format(span)}" if span else ""
     tally = (
         f"{tally[0].upper()}{tally[1:]} pairs" if len(rows) > 1 else tally.partition(" in ")[0].capitalize()
     )
-    return f"**{key}** {said} {tally}; {numbers}.{_twins(claim, rows, factor, form)}{_beside(key, rows)}"
+    return f"**{key}** {said} {tally}{numbers}.{_twins(claim, rows, factor, form)}{_beside(key, rows)}"
 
 
 def _twins(claim: dict, rows: pd.DataFrame, factor: float, form: str) -> str:
@@ -211,10 +212,10 @@ def _pairs(rows: pd.DataFrame) -> str:
 
 
 def _span(values: pd.Series, form: str) -> str:
-    """Range of the values that there are."""
+    """Range of the values that there are, empty if there are none."""
     known = values[np.isfinite(values.astype(float))]
     if known.empty:
-        return "unknown"
+        return ""
     texts = [form.format(end) for end in (known.min(), known.max())]
     # What rounds to zero has no sign.
     ends = [text.removeprefix("-") if float(text) == 0 else text.replace("-", "−") for text in texts]

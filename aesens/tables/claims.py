@@ -103,9 +103,9 @@ def gates() -> pd.DataFrame:
     )
 
 
-def pools() -> dict[str, list]:
+def pools(changed: Mapping[str, dict] | None = None) -> dict[str, list]:
     """Methods that claims pool, by the name of the claim: ``pooled`` of `aesens.tables.robustness`."""
-    methods = _file()["C5"]["methods"]
+    methods = entries(changed)[0]["C5"]["methods"]
     return {_pool_name(part): part for part in methods if not isinstance(part, str)} | {"C5": methods}
 
 
@@ -190,23 +190,22 @@ def _statistics(claims, response, decoding, geometry, robustness, remedies, pict
     def rows(table, value, low, high):
         return table.assign(statistic=table[value], low=table[low], high=table[high])
 
-    def method(key, name):
-        chosen = {"kind": "pooled", "test": "effected", "metric": claims[key]["metric"], "method": name}
-        return robustness[(robustness[list(chosen)] == pd.Series(chosen)).all(axis=1)]
+    def scored(key, table, **chosen):
+        chosen |= {"kind": "pooled", "test": "effected", "metric": claims[key]["metric"]}
+        return table[(table[list(chosen)] == pd.Series(chosen)).all(axis=1)]
 
     whole = decoding[decoding["instrument"] == POOLED].rename(columns={"test_songs": "songs"})
     finest = _finest(response, pictured, claims["C2"]["strengths"])
-    chosen = remedies["chosen"].astype(bool) & (remedies["metric"] == claims["C7"]["metric"])
-    transfer = remedies[chosen & (remedies["condition"] == "transfer")]
+    chosen = remedies[remedies["chosen"].astype(bool)]
     return {
         "C1": rows(response, "spearman", "spearman_low", "spearman_high"),
         "C2": rows(finest, "jump", "jump_low", "jump_high"),
         "C3a": rows(whole, "rho", "rho_low", "rho_high"),
         "C3b": rows(whole, "r2", "low", "high"),
         "C4": rows(geometry, "ratio", "ratio_low", "ratio_high"),
-        "C5": rows(method("C5", "C5"), "recovered", "low", "high"),
-        "C6": rows(method("C6", claims["C6"]["methods"][0]), "change", "change_low", "change_high"),
-        "C7": rows(transfer, "recovered", "low", "high"),
+        "C5": rows(scored("C5", robustness, method="C5"), "recovered", "low", "high"),
+        "C6": rows(scored("C6", robustness, method="npca"), "change", "change_low", "change_high"),
+        "C7": rows(scored("C7", chosen, condition="transfer"), "recovered", "low", "high"),
     }
 
 
@@ -347,21 +346,26 @@ def agreed(runs: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def of_study(study, definitions: Mapping[str, dict] | None = None) -> pd.DataFrame:
     """The table of claims of a study over its profile's seeds, from results that chapters share through the cache.
 
-    `definitions` changes lines of ``claims.toml``, as in `verdicts`.
+    `definitions` changes lines of ``claims.toml``, as in `verdicts`; other methods of C5 are computed first.
     """
-    seeds = range(study.seed, study.seed + study.profile.seeds)
-    return agreed([_of_seed(study.variant(seed=seed), definitions) for seed in seeds])
+    # Statistics and twins are those of the run's own seed, and so are the clips of finer sweeps: others of them would
+    # have to be embedded first.
+    others = range(study.seed + 1, study.seed + study.profile.seeds)
+    orders = {"permutations": study.profile.permutations, "resamples": study.profile.resamples}
+    pictured = study.collect(tables.response, pictured=True, seed=study.seed, **orders)
+    runs = [study, *(study.variant(seed=seed, twins=False) for seed in others)]
+    return agreed([_of_seed(run, pictured, definitions) for run in runs])
 
 
-def _of_seed(study, definitions):
+def _of_seed(study, pictured, definitions):
     drawn = {"resamples": study.profile.resamples, "seed": study.seed}
     orders = {"permutations": study.profile.permutations, **drawn}
     return verdicts(
         study.collect(tables.response, **orders),
         study.collect(tables.decoding, **orders),
         study.collect(tables.geometry, seed=study.seed),
-        study.collect(tables.robustness, pooled=pools(), **drawn),
-        study.collect(tables.remedies, **drawn),
-        pictured=study.collect(tables.response, pictured=True, **orders),
+        study.collect(tables.robustness, pooled=pools(definitions), **drawn),
+        study.collect(tables.remedies, together=True, **drawn),
+        pictured=pictured,
         definitions=definitions,
     )
