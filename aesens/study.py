@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from IPython.display import Image
 

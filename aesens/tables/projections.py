@@ -140,8 +140,12 @@ def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1)
                 return len(fit), *(part / energy for part, energy in zip(removed, energies, strict=True))
             music, before, after = map(fit.transform, (clean, sweep.clean[test], sweep.trajectories[:, test]))
             kept = np.square(after - before).sum(), np.square(music - music.mean(axis=0)).sum()
-            changes = np.concatenate([(after - before).reshape(moved.shape) - moved, music - music.mean(axis=0) - centred])
-            rank = np.linalg.matrix_rank(changes, tol=1e-5 * max(np.linalg.norm(moved), np.linalg.norm(centred)))
+            changes = np.concatenate(
+                [(after - before).reshape(moved.shape) - moved, music - music.mean(axis=0) - centred]
+            )
+            rank = np.linalg.matrix_rank(
+                changes, tol=1e-5 * max(np.linalg.norm(moved), np.linalg.norm(centred))
+            )
             return rank, *(1 - part / energy for part, energy in zip(kept, energies, strict=True))
 
         columns = "instrument", "projection", "dimension", "effect_removed", "clean_removed"

@@ -12,8 +12,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from aesens.analysis import projections
 from aesens.analysis.auc import metrics
+from aesens.analysis.linearity import linear_predictions
 from aesens.analysis.parallel import each
-from aesens.analysis.remedies import REMEDIES, linear_predictions, stack_effects
+from aesens.analysis.remedies import REMEDIES, stack_effects
 from aesens.analysis.robustness import fit_scores, recovery
 from aesens.analysis.statistics import bootstrap_songs, derived_seed, holm
 from aesens.tables.common import instrument_sides
@@ -74,11 +75,16 @@ def remedies(sweeps: Iterable, *, resamples: int, seed: int, jobs: int = 1) -> p
     for tested, effect in enumerate(effects):
         others = [x for x in range(len(effects)) if x != tested]
         pairs = [(x, y) for x in others for y in others if x != y] or [(x, x) for x in others]
-        for condition, fitted_on, seen in (("own", [tested], [(tested, tested)]), ("transfer", others, pairs)):
+        for condition, fitted_on, seen in (
+            ("own", [tested], [(tested, tested)]),
+            ("transfer", others, pairs),
+        ):
             if not fitted_on:
                 continue
             best = _choose(candidates, np.mean([found[:, x, y] for x, y in seen], axis=0))
-            versions = stack_effects([thinned[x][:, first.train] for x in fitted_on], first.clean[first.train])
+            versions = stack_effects(
+                [thinned[x][:, first.train] for x in fitted_on], first.clean[first.train]
+            )
             fits = each(lambda place, v=versions: _fit(candidates[place][2], v), best["place"], jobs)
             open_to_choice = best[~best["method"].isin(controls)]
             name = best.loc[open_to_choice["selection"].fillna(-1).idxmax(), "method"]
@@ -93,7 +99,11 @@ def remedies(sweeps: Iterable, *, resamples: int, seed: int, jobs: int = 1) -> p
         mine = about[about["effect"] == effect]
         shown = [0, *(1 + place * strengths + np.arange(strengths))]
         own = scored.sel(method=["none", *mine["key"]]).isel(condition=shown)
-        drawn = {"n_resamples": min(resamples, _RESAMPLES), "seed": derived_seed(seed, effect), "n_jobs": jobs}
+        drawn = {
+            "n_resamples": min(resamples, _RESAMPLES),
+            "seed": derived_seed(seed, effect),
+            "n_jobs": jobs,
+        }
         table = recovery(own, **drawn).rename(columns={"method": "key"})
         tables.append(mine.merge(table, on="key").drop(columns=["key", "place"]))
     table = pd.concat(tables, ignore_index=True)
@@ -112,13 +122,16 @@ def linearity(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
     pandas.DataFrame
         One row a ``strength`` and ``parameter``, and one of all strengths (-1): ``shift`` and ``linear``, the shares of
         the test clips' displacement energy that the mean displacement and the map from the clean embedding predict
-        (a held-out R^2 about no movement; missing where nothing moves), with ``low`` and ``high`` of the latter over the
-        ``songs``; and ``r2``, that of the embeddings about their mean, which is high wherever clips hardly move.
+        (a held-out R^2 about no movement; missing where nothing moves), with ``low`` and ``high`` of the latter over
+        the ``songs``; and ``r2``, that of the embeddings about their mean: high wherever clips hardly move, and below
+        zero where they all but fall together and nothing is told of what is left.
     """
     train, test, songs = sweep.train, sweep.test, sweep.songs
     folds = np.unique(songs[train], return_inverse=True)[1] % _FOLDS
     # As one job: its linear algebra runs on one thread.
-    ((shift, linear),) = each(lambda t: linear_predictions(sweep.clean, t, train, folds), [sweep.trajectories])
+    ((shift, linear),) = each(
+        lambda t: linear_predictions(sweep.clean, t, train, folds), [sweep.trajectories]
+    )
     moved = (sweep.trajectories - sweep.clean)[:, test].astype(np.float64)
     centres = sweep.trajectories[:, train].mean(axis=1, dtype=np.float64)
     sums = {
@@ -132,7 +145,8 @@ def linearity(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
     rows = []
     for s, parameter in zip(places, [*sweep.parameters, np.nan], strict=True):
         error, energy, offset, spread = (
-            (sums[name].sum(axis=0) if s < 0 else sums[name][s]) for name in ("linear", "energy", "shift", "spread")
+            (sums[name].sum(axis=0) if s < 0 else sums[name][s])
+            for name in ("linear", "energy", "shift", "spread")
         )
         row = {"strength": s, "parameter": parameter, "songs": len(np.unique(songs[test]))}
         if energy.sum() > 0:
