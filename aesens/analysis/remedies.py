@@ -304,12 +304,7 @@ class RidgeMap(Remedy):
     Parameters
     ----------
     penalty : float
-        In units of the mean eigenvalue of the scatter matrix.
-
-    Attributes
-    ----------
-    alpha_ : float
-        The penalty as `sklearn.linear_model.Ridge` counts it.
+        In units of the mean eigenvalue of the scatter matrix; `alpha_` is it as scikit-learn's Ridge counts.
     """
 
     def __init__(self, penalty: float = 1.0):
@@ -334,11 +329,6 @@ class Augmentation(Remedy):
     ----------
     n_versions : int
         Strengths of each effect, the strongest among them, beside the clean version.
-
-    Attributes
-    ----------
-    versions : array, shape (version, clip, feature)
-        The further versions of the training clips, in their order.
     """
 
     def __init__(self, n_versions: int = 2):
@@ -349,12 +339,11 @@ class Augmentation(Remedy):
         strengths, _, features = versions.trajectories.shape
         k = min(self.n_versions, strengths)
         chosen = np.ceil(np.arange(1, k + 1) * strengths / k).astype(int) - 1
-        picked = versions.trajectories[chosen].reshape(k * versions.n_effects, -1, features)
-        self.versions_ = picked
+        self.versions_ = versions.trajectories[chosen].reshape(k * versions.n_effects, -1, features)
 
     @property
     def versions(self) -> np.ndarray:
-        """Of the training clips."""
+        """Further versions of the training clips, in their order, shape (version, clip, feature)."""
         check_is_fitted(self, "versions_")
         return self.versions_
 
@@ -398,13 +387,7 @@ def to_npz(remedy: BaseEstimator, path: str | os.PathLike) -> None:
 
 
 def from_npz(path: str | os.PathLike) -> BaseEstimator:
-    """Read a fitted remedy; nothing in the file is executed.
-
-    Raises
-    ------
-    ValueError
-        If the file is none that `to_npz` wrote.
-    """
+    """Read a fitted remedy; nothing in the file is executed, and another file is a ValueError."""
     with np.load(path, allow_pickle=False) as file:
         state = {name: file[name] for name in file.files}
     kind = str(state.pop("kind", ""))
