@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 import pedalboard
 import pytest
+import sklearn.base
 from IPython.core.interactiveshell import InteractiveShell
-from sklearn.base import BaseEstimator, TransformerMixin
 from support import ROOT, ToyModel, aesens, write_clips
 
 from aesens import data, effects, models, plots, tables
@@ -127,7 +127,7 @@ def added(registries, own_cache, tmp_path):
     space = {"np": np, "pedalboard": pedalboard, "Projection": projections.Projection}
     space |= {"Effect": effects.Effect, "register": effects.register}
     space |= {"register_projection": projections.register_projection}
-    space |= {"BaseEstimator": BaseEstimator, "TransformerMixin": TransformerMixin}
+    space |= {name: getattr(sklearn.base, name) for name in ("BaseEstimator", "TransformerMixin")}
     exec(addition("91_new_effect", "register"), space)
     exec(addition("92_new_projection", "register_projection"), space)
     models.register("toy", ToyModel)
