@@ -39,10 +39,9 @@ def rates(seeds: int) -> pd.DataFrame:
     """Share of seeds and effects in which the lower limit passes the threshold, by kind and metric."""
     rows = pd.concat([chosen(kind, seed) for kind in KINDS for seed in range(seeds)])
     rows["supported"] = rows["low"] > THRESHOLD
-    of = rows.groupby(["kind", "metric"], sort=False)
-    return of.agg(
-        cases=("supported", "size"), supported=("supported", "mean"), loss=("loss", "mean"), recovered=("recovered", "median")
-    ).reset_index()
+    said = {"cases": ("supported", "size"), "supported": ("supported", "mean")}
+    said |= {"loss": ("loss", "mean"), "recovered": ("recovered", "median")}
+    return rows.groupby(["kind", "metric"], sort=False).agg(**said).reset_index()
 
 
 if __name__ == "__main__":
