@@ -115,10 +115,11 @@ def test_what_a_cell_ends_with_is_shown_as_a_table(registries, own_cache, tmp_pa
 
 
 def addition(name, call) -> str:
-    """The cell of a worked example that registers something."""
+    """The cells of a worked example that register something."""
     book = jupytext.read(ROOT / "notebooks" / "percent" / f"{name}.py")
-    (cell,) = (c for c in book.cells if c.cell_type == "code" and f"{call}(" in c.source)
-    return cell.source
+    cells = [c.source for c in book.cells if c.cell_type == "code" and f"{call}(" in c.source]
+    assert cells
+    return "\n\n".join(cells)
 
 
 @pytest.fixture

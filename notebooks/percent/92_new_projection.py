@@ -44,9 +44,6 @@ study
 
 # %% [markdown]
 # ## The methods
-#
-# The second is a scikit-learn transformer: `fit` gets the training parts and sets attributes that end in an underscore, arrays or
-# numbers; `transform` maps embeddings of shape (..., feature).
 
 # %%
 class StrongestDisplacement(Projection):
@@ -55,6 +52,13 @@ class StrongestDisplacement(Projection):
     def learn(self, parts):
         return (parts.trajectories[-1] - parts.clean).mean(axis=0)
 
+register_projection("strongest", StrongestDisplacement)
+
+# %% [markdown]
+# The second is a scikit-learn transformer: `fit` gets the training parts and sets attributes that end in an underscore, arrays or
+# numbers; `transform` maps embeddings of shape (..., feature).
+
+# %%
 class WithinClips(TransformerMixin, BaseEstimator):
     """Embeddings times the inverse root of the covariance within clips, half of it a multiple of the identity."""
 
@@ -69,7 +73,6 @@ class WithinClips(TransformerMixin, BaseEstimator):
     def transform(self, x):
         return x @ self.root_.astype(x.dtype)
 
-register_projection("strongest", StrongestDisplacement)
 register_projection("within", WithinClips)
 
 # %% [markdown]
