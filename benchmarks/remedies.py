@@ -27,10 +27,10 @@ KINDS = ("nuisance", "restless", "scattered", "nothing")
 
 def chosen(kind: str, seed: int, size: float = 10.0) -> pd.DataFrame:
     """Rows of the chosen methods, fitted on the other effect; the second is half as strong."""
-    about = {"seed": seed, "songs": 12, "test_songs": 6, "clips_per_song": 1, "strengths": 4, "features": 32}
+    about = {"seed": seed, "songs": 12, "test_songs": 6, "clips_per_song": 1, "strengths": 3, "features": 16}
     first, second = (synthetic_sweep(kind, size=length, **about) for length in (size, size / 2))
     second = replace(second, effect=replace(second.effect, name="other"))
-    table = tables.remedies([first, second], resamples=500, seed=seed, jobs=cores())
+    table = tables.remedies([first, second], resamples=300, seed=seed, jobs=cores())
     pooled = table[(table["kind"] == "pooled") & (table["test"] == "effected") & table["chosen"]]
     return pooled[pooled["condition"] == "transfer"].assign(kind=kind, seed=seed)
 
