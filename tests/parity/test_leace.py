@@ -23,4 +23,6 @@ def test_leace_is_the_packages(concept, clips, features):
     fitter.update(torch.from_numpy(rows), torch.from_numpy(z)[:, None])
     theirs = fitter.eraser(torch.from_numpy(rows)).numpy()
     assert np.abs(theirs - rows).max() > 0.5
-    np.testing.assert_allclose(LEACE(concept, shrinkage=0).fit(moved, clean).transform(rows), theirs, atol=1e-9)
+    np.testing.assert_allclose(
+        LEACE(concept, shrinkage=0).fit(moved, clean).transform(rows), theirs, atol=1e-9
+    )
