@@ -1,13 +1,23 @@
 """Remedies against independent computations, what defines each of them, and synthetic truth."""
 
+import json
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.linalg import sqrtm
 from sklearn.base import clone
 from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge
+from synthetic import synthetic_sweep
+from threadpoolctl import threadpool_limits
 
+from aesens import plots, tables
+from aesens.analysis import projections
+from aesens.analysis.linearity import linear_predictions
 from aesens.analysis.projections import apply, from_states, removes, states
 from aesens.analysis.remedies import (
     LEACE,
@@ -19,7 +29,6 @@ from aesens.analysis.remedies import (
     Versions,
     Whitening,
     from_npz,
-    linear_predictions,
     stack_effects,
     to_npz,
 )
@@ -253,3 +262,166 @@ def test_versions_share_their_decompositions():
     assert versions.within_spectrum is versions.within_spectrum
     a, b = NAP(3).fit(versions), NAP(3).fit(*make())
     np.testing.assert_array_equal(a.components_, b.components_)
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------
+
+SMALL = {"songs": 12, "test_songs": 6, "clips_per_song": 1, "strengths": 3, "features": 16}
+
+
+def two_effects(kind, **options):
+    """The same clips under two effects of one kind, the second half as strong."""
+    sizes = {"size": options.pop("size", 10.0)}
+    first = synthetic_sweep(kind, **SMALL, **sizes, **options)
+    second = synthetic_sweep(kind, **SMALL, size=sizes["size"] / 2, **options)
+    return [first, replace(second, effect=replace(second.effect, name="other"))]
+
+
+@pytest.fixture(scope="module")
+def repaired():
+    with threadpool_limits(1):
+        return tables.remedies(two_effects("nuisance"), resamples=100, seed=0)
+
+
+def test_remedies_help_where_a_nuisance_can_be_removed(repaired):
+    pooled = repaired[(repaired["kind"] == "pooled") & (repaired["test"] == "effected")]
+    assert (pooled["loss"] > 0.02).all()
+    chosen = pooled[pooled["chosen"]]
+    assert len(chosen) == 2 * 2 * 2
+    assert (chosen["recovered"] > 0.7).all() and not chosen["control"].any()
+    good = pooled[pooled["method"].isin(["wccn", "nap", "augmentation", "average"])]
+    assert (good["recovered"] > 0.5).all()
+    bad = pooled[pooled["method"].isin(["whitening"])]
+    assert (bad["recovered"] < 0.5).all()
+
+
+def test_every_method_has_its_rows(repaired):
+    methods = {name for name in REMEDIES} | {"lda", "average", "pca", "npca", "cca", "CCA SVD"}
+    assert set(repaired["method"]) == methods
+    assert not repaired.duplicated(
+        ["effect", "condition", "method", "metric", "kind", "test", "strength"]
+    ).any()
+    assert len(repaired) == 2 * 2 * len(methods) * 2 * (3 + 2)
+    one = repaired.groupby(["effect", "condition"])
+    assert (one["chosen"].sum() == 2 * (3 + 2)).all()
+    for _, part in one:
+        best = part.loc[~part["control"], "selection"].max()
+        assert (part.loc[part["chosen"], "selection"] == best).all()
+    assert (repaired["songs"] == 6).all()
+    tested = repaired[~repaired["control"] & repaired["p"].notna()]
+    assert (tested["p_holm"] >= tested["p"]).all() and repaired.loc[
+        repaired["control"], "p_holm"
+    ].isna().all()
+    for setting in repaired["setting"].unique():
+        assert isinstance(json.loads(setting), dict)
+
+
+def test_the_tested_effect_and_the_test_songs_have_no_say_in_the_transfer(repaired):
+    """With other trajectories of the tested effect, and of all test songs, what is fitted and chosen stays."""
+    sweeps = two_effects("nuisance")
+    rng = np.random.default_rng(0)
+    changed = sweeps[0].trajectories + rng.standard_normal(sweeps[0].trajectories.shape).astype(np.float32)
+    other = sweeps[1].trajectories.copy()
+    other[:, sweeps[1].test] += 1
+    swapped = [replace(sweeps[0], trajectories=changed), replace(sweeps[1], trajectories=other)]
+    with threadpool_limits(1):
+        again = tables.remedies(swapped, resamples=20, seed=0)
+    what = ["method", "metric", "kind", "test", "strength", "setting", "selection", "chosen", "cost"]
+    transfer = [
+        table[(table["effect"] == sweeps[0].effect.name) & (table["condition"] == "transfer")][what]
+        for table in (repaired, again)
+    ]
+    pd.testing.assert_frame_equal(*transfer)
+
+
+def test_nothing_is_repaired_where_nothing_is_lost():
+    with threadpool_limits(1):
+        table = tables.remedies(two_effects("nothing"), resamples=20, seed=0)
+    pooled = table[(table["kind"] == "pooled") & (table["test"] == "effected")]
+    assert pooled["recovered"].isna().all() and (pooled["loss"].abs() < 0.01).all()
+    mild = pooled[~pooled["method"].isin(["wccn", "whitening", "nap", "augmentation"])]
+    assert (mild["change"].abs() < 0.06).all() and (pooled["p_holm"].dropna() > 0.05).all()
+
+
+def test_too_few_songs_to_choose_take_first_settings():
+    sweeps = [synthetic_sweep("nuisance", **SMALL | {"songs": 4, "test_songs": 2})]
+    with threadpool_limits(1):
+        table = tables.remedies(sweeps, resamples=20, seed=0)
+    assert table["selection"].isna().all() and set(table["condition"]) == {"own"}
+    assert set(table.loc[table["method"] == "wccn", "setting"]) == {json.dumps(REMEDIES["wccn"].settings[0])}
+    assert set(table.loc[table["chosen"], "method"]) == {"lda"}
+    with pytest.raises(ValueError, match="same clips"):
+        tables.remedies(
+            [sweeps[0], sweeps[0].take(np.arange(len(sweeps[0].clean)) != 1)], resamples=20, seed=0
+        )
+
+
+def test_a_method_from_outside_is_compared_too(monkeypatch):
+    class Turned(LEACE):
+        def transform(self, x):
+            return super().transform(x)[..., ::-1]
+
+    monkeypatch.setattr(projections, "PROJECTIONS", dict(projections.PROJECTIONS))
+    projections.register_projection("turned", Turned, title="Turned round")
+    sweeps = two_effects("nuisance")[:1]
+    with threadpool_limits(1):
+        table = tables.remedies(sweeps, resamples=20, seed=0)
+        removed = tables.projected(sweeps[0], seed=0).set_index("projection")
+    assert "turned" in set(table["method"])
+    # Chapter 6 measures what its `transform` does, which moves everything.
+    assert (removed.loc["turned", "dimension"] > 1).all() and (removed.loc["average", "dimension"] == 1).all()
+
+
+def test_shares_removed_are_those_of_the_transform(monkeypatch):
+    """A projection that hides its rows behind a `transform` of its own comes out as the same one that does not."""
+
+    class Hidden(projections.Projection):
+        def learn(self, parts):
+            return parts.mean_displacement
+
+        def transform(self, x):
+            return projections.remove(x, self.components_)
+
+    monkeypatch.setattr(projections, "PROJECTIONS", dict(projections.PROJECTIONS))
+    projections.register_projection("hidden", Hidden)
+    sweep = two_effects("nuisance")[0]
+    removed = tables.projected(sweep, seed=0).set_index("projection")
+    same = ["dimension", "effect_removed", "clean_removed"]
+    np.testing.assert_allclose(removed.loc["hidden", same], removed.loc["average", same], atol=1e-5)
+    results = tables.classification(sweep, resamples=20, seed=0)
+    curves = results[results["kind"] == "curve"].set_index("projection")
+    np.testing.assert_allclose(curves.loc["hidden", "roc_auc"], curves.loc["average", "roc_auc"], atol=1e-6)
+
+
+def test_linearity_tells_what_all_share_from_what_is_linear():
+    line = tables.linearity(synthetic_sweep("line", noise=0.5), resamples=50, seed=0)
+    assert line["strength"].tolist() == [*range(6), -1]
+    np.testing.assert_allclose(line["shift"], line["linear"], atol=0.05)
+    assert (line["shift"].iloc[3:] > 0.9).all()
+    scattered = tables.linearity(synthetic_sweep("scattered"), resamples=50, seed=0)
+    assert (scattered["linear"] < 0.1).all() and (scattered["low"] <= scattered["high"]).all()
+    assert tables.linearity(synthetic_sweep("still"), resamples=20, seed=0)["linear"].isna().all()
+
+
+def test_pictures_show_every_method_and_effect(repaired):
+    pooled = repaired[(repaired["kind"] == "pooled") & (repaired["test"] == "effected")]
+    part = pooled[(pooled["condition"] == "transfer") & (pooled["metric"] == "roc_auc")]
+    twin = part.assign(model="musicnn", pretrained=False)
+    both = pd.concat([part.assign(model="musicnn", pretrained=True), twin])
+    both["effect"] = both["effect"].map({"nuisance": "gain", "other": "reverb"})
+    figure = plots.gain_and_cost(both, label="ROC-AUC")
+    titles = {ax.get_title() for ax in figure.axes}
+    assert {"WCCN", "Whitening (control)", "Augmentation", "CCA SVD"} <= titles
+    labels = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"musicnn", "Untrained", "Gain", "Reverberation"} == labels
+    # The arrow of WCCN under the first effect ends where the table says.
+    (ax,) = (ax for ax in figure.axes if ax.get_title() == "WCCN")
+    row = part[part["method"] == "wccn"].iloc[0]
+    ends = [tuple(line.get_xydata()[-1]) for line in ax.lines if len(line.get_xydata()) == 2]
+    assert any(np.allclose(end, (-100 * row["cost"], 100 * row["change"])) for end in ends)
+    plt.close(figure)
+    linear = tables.linearity(synthetic_sweep("line"), resamples=20, seed=0)
+    linear = linear[linear["strength"] >= 0].assign(model="musicnn", pretrained=True, effect="lowpass")
+    figure = plots.linearity_curves(linear)
+    assert figure.axes[0].get_title() == "Low-pass filtering" and len(figure.axes[0].lines) == 3
+    plt.close(figure)

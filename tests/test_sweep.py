@@ -9,6 +9,8 @@ import pytest
 from support import PROFILE, ToyModel, write_clips
 
 from aesens import models, tables
+from aesens.analysis import projections
+from aesens.analysis.remedies import LEACE
 from aesens.embeddings.sweep import Sweep
 from aesens.study import Study
 
@@ -59,6 +61,21 @@ def test_projections_are_fitted_once_for_all_measures(study, monkeypatch):
     study.collect(tables.classifier_cosines, seed=3)
     with pytest.raises(ZeroDivisionError):
         study.collect(tables.projected, seed=4)
+
+
+def test_a_map_of_its_own_is_kept_too(study, monkeypatch):
+    monkeypatch.setattr(projections, "PROJECTIONS", dict(projections.PROJECTIONS))
+    projections.register_projection("leace", LEACE)
+    sweep = study.sweep("toy", "gain")
+    first, expected = study.fitted(sweep, 3), tables.fitted_subspaces(sweep, seed=3)
+    assert "leace" in set(study.collect(tables.projected, seed=3)["projection"])
+    # Fails where what was kept is not read.
+    monkeypatch.setattr(tables.projections.projections, "fit_all", lambda *a, **k: 1 / 0)
+    for fitted in (first, study.fitted(sweep, 3)):
+        for code, made in expected["leace"].items():
+            moved = fitted["leace"][code].transform(sweep.clean)
+            np.testing.assert_array_equal(moved, made.transform(sweep.clean))
+            assert np.abs(moved - sweep.clean).max() > 0
 
 
 def test_agreement_has_a_row_a_model(study):

@@ -175,8 +175,8 @@ def fit_all(
     Returns
     -------
     dict of str to array, shape (k, feature), or estimator
-        By name, in the order of `PROJECTIONS`: orthonormal rows to `remove`, k being 0 for what removes nothing; or what
-        was fitted where it has a `transform` of its own.
+        By name, in the order of `PROJECTIONS`: orthonormal rows to `remove`, k being 0 for what removes nothing; or
+        what was fitted where it has a `transform` of its own.
 
     Examples
     --------
@@ -201,7 +201,7 @@ def apply(fit: np.ndarray | BaseEstimator, x: np.ndarray) -> np.ndarray:
 
 
 def fitted_state(fitted: BaseEstimator) -> dict[str, np.ndarray]:
-    """What an estimator has learned, its attributes that end in ``_``, as arrays, from which `restored` makes it again.
+    """What an estimator has learned, its attributes that end in ``_``, as arrays; `restored` takes them.
 
     Raises
     ------
@@ -216,7 +216,8 @@ def fitted_state(fitted: BaseEstimator) -> dict[str, np.ndarray]:
     for name, value in state.items():
         if value.dtype.hasobject:
             raise ValueError(
-                f"{type(fitted).__name__}.{name} cannot be kept: attributes that a method learns must be arrays or numbers"
+                f"{type(fitted).__name__}.{name} cannot be kept: "
+                "what a method learns must be arrays or numbers"
             )
     return state
 

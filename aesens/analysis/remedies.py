@@ -1,4 +1,4 @@
-"""Linear post-processing that should make embeddings stand still under effects: what may help where projections do not.
+"""Linear post-processing that should make embeddings stand still under effects, beyond projections.
 
 Conventions: a remedy is fitted on training clips as a projection is (`trajectories` (strength, clip, feature) and
 `clean` (clip, feature)), blind to what a clip holds, and maps any embeddings X of shape (..., feature) to
@@ -15,8 +15,10 @@ hundred clips take seconds. Lengths are relative: a shrinkage counts in mean var
 References
 ----------
 A. Hatch, S. Kajarekar, A. Stolcke, "Within-class covariance normalization for SVM-based speaker recognition",
-Interspeech 2006 (WCCN). A. Solomonoff, W. Campbell, I. Boardman, "Advances in channel compensation for SVM speaker
-recognition", ICASSP 2005 (NAP). N. Belrose et al., "LEACE: perfect linear concept erasure in closed form", NeurIPS 2023.
+Interspeech 2006 (WCCN).
+A. Solomonoff, W. Campbell, I. Boardman, "Advances in channel compensation for SVM speaker recognition", ICASSP 2005
+(NAP).
+N. Belrose et al., "LEACE: perfect linear concept erasure in closed form", NeurIPS 2023.
 """
 
 from __future__ import annotations
@@ -30,7 +32,6 @@ import numpy as np
 from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.covariance import ledoit_wolf_shrinkage
-from sklearn.linear_model import Ridge
 from sklearn.utils.validation import check_is_fitted
 
 from aesens.analysis.methods import Projection, TrainingParts
@@ -47,7 +48,6 @@ __all__ = [
     "Versions",
     "Whitening",
     "from_npz",
-    "linear_predictions",
     "stack_effects",
     "to_npz",
 ]
@@ -57,7 +57,7 @@ _ROUNDING = 1e-10
 
 
 def _spectrum(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues (r,) of ``rows.T @ rows``, descending and without zeros, and its eigenvectors as rows (r, feature)."""
+    """Eigenvalues (r,) of ``rows.T @ rows``, descending, zeros left out, and its eigenvectors (r, feature)."""
     dual = len(rows) < rows.shape[1]
     values, vectors = eigh(rows @ rows.T if dual else rows.T @ rows)
     keep = np.flatnonzero(values > _ROUNDING * max(values[-1], 0.0))[::-1]
@@ -121,6 +121,16 @@ def stack_effects(trajectories: Sequence[np.ndarray], clean: np.ndarray) -> Vers
     return Versions(np.concatenate(trajectories, axis=1), repeated, n_effects=len(trajectories))
 
 
+def _versions(trajectories, clean=None) -> Versions:
+    if isinstance(trajectories, Versions):
+        return trajectories
+    if isinstance(trajectories, TrainingParts):
+        trajectories, clean = trajectories.trajectories, trajectories.clean
+    if clean is None:
+        raise ValueError("fit needs the clean embeddings beside the trajectories")
+    return Versions(trajectories, clean)
+
+
 class Remedy(TransformerMixin, BaseEstimator):
     """Base of the remedies that are affine maps: subclasses set the map in `learn`.
 
@@ -136,14 +146,10 @@ class Remedy(TransformerMixin, BaseEstimator):
 
         Both, or the `Versions` that hold them.
         """
-        if isinstance(trajectories, TrainingParts) and not isinstance(trajectories, Versions):
-            trajectories, clean = trajectories.trajectories, trajectories.clean
-        if not isinstance(trajectories, Versions):
-            if clean is None:
-                raise ValueError("fit needs the clean embeddings beside the trajectories")
-            trajectories = Versions(trajectories, clean)
-        self._set(1.0, np.empty((0, trajectories.n_features)), np.empty((0, trajectories.n_features)))
-        self.learn(trajectories)
+        versions = _versions(trajectories, clean)
+        nothing = np.empty((0, versions.n_features))
+        self._set(1.0, nothing, nothing)
+        self.learn(versions)
         return self
 
     def learn(self, versions: Versions) -> None:
@@ -184,8 +190,7 @@ class NAP(Projection):
 
     def learn(self, parts: TrainingParts) -> np.ndarray:
         """At most k rows."""
-        versions = parts if isinstance(parts, Versions) else Versions(parts.trajectories, parts.clean)
-        return versions.within_spectrum[1][: self.k]
+        return _versions(parts).within_spectrum[1][: self.k]
 
 
 class _Whitener(Remedy):
@@ -299,12 +304,7 @@ class RidgeMap(Remedy):
     Parameters
     ----------
     penalty : float
-        In units of the mean eigenvalue of the scatter matrix.
-
-    Attributes
-    ----------
-    alpha_ : float
-        The penalty as `sklearn.linear_model.Ridge` counts it.
+        In units of the mean eigenvalue of the scatter matrix; `alpha_` is it as scikit-learn's Ridge counts.
     """
 
     def __init__(self, penalty: float = 1.0):
@@ -329,11 +329,6 @@ class Augmentation(Remedy):
     ----------
     n_versions : int
         Strengths of each effect, the strongest among them, beside the clean version.
-
-    Attributes
-    ----------
-    versions : array, shape (version, clip, feature)
-        The further versions of the training clips, in their order.
     """
 
     def __init__(self, n_versions: int = 2):
@@ -344,42 +339,28 @@ class Augmentation(Remedy):
         strengths, _, features = versions.trajectories.shape
         k = min(self.n_versions, strengths)
         chosen = np.ceil(np.arange(1, k + 1) * strengths / k).astype(int) - 1
-        picked = versions.trajectories[chosen].reshape(k * versions.n_effects, -1, features)
-        self.versions_ = picked
+        self.versions_ = versions.trajectories[chosen].reshape(k * versions.n_effects, -1, features)
 
     @property
     def versions(self) -> np.ndarray:
-        """Of the training clips."""
+        """Further versions of the training clips, in their order, shape (version, clip, feature)."""
         check_is_fitted(self, "versions_")
         return self.versions_
 
 
-def _each_of(parameter: str, values: Sequence) -> tuple[dict, ...]:
-    return tuple({parameter: value} for value in values)
+_SHRUNK = tuple({"shrinkage": value} for value in (0.1, 0.01, 0.6))
+_DIRECTIONS = tuple({"k": k} for k in (5, 1, 20))
+_PENALTIES = tuple({"penalty": value} for value in (0.1, 0.01, 1.0))
 
-
-_SHRINKAGES = (0.1, 0.01, 0.6)
-
-#: Name of each remedy and its entry; of its settings a study chooses one on training songs, the first one in doubt.
+#: Name of each remedy and its entry; of its settings a study chooses one on training songs, the first in doubt.
 REMEDIES: dict[str, Entry] = {
-    "augmentation": Entry(Augmentation, "Augmentation", "#D55E00", settings=({},)),
-    "wccn": Entry(WCCN, "WCCN", "#0072B2", settings=_each_of("shrinkage", _SHRINKAGES)),
-    "whitening": Entry(
-        Whitening,
-        "Whitening",
-        "#8A8A8A",
-        control=True,
-        settings=_each_of("shrinkage", _SHRINKAGES),
-    ),
-    "nap": Entry(NAP, "NAP", "#56B4E9", settings=_each_of("k", (5, 1, 20))),
-    "leace-rank": Entry(LEACE, "LEACE (strength)", "#009E73", settings=_each_of("shrinkage", _SHRINKAGES)),
-    "leace-effected": Entry(
-        lambda: LEACE("effected"),
-        "LEACE (effected)",
-        "#7CCDB5",
-        settings=_each_of("shrinkage", _SHRINKAGES),
-    ),
-    "ridge": Entry(RidgeMap, "Ridge map", "#CC79A7", settings=_each_of("penalty", (0.1, 0.01, 1.0))),
+    "augmentation": Entry(Augmentation, "Augmentation", "#D55E00"),
+    "wccn": Entry(WCCN, "WCCN", "#0072B2", settings=_SHRUNK),
+    "whitening": Entry(Whitening, "Whitening", "#8A8A8A", control=True, settings=_SHRUNK),
+    "nap": Entry(NAP, "NAP", "#56B4E9", settings=_DIRECTIONS),
+    "leace-rank": Entry(LEACE, "LEACE (strength)", "#009E73", settings=_SHRUNK),
+    "leace-effected": Entry(lambda: LEACE("effected"), "LEACE (effected)", "#7CCDB5", settings=_SHRUNK),
+    "ridge": Entry(RidgeMap, "Ridge map", "#CC79A7", settings=_PENALTIES),
 }
 
 _KINDS = {kind.__name__: kind for kind in (LEACE, NAP, WCCN, Augmentation, RidgeMap, Whitening)}
@@ -406,62 +387,10 @@ def to_npz(remedy: BaseEstimator, path: str | os.PathLike) -> None:
 
 
 def from_npz(path: str | os.PathLike) -> BaseEstimator:
-    """Read a fitted remedy; nothing in the file is executed.
-
-    Raises
-    ------
-    ValueError
-        If the file is none that `to_npz` wrote.
-    """
+    """Read a fitted remedy; nothing in the file is executed, and another file is a ValueError."""
     with np.load(path, allow_pickle=False) as file:
         state = {name: file[name] for name in file.files}
     kind = str(state.pop("kind", ""))
     if kind not in _KINDS:
         raise ValueError(f"{path} holds no remedy of {', '.join(_KINDS)}")
     return restored(_KINDS[kind](**json.loads(str(state.pop("settings")))), state)
-
-
-def linear_predictions(
-    clean: np.ndarray,
-    trajectories: np.ndarray,
-    train: np.ndarray,
-    folds: np.ndarray,
-    penalties: Sequence[float] = (0.01, 0.1, 1.0, 10.0, 100.0),
-) -> tuple[np.ndarray, np.ndarray]:
-    r"""Predict each strength's displacement from the clean embedding: is the effect a linear map of embeddings?
-
-    One map a strength, ``e_s - c = A_s c + b_s``, by ridge regression. Without the clean embedding, ``A = 0``, every
-    clip would shift alike.
-
-    Parameters
-    ----------
-    clean : array, shape (clip, feature)
-    trajectories : array, shape (strength, clip, feature)
-    train : array of bool, shape (clip,)
-    folds : array of int, shape (training clip,)
-        Whichever keep songs whole: the penalty is the one with the least squared error of the held-out folds.
-    penalties : sequence of float
-        In units of the mean eigenvalue of the scatter matrix of clean training clips.
-
-    Returns
-    -------
-    shift, linear : array, shape (strength, clip, feature)
-        Displacements of all clips as the mean of the training clips and as the maps predict them.
-    """
-    x = np.asarray(clean, dtype=np.float64)
-    moved = (trajectories - x).transpose(1, 0, 2)
-    y = moved.reshape(len(x), -1)
-    centred = x[train] - x[train].mean(axis=0)
-    unit = np.square(centred).sum() / max(min(len(centred) - 1, x.shape[1]), 1) or 1.0
-
-    def predicted(penalty, known, asked):
-        return Ridge(alpha=penalty * unit).fit(x[known], y[known]).predict(x[asked])
-
-    def error(penalty):
-        sides = ((clips[folds != fold], clips[folds == fold]) for fold in np.unique(folds))
-        return sum(np.square(predicted(penalty, known, held) - y[held]).sum() for known, held in sides)
-
-    clips = np.flatnonzero(train)
-    best = min(penalties, key=error)
-    linear = predicted(best, clips, np.arange(len(x))).reshape(moved.shape).transpose(1, 0, 2)
-    return np.broadcast_to(moved[train].mean(axis=0)[:, None], linear.shape), linear

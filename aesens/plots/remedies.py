@@ -18,14 +18,14 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 def gain_and_cost(table: pd.DataFrame, *, label: str, across: int = 4) -> plt.Figure:
     """What each method changes on effected and on clean clips: an arrow a model and effect, a panel a method.
 
-    Up is a gain on effected clips, left a cost on clean ones, the tip is where a method leads to. Pretrained models have
-    full arrows, their twins thin grey ones.
+    Up is a gain on effected clips, left a cost on clean ones, the tip is where a method leads to. Pretrained models
+    have full arrows, their twins thin grey ones.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Columns ``model``, ``pretrained``, ``effect``, ``method``, ``change`` (on effected clips), ``cost`` (on clean ones)
-        and ``control``, one row an arrow; methods in the order of their panels.
+        Columns ``model``, ``pretrained``, ``effect``, ``method``, ``change`` (on effected clips), ``cost`` (on clean
+        ones) and ``control``, one row an arrow; methods in the order of their panels.
     label : str
         What changes, for the axes.
     across : int
@@ -33,21 +33,20 @@ def gain_and_cost(table: pd.DataFrame, *, label: str, across: int = 4) -> plt.Fi
     """
     methods, effects = present(table, "method"), present(table, "effect")
     figure, axes = wrapped(len(methods), height=1.6, spare=0.9, across=across, width=WIDTH)
-    x, y = -100 * table["cost"], 100 * table["change"]
-    reach = 1.12 * max(1.0, x.abs().max(), y.abs().max())
+    reach = 1.12 * max(1.0, 100 * table[["cost", "change"]].abs().max(axis=None))
     for ax, method in zip(axes.flat, methods, strict=False):
         ax.axhspan(0, reach, color="#EAF3EA", zorder=0, linewidth=0)
         ax.axhline(0, color="black", linewidth=0.6, zorder=1)
         ax.axvline(0, color="black", linewidth=0.6, zorder=1)
         # Twins first, below.
         part = table[table["method"] == method].sort_values("pretrained", kind="stable")
-        for place, row in part.iterrows():
-            trained = bool(row["pretrained"])
+        for row in part.to_dict("records"):
+            trained, x, y = bool(row["pretrained"]), -100 * row["cost"], 100 * row["change"]
             colour = names.colour(row["model"]) if trained else "#B5B5B5"
             look = {"color": colour, "zorder": 3 if trained else 2}
-            ax.plot([0, x[place]], [0, y[place]], linewidth=1.4 if trained else 0.7, **look)
+            ax.plot([0, x], [0, y], linewidth=1.4 if trained else 0.7, **look)
             kind = _MARKERS[effects.index(row["effect"]) % len(_MARKERS)]
-            ax.plot(x[place], y[place], kind, markersize=4.2 if trained else 3, **look)
+            ax.plot(x, y, kind, markersize=4.2 if trained else 3, **look)
         control = bool(part["control"].iloc[0])
         ax.set_title(
             names.projection_title(method) + (" (control)" if control else ""),
@@ -55,6 +54,8 @@ def gain_and_cost(table: pd.DataFrame, *, label: str, across: int = 4) -> plt.Fi
             fontsize=8.5,
         )
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach))
+    for ax in axes.flat[max(len(methods) - axes.shape[1], 0) : len(methods)]:
+        ax.tick_params(labelbottom=True)
     figure.supxlabel(f"Change of {label} on clean clips (hundredths): left is a cost")
     figure.supylabel("On effected clips: up is a gain")
     handles = [
@@ -71,7 +72,7 @@ def gain_and_cost(table: pd.DataFrame, *, label: str, across: int = 4) -> plt.Fi
 
 
 def linearity_curves(table: pd.DataFrame) -> plt.Figure:
-    """Share of the movement that a linear map of the clean embedding foresees, against the parameter, a panel an effect.
+    """Share of the movement that a linear map of the clean embedding foresees, by parameter, a panel an effect.
 
     Parameters
     ----------

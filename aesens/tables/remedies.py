@@ -12,8 +12,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from aesens.analysis import projections
 from aesens.analysis.auc import metrics
+from aesens.analysis.linearity import linear_predictions
 from aesens.analysis.parallel import each
-from aesens.analysis.remedies import REMEDIES, linear_predictions, stack_effects
+from aesens.analysis.remedies import REMEDIES, stack_effects
 from aesens.analysis.robustness import fit_scores, recovery
 from aesens.analysis.statistics import bootstrap_songs, derived_seed, holm
 from aesens.tables.common import instrument_sides
@@ -121,8 +122,9 @@ def linearity(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
     pandas.DataFrame
         One row a ``strength`` and ``parameter``, and one of all strengths (-1): ``shift`` and ``linear``, the shares of
         the test clips' displacement energy that the mean displacement and the map from the clean embedding predict
-        (a held-out R^2 about no movement; missing where nothing moves), with ``low`` and ``high`` of the latter over the
-        ``songs``; and ``r2``, that of the embeddings about their mean, which is high wherever clips hardly move.
+        (a held-out R^2 about no movement; missing where nothing moves), with ``low`` and ``high`` of the latter over
+        the ``songs``; and ``r2``, that of the embeddings about their mean: high wherever clips hardly move, and below
+        zero where they all but fall together and nothing is told of what is left.
     """
     train, test, songs = sweep.train, sweep.test, sweep.songs
     folds = np.unique(songs[train], return_inverse=True)[1] % _FOLDS

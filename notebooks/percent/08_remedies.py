@@ -29,7 +29,7 @@ options = {}  # such as {"models": "yamnet", "seed": 7}; all of them: ./run_all.
 # %%
 from aesens import plots, tables
 from aesens.plots.frames import shown
-from aesens.plots.titles import model_title, projection_title, sweep_title
+from aesens.plots.titles import projection_title, sweep_title
 from aesens.study import Study
 
 plots.use_style()
@@ -54,6 +54,7 @@ study
 import numpy as np
 
 from aesens.analysis import remedies
+from aesens.analysis.linearity import linear_predictions
 
 study.require_split()
 sweep = study.sweep(study.models[0], study.effects[0])
@@ -235,7 +236,7 @@ def foreseen(s):
     return 1 - np.square(moved - fitted).sum() / (np.square(moved).sum() or 1)
 
 folds = np.unique(sweep.songs[sweep.train], return_inverse=True)[1] % 3
-_, package = remedies.linear_predictions(sweep.clean, sweep.trajectories, sweep.train, folds, penalties=[1.0])
+_, package = linear_predictions(sweep.clean, sweep.trajectories, sweep.train, folds, penalties=[1.0])
 moved = (sweep.trajectories - sweep.clean)[-1, sweep.test]
 assert np.isclose(foreseen(-1), 1 - np.square(moved - package[-1, sweep.test]).sum() / (np.square(moved).sum() or 1), atol=1e-3)
 

@@ -3,7 +3,7 @@
 #   tests/parity/run.sh [pytest options]
 # Needs Python 3.11 (openl3 0.4.2 builds on no later one; name it with AESENS_PARITY_PYTHON if it is not found) and a
 # package registry. Makes or reuses .venv-parity beside run_all.sh (3 GB: TensorFlow, PyTorch, openl3, panns-inference,
-# laion-clap, msclap, LiteRT, on numpy 1.26), runs tests/parity there, and writes figures/parity/parity.csv with its
+# laion-clap, msclap, LiteRT, concept-erasure, on numpy 1.26), runs tests/parity there, and writes figures/parity/parity.csv with its
 # provenance. See README.md beside this file.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
