@@ -113,15 +113,15 @@ def file_digest(place: str, *, tree: bool = True) -> str:
     return digest
 
 
-def read_so_far() -> dict[str, str]:
+def read_so_far() -> dict[tuple, str]:
     """Digest of each file that was hashed, for `unedited`."""
-    return {place: digest for (place, tree), (_, digest) in _LATEST.items() if tree}
+    return {key: digest for key, (_, digest) in _LATEST.items()}
 
 
-def unedited(before: dict[str, str]) -> None:
+def unedited(before: dict[tuple, str]) -> None:
     """Raise `EditedError` if a file that was hashed before (`read_so_far`) has been hashed anew as another."""
     now = read_so_far()
-    if edited := [place for place, digest in before.items() if now[place] != digest]:
+    if edited := [place for (place, tree), digest in before.items() if now[place, tree] != digest]:
         raise EditedError(f"{edited[0]} was edited during the run: run again, of it nothing is kept")
 
 

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 import xarray
-from support import PYTHONPATH, ROOT, ToyModel, all_train, write_clips
+from support import PYTHONPATH, ToyModel, all_train, write_clips
 
 from aesens.data import Dataset, load_dataset
 from aesens.effects import EFFECTS, Effect, render
