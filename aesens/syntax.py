@@ -15,14 +15,17 @@ import sysconfig
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
 from functools import lru_cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 __all__ = [
     "EditedError",
     "file_digest",
+    "imported_by",
     "imported_now",
-    "imports",
+    "modules_of",
     "reached",
     "read_so_far",
     "tree_digest",
@@ -150,9 +153,15 @@ def _plain(tree: ast.AST) -> ast.AST:
     return tree
 
 
-def imports(tree: ast.AST) -> set[tuple[int, str]]:
+@lru_cache(maxsize=256)
+def imported_by(content: bytes | str) -> frozenset[tuple[int, str]]:
     """Names that code imports anywhere, by a statement or by `import_module` of a text, each with its dots."""
     found = set()
+    try:
+        with PARSING:
+            tree = ast.parse(content)
+    except (SyntaxError, ValueError):
+        return frozenset()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {(0, alias.name) for alias in node.names}
@@ -164,7 +173,22 @@ def imports(tree: ast.AST) -> set[tuple[int, str]]:
             name = node.args[0].value
             if called in ("import_module", "__import__") and isinstance(name, str):
                 found.add((len(name) - len(name.lstrip(".")), name.lstrip(".")))
-    return found
+    return frozenset(found)
+
+
+def modules_of(place: Path, level: int, name: str) -> Iterator[str]:
+    """Files that importing a name in a file runs; the last part of the name may be no module."""
+    folders = [str(place.parent), *sys.path]
+    if level:
+        folders = [str(place.parents[level - 1])]
+        yield os.path.join(*folders, "__init__.py")
+    for part in name.split("."):
+        spec = PathFinder.find_spec(part, folders)
+        if spec is None:
+            return
+        folders = list(spec.submodule_search_locations or ())
+        if spec.origin:
+            yield spec.origin
 
 
 class _Parsed:
