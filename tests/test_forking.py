@@ -25,7 +25,6 @@ from aesens import data, effects, models, plots, tables
 from aesens.analysis import projections
 from aesens.app.cli import main
 from aesens.app.commands import new_notebook
-from aesens.embeddings import extract as embed
 from aesens.embeddings.extract import Plan, extract
 from aesens.plots import explorer as explore
 from aesens.plots import titles as names
@@ -462,6 +461,8 @@ def test_what_was_made_of_code_that_was_edited_meanwhile_is_not_kept(
     registries, own_cache, tmp_path, monkeypatch
 ):
     """The helper is imported when the effect is first applied, after it was hashed and edited."""
+    from aesens.embeddings import forward
+
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own_late.py").write_text("FACTOR = 1\n")
     (tmp_path / "own_effect.py").write_text(LATE)
@@ -470,17 +471,17 @@ def test_what_was_made_of_code_that_was_edited_meanwhile_is_not_kept(
     effects.register(effects.Effect("own", process, np.arange(1.0, 4.0), "Own", "Value"))
     study = toy_study(tmp_path, ("own",))
     plan = study._plan("toy", ["own"])[1]
-    decode = embed.forward.decode
+    decode = forward.decode
 
     def edit(*arguments):
         (tmp_path / "own_late.py").write_text("FACTOR = 0.5\n")
         return decode(*arguments)
 
-    monkeypatch.setattr(embed.forward, "decode", edit)
+    monkeypatch.setattr(forward, "decode", edit)
     with pytest.raises(EditedError, match=r"own_late\.py was edited during the run"):
         extract([plan], progress=False)
     assert not list((own_cache / "store").glob("*own*/embedding/c.*"))
-    monkeypatch.setattr(embed.forward, "decode", decode)
+    monkeypatch.setattr(forward, "decode", decode)
     assert not extract([plan], progress=False)[0].missing().any()
     for name in ("own_effect", "own_late"):
         del sys.modules[name]

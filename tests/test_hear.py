@@ -14,7 +14,6 @@ import pytest
 import torch
 from support import ROOT, aesens
 
-from aesens import models
 from aesens.models import MODELS, ModelError, load_model
 from aesens.models.base import NoUntrainedWeights
 from aesens.models.hear import register_module
@@ -58,6 +57,13 @@ TOY = textwrap.dedent(
 def own_registry(monkeypatch):
     """What a test registers is gone after it."""
     monkeypatch.setattr("aesens.models.MODELS", dict(MODELS))
+
+
+def registry():
+    """The models of this test."""
+    from aesens import models
+
+    return models.MODELS
 
 
 @pytest.fixture
@@ -169,7 +175,7 @@ def digest(tmp_path, monkeypatch):
         for module in [module for module in sys.modules if module.partition(".")[0] == name]:
             del sys.modules[module]
         importlib.invalidate_caches()
-        models.MODELS.pop(f"hear-{name}", None)
+        registry().pop(f"hear-{name}", None)
         return load_model(f"hear:{name}", device="cpu").weights.digest
 
     yield of
@@ -228,7 +234,7 @@ def test_weights_that_change_while_they_are_read_are_refused(toy):
     module.write_text(TOY.replace("model = Toy()", "model = Toy()\n    touched(model_file_path)"))
     name = register_module(str(module))
     other = {"weight": torch.ones(12)}
-    models.MODELS[name].model.module.touched = lambda path: torch.save(other, path)
+    registry()[name].model.module.touched = lambda path: torch.save(other, path)
     with pytest.raises(WeightsError, match=r"toy\.pt was changed while it was read"):
         load_model(f"hear:{module}", weights_file=toy[1], device="cpu")
 

@@ -88,11 +88,7 @@ def model_title(name: str, pretrained: bool | None = None) -> str:
     # One of the HEAR API need not be registered in this process, which may only report on it.
     entry = models.MODELS.get(name)
     title = (entry and entry.title) or name.removeprefix("hear-")
-    return (
-        f"{title} ({getattr(entry and entry.model, 'otherwise', 'untrained')})"
-        if pretrained is False
-        else title
-    )
+    return f"{title} ({getattr(entry and entry.model, 'otherwise', 'untrained')})" if pretrained is False else title
 
 
 def sweep_title(sweep) -> str:
