@@ -223,9 +223,12 @@ class _Parsed:
                     self.statements.setdefault(one, []).append((ast.dump(node), used))
 
 
-def _file_of(module: str) -> Path:
+@lru_cache(maxsize=4096)
+def _file_of(module: str) -> Path | None:
+    """The file of a module of the package; None if there is no such module."""
     place = _PACKAGE.joinpath(*module.split(".")[1:])
-    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    return file if file.is_file() else None
 
 
 @lru_cache(maxsize=256)
@@ -266,7 +269,7 @@ def reached(*roots: tuple[str, str]) -> tuple[str, frozenset[str]]:
         if module.partition(".")[0] != "aesens":
             packages.add(module.partition(".")[0])
             continue
-        if name and _file_of(f"{module}.{name}").is_file():
+        if name and _file_of(f"{module}.{name}"):
             module, name = f"{module}.{name}", None
         if module not in opened:
             file = _file_of(module)

@@ -493,6 +493,7 @@ def test_the_packages_own_code_counts_but_for_its_comments(tmp_path, monkeypatch
     shutil.copytree(ROOT / "aesens", tmp_path / "aesens", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(syntax, "_PACKAGE", tmp_path / "aesens")
     monkeypatch.setattr(syntax, "_since", lambda place: None)
+    monkeypatch.setattr(syntax, "_file_of", syntax._file_of.__wrapped__)
     roots = {
         "model": ("aesens.models.musicnn", "Musicnn"),
         "low-pass": ("aesens.effects", "_lowpass"),
