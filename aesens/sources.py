@@ -21,7 +21,6 @@ A file that was edited after its import is refused (`aesens.syntax.EditedError`)
 
 from __future__ import annotations
 
-import ast
 import dis
 import hashlib
 import importlib.util
@@ -37,7 +36,6 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache, partial
-from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from operator import attrgetter
 from pathlib import Path
@@ -47,7 +45,7 @@ from uuid import uuid4
 import numpy as np
 
 from aesens.cache import from_root
-from aesens.syntax import PARSING, file_digest, imported_now, imports, reached, tree_digest
+from aesens.syntax import PARSING, file_digest, imported_by, imported_now, modules_of, reached, tree_digest
 
 __all__ = [
     "code_of",
@@ -307,10 +305,9 @@ def _names(code: CodeType) -> list[str]:
 def _imported_by(thing: FunctionType, text: str) -> list[str]:
     """What code that is no file imports itself, by `_files`."""
     names = {(0, step.argval) for step in _steps(thing.__code__) if step.opname == "IMPORT_NAME"}
-    with suppress(SyntaxError), PARSING:
-        names |= imports(ast.parse(textwrap.dedent(text)))
+    names |= imported_by(textwrap.dedent(text))
     here = Path(os.getcwd(), "cell")
-    return _files(*(place for level, name in names if not level for place in _modules(here, 0, name)))
+    return _files(*(place for level, name in names if not level for place in modules_of(here, 0, name)))
 
 
 def _text(thing) -> str:
@@ -336,36 +333,14 @@ def _files(*begin: str) -> list[str]:
         if os.path.basename(place) == "__init__.py":
             # Of a package all, whatever way it takes to import it.
             waiting += map(os.path.realpath, Path(place).parent.rglob("*.py"))
-        for level, name in _imports(Path(place).read_bytes()):
+        for level, name in imported_by(Path(place).read_bytes()):
             top = name.partition(".")[0]
-            inner = [os.path.realpath(path) for path in _modules(Path(place), level, name)]
+            inner = [os.path.realpath(path) for path in modules_of(Path(place), level, name)]
             waiting += inner
             installed = inner and all(path.startswith(_folders()) for path in inner)
             if installed and not level and top not in {*sys.stdlib_module_names, "aesens"}:
                 found[top] = f"{top} {_version_of(top)}"
     return sorted(found.values())
-
-
-@lru_cache(maxsize=256)
-def _imports(content: bytes) -> set[tuple[int, str]]:
-    with suppress(SyntaxError, ValueError), PARSING:
-        return imports(ast.parse(content))
-    return set()
-
-
-def _modules(place: Path, level: int, name: str) -> Iterator[str]:
-    """Files that importing a name in a file runs; the last part of the name may be no module."""
-    folders = [str(place.parent), *sys.path]
-    if level:
-        folders = [str(place.parents[level - 1])]
-        yield os.path.join(*folders, "__init__.py")
-    for part in name.split("."):
-        spec = PathFinder.find_spec(part, folders)
-        if spec is None:
-            return
-        folders = list(spec.submodule_search_locations or ())
-        if spec.origin:
-            yield spec.origin
 
 
 @lru_cache(maxsize=1)

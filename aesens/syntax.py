@@ -15,14 +15,17 @@ import sysconfig
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
 from functools import lru_cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 __all__ = [
     "EditedError",
     "file_digest",
+    "imported_by",
     "imported_now",
-    "imports",
+    "modules_of",
     "reached",
     "read_so_far",
     "tree_digest",
@@ -113,15 +116,15 @@ def file_digest(place: str, *, tree: bool = True) -> str:
     return digest
 
 
-def read_so_far() -> dict[str, str]:
+def read_so_far() -> dict[tuple, str]:
     """Digest of each file that was hashed, for `unedited`."""
-    return {place: digest for (place, tree), (_, digest) in _LATEST.items() if tree}
+    return {key: digest for key, (_, digest) in _LATEST.items()}
 
 
-def unedited(before: dict[str, str]) -> None:
+def unedited(before: dict[tuple, str]) -> None:
     """Raise `EditedError` if a file that was hashed before (`read_so_far`) has been hashed anew as another."""
     now = read_so_far()
-    if edited := [place for place, digest in before.items() if now[place] != digest]:
+    if edited := [place for (place, tree), digest in before.items() if now[place, tree] != digest]:
         raise EditedError(f"{edited[0]} was edited during the run: run again, of it nothing is kept")
 
 
@@ -150,9 +153,15 @@ def _plain(tree: ast.AST) -> ast.AST:
     return tree
 
 
-def imports(tree: ast.AST) -> set[tuple[int, str]]:
+@lru_cache(maxsize=256)
+def imported_by(content: bytes | str) -> frozenset[tuple[int, str]]:
     """Names that code imports anywhere, by a statement or by `import_module` of a text, each with its dots."""
     found = set()
+    try:
+        with PARSING:
+            tree = ast.parse(content)
+    except (SyntaxError, ValueError):
+        return frozenset()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {(0, alias.name) for alias in node.names}
@@ -164,7 +173,22 @@ def imports(tree: ast.AST) -> set[tuple[int, str]]:
             name = node.args[0].value
             if called in ("import_module", "__import__") and isinstance(name, str):
                 found.add((len(name) - len(name.lstrip(".")), name.lstrip(".")))
-    return found
+    return frozenset(found)
+
+
+def modules_of(place: Path, level: int, name: str) -> Iterator[str]:
+    """Files that importing a name in a file runs; the last part of the name may be no module."""
+    folders = [str(place.parent), *sys.path]
+    if level:
+        folders = [str(place.parents[level - 1])]
+        yield os.path.join(*folders, "__init__.py")
+    for part in name.split("."):
+        spec = PathFinder.find_spec(part, folders)
+        if spec is None:
+            return
+        folders = list(spec.submodule_search_locations or ())
+        if spec.origin:
+            yield spec.origin
 
 
 class _Parsed:
@@ -199,9 +223,12 @@ class _Parsed:
                     self.statements.setdefault(one, []).append((ast.dump(node), used))
 
 
-def _file_of(module: str) -> Path:
+@lru_cache(maxsize=4096)
+def _file_of(module: str) -> Path | None:
+    """The file of a module of the package; None if there is no such module."""
     place = _PACKAGE.joinpath(*module.split(".")[1:])
-    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    return file if file.is_file() else None
 
 
 @lru_cache(maxsize=256)
@@ -242,7 +269,7 @@ def reached(*roots: tuple[str, str]) -> tuple[str, frozenset[str]]:
         if module.partition(".")[0] != "aesens":
             packages.add(module.partition(".")[0])
             continue
-        if name and _file_of(f"{module}.{name}").is_file():
+        if name and _file_of(f"{module}.{name}"):
             module, name = f"{module}.{name}", None
         if module not in opened:
             file = _file_of(module)

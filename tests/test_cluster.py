@@ -33,15 +33,16 @@ def workers(tmp_path_factory):
 def test_workers_make_the_same_stores(workers, clips, whole, tmp_path):
     (store, *_) = extract(slow_sweeps(clips), progress=False, scheduler=workers.scheduler_address)
     assert store_bytes(tmp_path / "spread") == whole
-    chunk = store.path / "embedding" / "0.1.0"
+    chunk = store.path / "embedding" / "c.0.1.0"
     written = store.path.stat(), chunk.stat().st_mtime_ns
-    (store.path / "embedding" / "0.0.0").unlink()
+    (store.path / "embedding" / "c.0.0.0").unlink()
     extract(slow_sweeps(clips), progress=False, scheduler=workers.scheduler_address)
     assert store_bytes(tmp_path / "spread") == whole and chunk.stat().st_mtime_ns == written[1]
 
 
 def missing(stores):
-    return sum(int(store.missing().sum()) for store in stores)
+    """How many of the 48 chunks are not there yet."""
+    return 48 - sum(len(one.store.there()) for one in stores)
 
 
 @contextmanager
@@ -182,24 +183,25 @@ def test_a_worker_keeps_a_network_for_as_long_as_its_recipe_is_the_same(clips, o
 
     from aesens.embeddings import extract as embed
 
-    def chunk(model):
-        tasks = embed._tasks([embed.Plan.clean(model, data)], [embed.Plan.clean(model, data).store()])
+    def piece(model):
+        plan = embed.Plan.clean(model, data)
+        tasks = embed._tasks([plan], [plan.store()])
         # As it arrives in a worker.
-        return pickle.loads(pickle.dumps(tasks[0].chunks[0]))
+        return pickle.loads(pickle.dumps(tasks[0].pieces[0]))
 
     data = slow_sweeps(clips)[0].clips
-    first = embed._resident(chunk(ToyModel()))
-    assert embed._resident(chunk(ToyModel())) is first
+    first = embed._resident(piece(ToyModel()))
+    assert embed._resident(piece(ToyModel())) is first
     larger = ToyModel()
     larger.batch_size = 7
-    second = embed._resident(chunk(larger))
+    second = embed._resident(piece(larger))
     assert second is not first and second.batch_size == 7
     slower = SlowModel()
     slower.seconds = 0.5
-    third = embed._resident(chunk(slower))
+    third = embed._resident(piece(slower))
     assert third.seconds == 0.5
     # Only the last one is kept.
-    assert embed._resident(chunk(ToyModel())) is not first
+    assert embed._resident(piece(ToyModel())) is not first
 
     # The same name and settings, other code: as of a file that was edited between two runs.
     class ToyModel2(ToyModel):
@@ -251,7 +253,7 @@ def test_a_real_model_in_a_worker(workers, clips, own_cache):
         [Plan.clean(model, sweeps[0].clips)], progress=False, scheduler=workers.scheduler_address
     )
     spread = store.read().values
-    for entry in (store.path / "embedding").glob("[0-9]*"):
+    for entry in (store.path / "embedding").glob("c.*"):
         entry.unlink()
     (store,) = extract([Plan.clean(model, sweeps[0].clips)], progress=False)
     assert np.array_equal(store.read().values, spread)
@@ -264,7 +266,8 @@ def test_other_versions_in_a_worker_are_refused(clips, own_cache, monkeypatch):
     shards = embed._shards(embed._tasks(sweeps, [sweep.store() for sweep in sweeps]))
     assert len(shards) == 3 * 4 and sum(map(len, shards)) == 70 * 16
     assert repr(shards[0]) == "bitcrush, clips aaa/aaa0 to aaa/aaa6"
-    monkeypatch.setattr(embed, "_EXTRACTION", 99)
+    made = embed._made() | {"source": "another"}
+    monkeypatch.setattr(embed, "_made", lambda: made)
     with pytest.raises(StoreError, match="one environment"):
         embed.compute_shard(shards[0])
 

@@ -105,7 +105,7 @@ def test_swapped_chunks_are_told(stored, one, other):
 
 @pytest.mark.parametrize("name", ["zarr.json", "embedding/zarr.json"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone", "another's", "folder"])
-def test_damaged_descriptions_are_told_with_the_remedy(stored, name, damage, capsys):
+def test_damaged_descriptions_are_told_with_the_remedy(stored, name, damage):
     sweeps, values = stored
     store = sweeps[2].store()
     file = store.path / name

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support import PROFILE, PYTHONPATH, ROOT, SlowModel, ToyModel, slow_sweeps, store_bytes, write_clips
 
+from aesens.embeddings import description
 from aesens.embeddings import extract as embed
 from aesens.embeddings.extract import extract
 from aesens.embeddings.store import Store, StoreError
@@ -85,7 +86,7 @@ def test_a_chunk_that_lost_power_damaged_is_computed_again(clips, own_cache, dam
 
 def test_a_failing_disk_removes_nothing(clips, own_cache, monkeypatch):
     (found,) = extract(slow_sweeps(clips)[:1], progress=False)
-    array = found.store._array()
+    array = description.open_array(found.path)
 
     class Broken:
         shape, chunks = array.shape, array.chunks
@@ -94,7 +95,7 @@ def test_a_failing_disk_removes_nothing(clips, own_cache, monkeypatch):
             # At first as if a chunk could not be decoded, then the disk fails.
             raise ValueError("no such codec") if isinstance(key, int) else OSError("stale file handle")
 
-    monkeypatch.setattr(Store, "_array", lambda self: Broken())
+    monkeypatch.setattr(description, "open_array", lambda *_: Broken())
     with pytest.raises(OSError, match="stale"):
         found.read()
     assert not found.missing().any()
@@ -272,15 +273,15 @@ def test_a_second_run_is_told_who_holds_the_store(clips, own_cache):
 
 
 def test_a_store_that_another_run_makes_meanwhile_is_taken(clips, own_cache, monkeypatch):
-    sweep, describe = slow_sweeps(clips)[0], Store._describe
+    sweep, describe = slow_sweeps(clips)[0], description.describe
     store = sweep.store().store
 
-    def slower(self, about, folder=None):
-        monkeypatch.setattr(Store, "_describe", describe)
+    def slower(path, about):
+        monkeypatch.setattr(description, "describe", describe)
         store.create(sweep.address())
-        describe(self, about, folder)
+        describe(path, about)
 
-    monkeypatch.setattr(Store, "_describe", slower)
+    monkeypatch.setattr(description, "describe", slower)
     store.create(sweep.address())
     assert store.about()["blocks"] == [] and len(list(store.path.parent.iterdir())) == 1
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from functools import lru_cache, partial
 
 import jupytext
@@ -31,8 +32,9 @@ from aesens.plots import explorer as explore
 from aesens.plots import titles as names
 from aesens.plots.explorer import Explorer
 from aesens.settings import Profile, Scale
-from aesens.sources import source_of
+from aesens.sources import code_of, source_of
 from aesens.study import Study
+from aesens.syntax import EditedError
 
 EXAMPLES = ("90_template", "91_new_effect", "92_new_projection")
 
@@ -111,7 +113,7 @@ def test_what_a_cell_ends_with_is_shown_as_a_table(registries, own_cache, tmp_pa
     for thing in (study, sweep, sweep.effect, study.dataset):
         assert "<table" in thing._repr_html_(), type(thing)
     (store, *_) = extract([Plan.clean(study.model("toy"), study.clips("toy"))], jobs=1, progress=False)
-    assert "strength" in store._repr_html_() and "clip" in store._repr_html_()
+    assert "Strengths" in store._repr_html_() and "Clips" in store._repr_html_()
     assert {"model", "weights", "licence"} <= set(tables.model_table(study))
 
 
@@ -382,6 +384,162 @@ def test_source_of_a_file_follows_what_it_imports(tmp_path, monkeypatch, measure
     for name in [name for name in sys.modules if name.startswith("own_")]:
         del sys.modules[name]
     assert found[0] != found[1] == found[2]
+
+
+IMPORTS = [
+    "def measure(x):\n    from own_helper import scale\n    return scale(x)\n",
+    "def measure(x):\n    import own_helper as other\n    return other.scale(x)\n",
+    "import importlib\ndef measure(x):\n    return importlib.import_module('own_helper').scale(x)\n",
+    "from importlib import import_module\ndef measure(x):\n    return import_module('own_helper').scale(x)\n",
+    "def measure(x):\n    return __import__('own_helper').scale(x)\n",
+    "def measure(x):\n    def own():\n        import own_helper as o\n        return o.scale(x)\n    return own()\n",
+]
+
+
+@pytest.mark.parametrize("code", IMPORTS)
+@pytest.mark.parametrize("where", ["file", "cell", "text"])
+def test_source_follows_imports_inside_functions(tmp_path, monkeypatch, code, where):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_code.py").write_text(code)
+    found = []
+    for factor in ("1", "2", "2  # the same", '2\n"""A docstring of no function."""'):
+        (tmp_path / "own_helper.py").write_text(f"def scale(x):\n    return x * {factor}\n")
+        for name in ("own_code", "own_helper"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        if where == "file":
+            measure = importlib.import_module("own_code").measure
+        elif where == "cell":
+            shell = InteractiveShell()
+            shell.run_cell(code)
+            measure = shell.user_ns["measure"]
+        else:
+            if "import_module" in code or "__import__" in code:
+                pytest.skip("a name that only the text of the code tells")
+            measure = made(code, "measure")
+        found.append(code_of(measure))
+    for name in ("own_code", "own_helper"):
+        sys.modules.pop(name, None)
+    assert found[0] != found[1] == found[2]
+
+
+@pytest.mark.parametrize("kind", ["helper", "constant", "own"])
+def test_a_file_edited_after_its_import_is_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.syspath_prepend(tmp_path)
+    helper, own = tmp_path / "own_helper.py", tmp_path / "own_code.py"
+    helper.write_text("FACTOR = 2\ndef scale(x):\n    return x * FACTOR\n")
+    own.write_text("import own_helper\ndef measure(x):\n    return own_helper.scale(x)\n")
+    importlib.invalidate_caches()
+    measure = importlib.import_module("own_code").measure
+    before = code_of(measure)
+    time.sleep(0.02)
+    edited, old, new = {
+        "helper": (helper, "x * FACTOR", "x + FACTOR"),
+        "constant": (helper, "FACTOR = 2", "FACTOR = 3"),
+        "own": (own, "scale(x)", "scale(x) + 1"),
+    }[kind]
+    text = edited.read_text()
+    edited.write_text(text.replace(old, new))
+    with pytest.raises(EditedError, match=f"{edited.name} was edited after"):
+        code_of(measure)
+    # A comment, and what was undone, change nothing.
+    edited.write_text(text + "# a comment\n")
+    assert code_of(measure) == before
+    edited.write_text(text.replace(old, new) + "\n")
+    importlib.reload(sys.modules[edited.stem])
+    assert code_of(sys.modules["own_code"].measure) != before
+    for name in ("own_code", "own_helper"):
+        del sys.modules[name]
+
+
+def test_an_edit_before_the_first_look_is_noticed_too(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "own_code.py"
+    path.write_text("FACTOR = 2\ndef measure(x):\n    return x * FACTOR\n")
+    importlib.invalidate_caches()
+    measure = importlib.import_module("own_code").measure
+    time.sleep(0.02)
+    path.write_text(path.read_text().replace("2", "3"))
+    with pytest.raises(EditedError, match="own_code"):
+        code_of(measure)
+    del sys.modules["own_code"]
+
+
+LATE = "def process(audio, rate, value):\n    import own_late\n    return audio * own_late.FACTOR * value\n"
+
+
+def test_what_was_made_of_code_that_was_edited_meanwhile_is_not_kept(
+    registries, own_cache, tmp_path, monkeypatch
+):
+    """The helper is imported when the effect is first applied, after it was hashed and edited."""
+    from aesens.embeddings import forward
+
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_late.py").write_text("FACTOR = 1\n")
+    (tmp_path / "own_effect.py").write_text(LATE)
+    importlib.invalidate_caches()
+    process = importlib.import_module("own_effect").process
+    effects.register(effects.Effect("own", process, np.arange(1.0, 4.0), "Own", "Value"))
+    study = toy_study(tmp_path, ("own",))
+    plan = study._plan("toy", ["own"])[1]
+    decode = forward.decode
+
+    def edit(*arguments):
+        (tmp_path / "own_late.py").write_text("FACTOR = 0.5\n")
+        return decode(*arguments)
+
+    monkeypatch.setattr(forward, "decode", edit)
+    with pytest.raises(EditedError, match=r"own_late\.py was edited during the run"):
+        extract([plan], progress=False)
+    assert not list((own_cache / "store").glob("*own*/embedding/c.*"))
+    monkeypatch.setattr(forward, "decode", decode)
+    assert not extract([plan], progress=False)[0].missing().any()
+    for name in ("own_effect", "own_late"):
+        del sys.modules[name]
+
+
+def test_the_packages_own_code_counts_but_for_its_comments(tmp_path, monkeypatch):
+    from aesens import syntax
+
+    shutil.copytree(ROOT / "aesens", tmp_path / "aesens", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(syntax, "_PACKAGE", tmp_path / "aesens")
+    monkeypatch.setattr(syntax, "_since", lambda place: None)
+    monkeypatch.setattr(syntax, "_file_of", syntax._file_of.__wrapped__)
+    roots = {
+        "model": ("aesens.models.musicnn", "Musicnn"),
+        "low-pass": ("aesens.effects", "_lowpass"),
+        "render": ("aesens.effects", "render"),
+        "decode": ("aesens.data.clips", "_read"),
+    }
+
+    def hashes():
+        return {name: syntax.reached(root)[0] for name, root in roots.items()}
+
+    def edit(file, old, new):
+        path = tmp_path / "aesens" / file
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+
+    before = hashes()
+    edit("models/musicnn.py", '"""', '"""Another docstring. ')
+    edit("models/base.py", "import numpy as np", "# A comment.\nimport numpy as np")
+    edit("effects.py", "grid=np.arange(-40.0, 5.1, 1.5)", "grid=np.arange(-40.0, 5.1, 0.5)")
+    edit("models/weights.py", "def verify(", "def checked(")
+    assert hashes() == before
+    for file, old, new, changed in [
+        ("models/frontend.py", "return ", "return 1 * ", {"model"}),
+        ("models/base.py", 'quality="HQ"', 'quality="VHQ"', {"model"}),
+        ("effects.py", '"edge": 1.1', '"edge": 1.2', {"low-pass"}),
+        ("effects.py", 'format="wav"', 'format="aiff"', {"render"}),
+        ("data/clips.py", '"PCM_24": 24', '"PCM_24": 23', {"decode"}),
+    ]:
+        edit(file, old, new)
+        after = hashes()
+        assert {name for name in roots if after[name] != before[name]} >= changed, file
+        assert not {"low-pass", "decode"} - changed & {
+            name for name in roots if after[name] != before[name]
+        }, file
+        before = after
 
 
 def test_a_version_says_what_cannot_be_seen():

@@ -1,9 +1,12 @@
 """A model of the user's own: a toy module of the HEAR API through everything, and what is said of a wrong one."""
 
+import importlib
 import json
 import re
 import shutil
+import sys
 import textwrap
+import time
 
 import numpy as np
 import pandas as pd
@@ -14,14 +17,18 @@ from support import ROOT, aesens
 from aesens.app.run import copies
 from aesens.models import MODELS, ModelError, load_model
 from aesens.models.base import NoUntrainedWeights
+from aesens.models.hear import register_module
 from aesens.models.weights import WeightsError
 from aesens.plots import titles as names
 from aesens.study import Study
+from aesens.syntax import EditedError
 
 TOY = textwrap.dedent(
     '''
     """Log energies of 12 bands, weighted."""
     import torch
+
+    pretrained = False
 
 
     class Toy(torch.nn.Module):
@@ -51,6 +58,13 @@ TOY = textwrap.dedent(
 def own_registry(monkeypatch):
     """What a test registers is gone after it."""
     monkeypatch.setattr("aesens.models.MODELS", dict(MODELS))
+
+
+def registry():
+    """The models of this test."""
+    from aesens import models
+
+    return models.MODELS
 
 
 @pytest.fixture
@@ -90,11 +104,25 @@ def test_what_counts_as_pretrained(toy):
     assert not load_model(place, weights="untrained", weights_file=toy[1], device="cpu").weights.pretrained
     with pytest.raises(ModelError, match="--weights-file"):
         load_model(place, weights="pretrained", device="cpu")
-    toy[0].write_text(TOY + "\npretrained = True\n")
-    place = toy[0].rename(toy[0].with_name("own_hear.py"))
-    assert load_model(f"hear:{place}", weights="pretrained", device="cpu").weights.pretrained
-    with pytest.raises(NoUntrainedWeights):
-        load_model(f"hear:{place}", weights="untrained", device="cpu")
+    own = toy[0].with_name("own_hear.py")
+    own.write_text(TOY + "\npretrained = True\n")
+    assert load_model(f"hear:{own}", weights="pretrained", device="cpu").weights.word == "pretrained"
+    with pytest.raises(NoUntrainedWeights, match="brings its own"):
+        load_model(f"hear:{own}", weights="untrained", device="cpu")
+
+
+def test_a_module_that_does_not_say_what_it_is(toy, own_cache):
+    silent = toy[0].with_name("silent.py")
+    silent.write_text(TOY.replace("pretrained = False\n", ""))
+    model = load_model(f"hear:{silent}", device="cpu")
+    assert not model.weights.pretrained and model.weights.word == "undeclared"
+    with pytest.raises(NoUntrainedWeights, match="does not say pretrained = False"):
+        load_model(f"hear:{silent}", weights="untrained", device="cpu")
+    assert load_model(f"hear:{silent}", weights_file=toy[1], device="cpu").weights.word == "pretrained"
+    assert names.model_title("hear-silent", False) == "silent (undeclared)"
+    assert names.model_title("hear-silent", True) == "silent"
+    study = Study("tiny", models=f"hear:{silent}")
+    assert study.policies("hear-silent") == ["auto"]
 
 
 def test_what_determines_an_embedding_is_in_its_address(toy):
@@ -106,6 +134,110 @@ def test_what_determines_an_embedding_is_in_its_address(toy):
     changed.write_text(TOY.replace("log1p", "sqrt"))
     digests.add(load_model(f"hear:{changed}", weights_file=weights, device="cpu").weights.digest)
     assert len(digests) == 3
+
+
+OWN = """
+import torch
+from pathlib import Path
+import {name}.deep as deep
+pretrained = True
+{declared}
+
+class Scaled(torch.nn.Module):
+    sample_rate, scene_embedding_size = 16000, 1
+
+def load_model(path=""):
+    model = Scaled()
+    model.scale = float(Path(__file__).with_name("own.txt").read_text())
+    return model
+
+def get_scene_embeddings(audio, model):
+    return model.scale * deep.level(audio)
+"""
+
+
+def package(folder, name, declared="", level="audio.abs().mean(dim=1, keepdim=True)", scale="2.0"):
+    """A HEAR package that loads its own weights and computes in another of its modules."""
+    place = folder / name
+    place.mkdir(exist_ok=True)
+    (place / "__init__.py").write_text(OWN.format(name=name, declared=declared))
+    (place / "deep.py").write_text(f"def level(audio):\n    return {level}\n")
+    (place / "lazy.py").write_text("")
+    (place / "own.txt").write_text(scale)
+    return place
+
+
+@pytest.fixture
+def digest(tmp_path, monkeypatch):
+    """What is said of the weights of a package in `tmp_path` that is imported now."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def of(name="own_pack"):
+        for module in [module for module in sys.modules if module.partition(".")[0] == name]:
+            del sys.modules[module]
+        importlib.invalidate_caches()
+        registry().pop(f"hear-{name}", None)
+        return load_model(f"hear:{name}", device="cpu").weights.digest
+
+    yield of
+    for module in [module for module in sys.modules if module.startswith("own_pack")]:
+        del sys.modules[module]
+
+
+def test_all_of_a_package_and_its_own_weights_count(tmp_path, digest):
+    place = package(tmp_path, "own_pack")
+    said = [digest()]
+    # Comments do not count.
+    (place / "deep.py").write_text("# louder\n" + (place / "deep.py").read_text())
+    assert digest() == said[0]
+    for change in [
+        {"level": "audio.square().mean(dim=1, keepdim=True)"},
+        {"scale": "3.0"},
+        {"declared": "weights_digest = 'one'"},
+        {"declared": "weights_digest = 'other'"},
+    ]:
+        package(tmp_path, "own_pack", **change)
+        said.append(digest())
+    (place / "lazy.py").write_text("factor = 2\n")
+    said.append(digest())
+    assert len(set(said)) == len(said)
+    # Where the module says what its weights are, the signal is not asked.
+    package(tmp_path, "own_pack", declared="weights_digest = 'one'")
+    one = digest()
+    package(tmp_path, "own_pack", declared="weights_digest = 'one'", scale="9.0")
+    assert digest() == one
+
+
+def test_a_module_edited_under_a_live_kernel_is_refused(tmp_path, monkeypatch):
+    place = package(tmp_path, "live_pack")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = load_model("hear:live_pack", device="cpu").weights.digest
+    assert load_model("hear:live_pack", device="cpu").weights.digest == before
+    time.sleep(0.02)
+    package(tmp_path, "live_pack", level="audio.square().mean(dim=1, keepdim=True)")
+    with pytest.raises(EditedError, match=r"deep\.py was edited.*restart the kernel"):
+        load_model("hear:live_pack", device="cpu")
+    package(tmp_path, "live_pack")
+    assert load_model("hear:live_pack", device="cpu").weights.digest == before and place.exists()
+
+
+def test_two_modules_of_one_name(toy, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "toy_hear.py").write_text(TOY)
+    load_model(f"hear:{toy[0]}", device="cpu")
+    with pytest.raises(ValueError, match=r"would both be called hear-toy_hear: rename one"):
+        load_model(f"hear:{tmp_path / 'other' / 'toy_hear.py'}", device="cpu")
+
+
+def test_weights_that_change_while_they_are_read_are_refused(toy):
+    module = toy[0].with_name("slow_hear.py")
+    # As if another program wrote the file meanwhile.
+    module.write_text(TOY.replace("model = Toy()", "model = Toy()\n    touched(model_file_path)"))
+    name = register_module(str(module))
+    other = {"weight": torch.ones(12)}
+    registry()[name].model.module.touched = lambda path: torch.save(other, path)
+    with pytest.raises(WeightsError, match=r"toy\.pt was changed while it was read"):
+        load_model(f"hear:{module}", weights_file=toy[1], device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,25 @@ def test_cache_is_used_and_repaired(small, monkeypatch):
     assert warm.fingerprint == again.fingerprint == small.fingerprint
 
 
+@pytest.mark.parametrize("damage", ["bit", "swapped", "longer", "no hashes"])
+def test_clips_that_are_not_as_rendered_are_rendered_again(small, damage):
+    first, second = (Path(path) for path in small.table["path"].iloc[:2])
+    before = contents(small)
+    content = bytearray(first.read_bytes())
+    if damage == "bit":
+        content[20_000] ^= 1
+        first.write_bytes(content)
+    elif damage == "swapped":
+        first.write_bytes(second.read_bytes())
+        second.write_bytes(content)
+    elif damage == "longer":
+        first.write_bytes(content + b"0")
+    else:
+        (first.parents[1] / "hashes.json").unlink()
+    again = rendered.render_dataset(songs=2, excerpts=2, instruments=["vio", "gac"])
+    assert contents(again) == before
+
+
 def test_clips_sound(wide):
     assert wide.instruments == list(INSTRUMENTS) and check_clips(wide).empty
     for clip in wide.clips:

@@ -1,6 +1,7 @@
 """Weight files: verified before anything reads them, resumed, never silently wrong, and bounded without a network."""
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import os
@@ -26,6 +27,7 @@ from aesens.models.weights import (
     WEIGHTS,
     WeightFile,
     WeightsError,
+    WrongWeightsError,
     add,
     fetch,
     state,
@@ -331,6 +333,75 @@ def test_policies(server, monkeypatch):
         paths, info = resolve("toy", "auto")
     assert paths == [file.path] and info.pretrained
     assert info.digest == file.hash and info.licence == "CC0" and server.url in info.source
+
+
+def test_what_came_and_is_not_the_file_is_an_error(server, monkeypatch):
+    file = file_at(server.url)
+    monkeypatch.setitem(WEIGHTS, "toy", (file,))
+    server.content = flipped(CONTENT, 7)
+    with pytest.raises(WrongWeightsError, match="is not Toy weights.*discarded"):
+        resolve("toy", "auto")
+
+
+@pytest.mark.parametrize(
+    ("happens", "why"),
+    [
+        ("offline", "not cached, and AESENS_OFFLINE is set"),
+        ("closed", "neither cached nor reachable"),
+        ("refused", "the server refused: 403 Forbidden"),
+        ("gone", "the server refused: 404"),
+        ("full", "the cache cannot be written: No space left on device"),
+        ("read-only", "the cache cannot be written: Permission denied"),
+        ("unknown", "never downloaded, as no hash is known"),
+    ],
+)
+def test_why_weights_are_missing_is_kept(server, monkeypatch, happens, why):
+    file = file_at(f"http://127.0.0.1:{closed_port()}/x" if happens == "closed" else server.url)
+    file = dataclasses.replace(file, hash="") if happens == "unknown" else file
+    monkeypatch.setitem(WEIGHTS, "toy", (file,))
+    if happens == "offline":
+        monkeypatch.setenv("AESENS_OFFLINE", "1")
+    elif happens in ("refused", "gone"):
+        code = {"refused": 403, "gone": 404}[happens]
+        monkeypatch.setattr(Handler, "do_GET", lambda self: self.send_error(code))
+    elif happens in ("full", "read-only"):
+        number = {"full": errno.ENOSPC, "read-only": errno.EACCES}[happens]
+
+        def failing(*_):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("aesens.models.weights.download", failing)
+    with pytest.warns(UntrainedWarning):
+        files, info = resolve("toy", "auto")
+    assert files is None and info.word == "untrained" and info.why.startswith(why)
+
+
+def test_weights_that_change_between_check_and_reading_are_refused(tmp_path, monkeypatch):
+    from aesens.models import Embedder
+
+    class Read(Embedder):
+        name, sample_rate, dimension, weights_key = "read", 16000, 1, "toy"
+
+        def build(self, files, seed):
+            return torch.nn.Linear(1, 1)
+
+        def frames(self, waves):
+            return waves[:, None, :1]
+
+    file = file_at("")
+    monkeypatch.setitem(WEIGHTS, "toy", (file,))
+    file.path.write_bytes(CONTENT)
+    assert Read.load("pretrained", device="cpu").network is not None
+    model = Read.load("pretrained", device="cpu")
+    file.path.write_bytes(flipped(CONTENT, 3))
+    with pytest.raises(WeightsError, match=r"toy\.bin was changed while it was read"):
+        _ = model.network
+    own = tmp_path / "own.bin"
+    own.write_bytes(b"one")
+    model = Read.load(weights_file=own, device="cpu")
+    own.write_bytes(b"two")
+    with pytest.raises(WeightsError, match=r"own\.bin was changed"):
+        _ = model.network
 
 
 def test_bad_names():

@@ -114,7 +114,7 @@ def extract(
     return asked
 
 
-def _check_code(plans: Sequence[Plan], code: dict[str, str], tasks: list[_Task]) -> None:
+def _check_code(plans: Sequence[Plan], code: dict[tuple, str], tasks: list[_Task]) -> None:
     """Remove what this run made where its code is another by now: an import may have come after the edit."""
     try:
         for plan in plans:

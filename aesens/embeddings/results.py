@@ -22,6 +22,7 @@ from aesens.cache import atomic_path, cache_dir
 from aesens.embeddings.plan import Plan
 from aesens.embeddings.store import Store, address_hash
 from aesens.sources import code_of, package_hash, package_versions
+from aesens.syntax import read_so_far, unedited
 
 __all__ = ["forget", "name_of", "place", "plan_key", "read_fits", "read_table", "write_fits", "write_table"]
 
@@ -46,7 +47,21 @@ def place(measure: Callable, model: str, effect: str, key: str, options: dict, a
     if added:
         address["projections"] = added
     # With the sweep's own hash in its name, by which `forget` finds the results of a sweep.
-    return cache_dir("results", name_of(measure)) / f"{model}-{effect}-{key}-{address_hash(address)}.json"
+    path = cache_dir("results", name_of(measure)) / f"{model}-{effect}-{key}-{address_hash(address)}.json"
+    _CODE[path] = measure, read_so_far()
+    return path
+
+
+# Of each place that was asked for: the measure, and its files as they were.
+_CODE: dict[Path, tuple[Callable, dict]] = {}
+
+
+def _check_code(path: Path) -> None:
+    """Raise `aesens.syntax.EditedError` if what a result was made of is not what its place says."""
+    if path in _CODE:
+        measure, before = _CODE[path]
+        _ = package_hash(), code_of(measure)
+        unedited(before)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -102,6 +117,7 @@ def read_fits(path: Path) -> dict[str, dict[str, np.ndarray | dict[str, np.ndarr
 
 def _seal(path: Path, content: bytes) -> None:
     """Write a file that begins with the hash of the rest."""
+    _check_code(path.with_suffix(".json"))
     with atomic_path(path) as temporary:
         temporary.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 

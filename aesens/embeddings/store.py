@@ -16,24 +16,22 @@ size and the software that made them stand in the store's attributes, under a ch
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
-import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import zarr
-from filelock import FileLock, Timeout
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from aesens.cache import atomic_path, cache_dir
+from aesens.cache import cache_dir
+from aesens.embeddings import description
+from aesens.embeddings.description import StoreError, address_hash, cannot_write, canonical
+from aesens.embeddings.lock import hold
 
 __all__ = ["BLOCK", "PATIENCE", "Chunk", "Store", "StoreError", "address_hash", "canonical"]
 
@@ -43,32 +41,8 @@ BLOCK = 32
 #: Seconds after which to look again for what another machine wrote, which may show late.
 PATIENCE = (0, 1, 3, 10)
 
-# Of this layout; other stores are not read.
-_LAYOUT = 3
 # Numbers behind the features of a row.
 _KEY = 4
-
-
-class StoreError(RuntimeError):
-    """A store is incomplete or is not what its address says."""
-
-
-def canonical(address: dict) -> str:
-    """Write an address as JSON that is the same for equal content."""
-
-    def plain(value):
-        if isinstance(value, np.ndarray):
-            return value.tolist()
-        if isinstance(value, np.generic):
-            return value.item()
-        raise TypeError(f"{type(value).__name__} cannot be part of an address: {value!r}")
-
-    return json.dumps(address, sort_keys=True, default=plain)
-
-
-def address_hash(address: dict) -> str:
-    """First 16 hex digits of the SHA-256 of the canonical address."""
-    return hashlib.sha256(canonical(address).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -103,63 +77,17 @@ class Store:
         return cls(root / f"{stem}-{address_hash(address)}.zarr")
 
     def about(self) -> dict:
-        """The store's attributes: ``parameters``, ``blocks`` (clips of each), ``made`` (with what) and others.
-
-        Raises
-        ------
-        StoreError
-            If they are not there or damaged.
-        """
-        with self._reading():
-            about = json.loads((self.path / "zarr.json").read_bytes())["attributes"]
-            if about.pop("sha256") != _sum(about) or about["layout"] != _LAYOUT:
-                raise ValueError("its checksum differs")
-            if address_hash(about["address"]) != self.path.stem[-16:]:
-                raise ValueError("it is another store's")
-            return about
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Say what is to be done about a description that is damaged; what it says then may be anything."""
-        try:
-            yield
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-            raise self._gone() if not self.path.exists() else self._damaged(error) from error
-        except (OSError, MemoryError, StoreError):
-            raise
-        except Exception as error:
-            raise self._damaged(error) from error
-
-    def _describe(self, about: dict, folder: Path | None = None) -> None:
-        text = json.dumps(
-            {"zarr_format": 3, "node_type": "group", "attributes": about | {"sha256": _sum(about)}}
-        )
-        with atomic_path((folder or self.path) / "zarr.json") as temporary:
-            temporary.write_text(text)
+        """The store's attributes: ``parameters``, ``blocks`` (clips of each), ``made`` (with what) and others."""
+        return description.read(self.path)
 
     def create(self, address: dict) -> None:
         """Make it empty, unless it is there."""
-        if self.path.exists():
-            return
-        about = {"layout": _LAYOUT, "address": json.loads(canonical(address)), "block": BLOCK}
-        features = address["dimension"] + _KEY
-        try:
-            with atomic_path(self.path) as temporary:
-                zarr.create_array(
-                    str(temporary / "embedding"),
-                    shape=(0, 0, features),
-                    chunks=(1, BLOCK, features),
-                    dtype="float32",
-                    fill_value=np.nan,
-                    compressors=[ZstdCodec(), Crc32cCodec()],
-                    chunk_key_encoding={"name": "default", "separator": "."},
-                    dimension_names=("parameter", "row", "feature"),
-                    zarr_format=3,
-                )
-                about |= {"array": _array_sum(temporary), "parameters": [], "blocks": [], "made": []}
-                self._describe(about, temporary)
-        except OSError as error:
-            raise _cannot_write(self.path, error) from error
+        if not self.path.exists():
+            description.create(self.path, address, BLOCK, address["dimension"] + _KEY)
+
+    def held(self) -> AbstractContextManager:
+        """Hold the store for writing, see `aesens.embeddings.lock.hold`."""
+        return hold(self.path)
 
     def there(self) -> set[tuple[int, int]]:
         """Places of the chunks that are there; an empty file or a folder is none."""
@@ -201,43 +129,22 @@ class Store:
             To be written. Blocks that are there are taken where all of their clips are missing, so that a run which
             was stopped goes on with the same ones: which clips share a pass may decide an embedding's last bit.
         """
-        about, there = self.about(), self.there()
-        stored, blocks, size = _stored(about, there), about["blocks"], about["block"]
-        # Only those of these clips can be of use.
-        asked, chunks = {clip for clips in wanted.values() for clip in clips}, []
-        usable = {number: block for number, block in enumerate(blocks) if asked.issuperset(block)}
-        for parameter, clips in wanted.items():
-            left = dict.fromkeys(clip for clip in clips if clip not in stored.get(parameter, ()))
-            if left and parameter not in about["parameters"]:
-                about["parameters"].append(parameter)
-            found = []
-            for number, block in usable.items():
-                if all(clip in left for clip in block):
-                    found.append(number)
-                    for clip in block:
-                        del left[clip]
-            rest = list(left)
-            for start in range(0, len(rest), size):
-                found.append(len(blocks))
-                usable[len(blocks)] = rest[start : start + size]
-                blocks.append(usable[len(blocks)])
-            if found:
-                row = about["parameters"].index(parameter)
-                chunks += [Chunk(parameter, tuple(blocks[number]), (row, number)) for number in found]
+        about = self.about()
+        chunks = _deal(wanted, about, _stored(about, self.there()))
         if chunks:
             about["made"] += [made] if made not in about["made"] else []
-            shape = (len(about["parameters"]), len(blocks) * size)
+            shape = (len(about["parameters"]), len(about["blocks"]) * about["block"])
             try:
-                array = self._array("r+")
+                array = description.open_array(self.path, "r+")
                 # The array first: it may be larger than the attributes say, not smaller.
                 if array.shape[:2] != shape:
                     array.resize((*shape, array.shape[2]))
-                self._describe(about)
+                description.describe(self.path, about)
                 for chunk in chunks:
                     if self.file(chunk).is_dir():
                         shutil.rmtree(self.file(chunk))
             except OSError as error:
-                raise _cannot_write(self.path, error) from error
+                raise cannot_write(self.path, error) from error
         return chunks
 
     def write(self, chunk: Chunk, embeddings: np.ndarray) -> None:
@@ -254,7 +161,7 @@ class Store:
         parameter, block = chunk.place
         for pause in PATIENCE:
             time.sleep(pause)
-            array = self._array("r+")
+            array = description.open_array(self.path, "r+")
             rows = slice(block * array.chunks[1], (block + 1) * array.chunks[1])
             # It was enlarged by who sends the work, maybe on another machine.
             if array.shape[0] > parameter and array.shape[1] >= rows.stop:
@@ -268,7 +175,7 @@ class Store:
         try:
             array[parameter, rows] = content
         except OSError as error:
-            raise _cannot_write(self.path, error) from error
+            raise cannot_write(self.path, error) from error
 
     def _keys(self, parameter: float, clips: Sequence[str]) -> np.ndarray:
         """What says whose a row is, (clip, 4): a hash of store, parameter and clip, in numbers that float32 holds."""
@@ -288,7 +195,7 @@ class Store:
             raise StoreError(
                 f"{self.path.name} lacks {lacking} of these embeddings; run the extraction again"
             )
-        about, there, array = self.about(), self.there(), self._array()
+        about, there, array = self.about(), self.there(), description.open_array(self.path)
         values = np.empty((len(parameters), len(clips), array.shape[2] - _KEY), dtype=np.float32)
         wanted, damaged = set(clips), []
         for position, parameter in enumerate(map(float, parameters)):
@@ -316,78 +223,6 @@ class Store:
         with suppress(OSError):
             os.utime(self.path)  # the last use, by which it may be pruned
         return values
-
-    def _array(self, mode: str = "r") -> zarr.Array:
-        about = self.about()
-        with self._reading():
-            if _array_sum(self.path) != about["array"]:
-                raise ValueError("its array's checksum differs")
-            array = zarr.open_array(str(self.path / "embedding"), mode=mode)
-            if (
-                array.shape[0] < len(about["parameters"])
-                or array.shape[1] < len(about["blocks"]) * about["block"]
-            ):
-                raise ValueError(f"its array has the shape {array.shape}")
-            return array
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the store for writing, against a second run on it; the lock ends with the process at the latest.
-
-        Raises
-        ------
-        StoreError
-            If another run holds it; names its process, machine and since when. If its folder cannot be written.
-        """
-        lock = FileLock(self.path.with_suffix(".lock"), timeout=0)
-        holder = self.path.with_suffix(".holder")
-        try:
-            lock.acquire()
-        except Timeout:
-            raise StoreError(
-                f"another run is extracting {self.path.name} ({_read(holder)}): wait until it ends, or stop it; this "
-                "run then goes on with what is missing"
-            ) from None
-        except OSError as error:
-            raise _cannot_write(self.path.parent, error) from error
-        try:
-            since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-            try:
-                holder.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {since}")
-            except OSError as error:
-                raise _cannot_write(holder, error) from error
-            # Nobody else writes now: what is unfinished was left by a run that was killed.
-            for unfinished in (self.path / "embedding").glob("*.partial"):
-                unfinished.unlink(missing_ok=True)
-            for unfinished in [*self.path.parent.glob(f".{self.path.stem}-*"), *self.path.glob(".zarr-*")]:
-                shutil.rmtree(unfinished, ignore_errors=True)
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
-
-    def _gone(self) -> StoreError:
-        return StoreError(
-            f"{self.path} is not there: workers must see the same cache folder as the run that sends them work; set "
-            "AESENS_CACHE to a folder that all machines share"
-        )
-
-    def _damaged(self, error: Exception) -> StoreError:
-        said = " ".join(str(error).split())[:200]
-        return StoreError(
-            f"the description of {self.path} is damaged ({type(error).__name__}: {said}): remove this folder and run "
-            "again, its embeddings are computed anew"
-        )
-
-
-def _sum(about: dict) -> str:
-    return hashlib.sha256(canonical(about).encode()).hexdigest()
-
-
-def _array_sum(path: Path) -> str:
-    """Checksum of what the array's description says, but for its shape, which grows."""
-    said = json.loads((path / "embedding" / "zarr.json").read_bytes())
-    return _sum({key: value for key, value in said.items() if key != "shape"})
 
 
 def _stored(about: dict, there: set[tuple[int, int]]) -> dict[float, set[str]]:
@@ -420,15 +255,28 @@ def _content(array: zarr.Array, row: int, blocks, rows: int) -> np.ndarray:
     return content
 
 
-def _cannot_write(path: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"cannot write to {path}: {error.strerror or error}. What is finished is kept: make room, or move the cache "
-        "(AESENS_CACHE), and run again"
-    )
-
-
-def _read(holder: Path) -> str:
-    try:
-        return holder.read_text() or "unknown"
-    except OSError:
-        return "unknown"
+def _deal(wanted: Mapping[float, Sequence[str]], about: dict, stored: dict[float, set[str]]) -> list[Chunk]:
+    """Chunks of what is wanted and not stored; new parameters and blocks are added to `about`."""
+    blocks, chunks = about["blocks"], []
+    # Only those of the clips that are asked for can be of use.
+    asked = {clip for clips in wanted.values() for clip in clips}
+    usable = {number: block for number, block in enumerate(blocks) if asked.issuperset(block)}
+    for parameter, clips in wanted.items():
+        left = dict.fromkeys(clip for clip in clips if clip not in stored.get(parameter, ()))
+        if left and parameter not in about["parameters"]:
+            about["parameters"].append(parameter)
+        found = []
+        for number, block in usable.items():
+            if all(clip in left for clip in block):
+                found.append(number)
+                for clip in block:
+                    del left[clip]
+        rest = list(left)
+        for start in range(0, len(rest), about["block"]):
+            found.append(len(blocks))
+            usable[len(blocks)] = rest[start : start + about["block"]]
+            blocks.append(usable[len(blocks)])
+        if found:
+            row = about["parameters"].index(parameter)
+            chunks += [Chunk(parameter, tuple(blocks[number]), (row, number)) for number in found]
+    return chunks

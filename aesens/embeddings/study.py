@@ -10,6 +10,7 @@ import pandas as pd
 from aesens.effects import PROTOCOLS, effect
 from aesens.embeddings import results
 from aesens.embeddings.extract import Plan, extract
+from aesens.embeddings.stored import made_with
 from aesens.embeddings.sweep import Sweep
 from aesens.models.weights import WeightsError
 
@@ -152,3 +153,7 @@ class StudyEmbeddings:
         self.extract([plan for pair in pairs for plan in pair])
         for pair in pairs:
             yield pair[1].protocol, self._read(pair)
+
+    def made_with(self) -> list[dict]:
+        """With what the stored embeddings of the sweeps were made, see `aesens.embeddings.stored.made_with`."""
+        return made_with(plan.store() for plan in self._plans())

@@ -165,6 +165,6 @@ class HEAR(Embedder):
 
 @torch.inference_mode()
 def _fingerprint(network: _Network, sample_rate: int) -> str:
-    """Hash of what a network makes of a second of noise: other weights make something else of it."""
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, sample_rate)).astype(np.float32)
+    """Hash of what a network makes of three seconds of noise: other weights make something else of it."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 3 * sample_rate)).astype(np.float32)
     return hashlib.sha256(network(torch.from_numpy(noise)).cpu().numpy().tobytes()).hexdigest()[:16]
