@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from aesens.plots.style import (
     UNTRAINED,
     WIDTH,
     grid,
+    legend_columns,
     legend_entries,
     model_axis,
     parameter_axis,
@@ -91,7 +94,10 @@ def sensitivity_curves(table: pd.DataFrame) -> plt.Figure:
         first.set_title(effect(name).title)
         parameter_axis(last, effect(name), table.loc[table["effect"] == name, "parameter"].to_numpy())
     figure.align_ylabels(axes[:, 0])
-    figure.legend(*legend_entries(axes[0]), loc="outside upper center", ncols=min(len(models), 5))
+    handles, labels = legend_entries(axes[0])
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=legend_columns(labels, min(len(models), 5))
+    )
     return figure
 
 
@@ -152,7 +158,8 @@ def protocol_curves(table: pd.DataFrame) -> plt.Figure:
         if kind.identity_inside:
             ax.axvline(kind.identity * kind.display, color="black", linewidth=0.6, linestyle=":")
         pretrained = bool(panel["pretrained"].iloc[0])
-        ax.set_title("OpenL3's front end" if model == "front end" else names.model_title(model, pretrained))
+        title = "OpenL3's front end" if model == "front end" else names.model_title(model, pretrained)
+        ax.set_title(names.folded(title, 26))
         parameter_axis(ax, kind, panel["parameter"].to_numpy())
         # Each on its own scale, but none so fine that next to nothing looks like something.
         ax.set_ylim(0, 1.08 * max(1, panel[["value", "high"]].max(axis=None)))
@@ -248,7 +255,7 @@ def against_null(
         ax.axvline(0, color="black", linewidth=0.6)
         ax.set_title(effect(name).title)
     for ax in axes.flat[max(len(effects) - axes.shape[1], 0) : len(effects)]:
-        ax.set_xlabel(label)
+        ax.set_xlabel(textwrap.fill(label, 20))
         ax.tick_params(labelbottom=True)
     if limits:
         axes[0, 0].set_xlim(*limits)
@@ -314,7 +321,8 @@ def auc_curves(table: pd.DataFrame, projections: list[str] | None = None) -> plt
     low, high = min(shown.min(axis=None), 0.5), max(shown.max(axis=None), 0.5)
     panels[0][0].set_ylim(low - 0.02, min(high + 0.02, 1.005))
     panels[0][0].yaxis.set_major_locator(MultipleLocator(0.1))
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=legend_columns(labels, 4))
     return figure
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "UNTRAINED",
     "WIDTH",
     "grid",
+    "legend_columns",
     "legend_entries",
     "model_axis",
     "mute",
@@ -155,17 +156,21 @@ def grid(table, xlabel: str | None, ylabel: str, *, height=1.45, sharex="col", s
                 ax.spines[:].set_color(MUTED)
                 ax.tick_params(color=MUTED)
         row[0].set_ylabel(ylabel)
+        title = names.model_title(model, pretrained).replace(" (untrained)", "\n(untrained)")
+        # A character along a row takes about 6 points.
+        room = max(int(12 * height * (1.0 if pretrained or not any(trained) else controls)), 12)
+        title = "\n".join(names.folded(line, room) for line in title.split("\n"))
         row[0].annotate(
-            names.model_title(model, pretrained).replace(" (untrained)", "\n(untrained)"),
+            title,
             (0, 0.5),
             # Left of the axis' label, wherever its numbers push that.
-            xytext=(-24, 0),
+            xytext=(-18 - 6 * title.count("\n"), 0),
             xycoords=(row[0].yaxis.label, "axes fraction"),
             textcoords="offset points",
             rotation=90,
             ha="center",
             va="center",
-            fontsize=9.5,
+            fontsize=9.5 if title.count("\n") < 2 else 8,
             fontweight="bold" if pretrained else "normal",
             color="black" if pretrained else MUTED,
             linespacing=1.3,
@@ -232,8 +237,13 @@ def model_axis(column: Iterable[plt.Axes], table) -> None:
     """Models from the top down on the y axes of a column of panels that share them, controls in grey."""
     about = table.drop_duplicates("model")
     trained = about["pretrained"].astype(bool).tolist()
-    titles = [names.model_title(model, own) for model, own in zip(about["model"], trained, strict=True)]
-    column[0].set_yticks(range(len(titles)), titles)
+    titles = [
+        names.folded(names.model_title(model, own), 22)
+        for model, own in zip(about["model"], trained, strict=True)
+    ]
+    column[0].set_yticks(range(len(titles)), titles, linespacing=0.95)
+    for label in column[0].get_yticklabels():
+        label.set_fontsize(min(8, 12 / (1 + label.get_text().count("\n"))))
     column[0].set_ylim(len(titles) - 0.5, -0.5)
     for ax in column:
         mute(ax, trained)
@@ -252,6 +262,12 @@ def strength_bar(figure: plt.Figure, ticks: dict[float, str], colours: int = 64,
     bar.set_ticklabels(list(ticks.values()))
     bar.outline.set_visible(False)
     return bar
+
+
+def legend_columns(labels: Iterable[str], most: int, width: float = WIDTH) -> int:
+    """Columns of a legend across a figure of some width in inches, at most so many."""
+    # A character takes about 4.6 points, its line and the space beside it 36.
+    return max(1, min(most, int(72 * width / (36 + 4.6 * max(map(len, labels), default=0)))))
 
 
 def legend_entries(axes: Iterable[plt.Axes]) -> tuple[list, list[str]]:
