@@ -238,12 +238,12 @@ def model_axis(column: Iterable[plt.Axes], table) -> None:
     about = table.drop_duplicates("model")
     trained = about["pretrained"].astype(bool).tolist()
     titles = [
-        names.folded(names.model_title(model, own), 22)
+        names.folded(names.model_title(model, own), 28)
         for model, own in zip(about["model"], trained, strict=True)
     ]
     column[0].set_yticks(range(len(titles)), titles, linespacing=0.95)
     for label in column[0].get_yticklabels():
-        label.set_fontsize(min(8, 12 / (1 + label.get_text().count("\n"))))
+        label.set_fontsize(min(8, 14 / (1 + label.get_text().count("\n"))))
     column[0].set_ylim(len(titles) - 0.5, -0.5)
     for ax in column:
         mute(ax, trained)
