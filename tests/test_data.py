@@ -22,6 +22,7 @@ from support import write_clips
 from test_weights import Server
 
 import aesens.data as data
+from aesens.app.cli import main
 from aesens.app.plan import plan, summary
 from aesens.data import clips, folder, irmas, remember
 from aesens.data.irmas import IrmasName, format_name, parse_name
@@ -1073,10 +1074,15 @@ def test_one_training_song_is_told_before_anything_is_embedded(root, take, tmp_p
     study.require_split()
 
 
-def test_two_clips_in_all(root, take):
-    take(root / "cel" / "a.wav")
-    take(root / "harp" / "a.wav")
-    with pytest.raises(NeedsSplit, match="too few songs to split into 4 folds: cel 1, harp 1"):
+def test_two_clips_in_all(root, take, own_cache, capsys):
+    for code in ("cel", "harp"):
+        take(root / code / "a.wav")
+    assert main(["run", "tiny", "--data", str(root), "--models", "musicnn", "--weights", "untrained"]) == 1
+    told = capsys.readouterr().err
+    assert "error: Folder mine has 2 clips that can be used: " in told and "which takes 4" in told
+    for code in ("cel", "harp"):
+        take(root / code / "b.wav")
+    with pytest.raises(NeedsSplit, match="too few songs to split into 4 folds: cel 2, harp 2"):
         Study("tiny", data=root).require_split()
 
 

@@ -62,6 +62,9 @@ def copies(root: Path, out: Path) -> Path:
     return root / "runs" / f"{out.name}-{hashlib.sha256(whose.encode()).hexdigest()[:8]}"
 
 
+# Clips that a run needs: two in each half.
+_FEWEST = 4
+
 # Of an object without a representation of its own, and of a pandas Styler, which draws it.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+(?=>)")
 _TABLE_ID = re.compile(r"\bT_[0-9a-f]{5}(?=[_\"\s])")
@@ -163,6 +166,11 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> Path:
     study = Study(**parameters)
     if len(study.excluded):
         print(f"clips left out as faulty: {len(study.excluded)}, see the table 01_excluded")
+    if len(study.source) < _FEWEST:
+        raise ValueError(
+            f"{study.source.title} has {len(study.source)} clips that can be used: distances are measured against those "
+            f"between two halves of the clips, which takes {_FEWEST}"
+        )
     try:
         study.require_split()
     except NeedsSplit as error:

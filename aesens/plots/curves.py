@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from aesens.plots.style import (
     UNTRAINED,
     WIDTH,
     grid,
+    legend_columns,
     legend_entries,
     model_axis,
     networks,
@@ -101,7 +104,8 @@ def sensitivity_curves(table: pd.DataFrame) -> plt.Figure:
         parameter_axis(last, effect(name), table.loc[table["effect"] == name, "parameter"].to_numpy())
     figure.align_ylabels(axes[:, 0])
     handles, labels = legend_entries(axes[0])
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
+    columns = legend_columns(labels, min(len(labels), 4))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
     return figure
 
 
@@ -160,7 +164,8 @@ def protocol_curves(table: pd.DataFrame) -> plt.Figure:
             ax.plot(x, line["value"], style, color=colour, marker="o", markersize=2.4, label=label)
         if kind.identity_inside:
             ax.axvline(kind.identity * kind.display, color="black", linewidth=0.6, linestyle=":")
-        ax.set_title("OpenL3's front end" if model == "front end" else names.model_title(model, pretrained))
+        title = "OpenL3's front end" if model == "front end" else names.model_title(model, pretrained)
+        ax.set_title(names.folded(title, 26))
         parameter_axis(ax, kind, panel["parameter"].to_numpy())
         # Each on its own scale, but none so fine that next to nothing looks like something.
         ax.set_ylim(0, 1.08 * max(1, panel[["value", "high"]].max(axis=None)))
@@ -261,7 +266,7 @@ def against_null(
         ax.axvline(0, color="black", linewidth=0.6)
         ax.set_title(effect(name).title)
     for ax in axes.flat[max(len(effects) - axes.shape[1], 0) : len(effects)]:
-        ax.set_xlabel(label)
+        ax.set_xlabel(textwrap.fill(label, 20))
         ax.tick_params(labelbottom=True)
     if limits:
         axes[0, 0].set_xlim(*limits)
@@ -333,7 +338,8 @@ def auc_curves(
     low, high = min(shown.min(axis=None), 0.5), max(shown.max(axis=None), 0.5)
     panels[0][0].set_ylim(low - 0.02, min(high + 0.02, 1.005))
     panels[0][0].yaxis.set_major_locator(MultipleLocator(0.1))
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=legend_columns(labels, 4))
     return figure
 
 

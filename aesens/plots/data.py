@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from aesens.data import sort_instruments
 from aesens.plots import titles as names
-from aesens.plots.style import MUTED, WIDTH, legend_entries, networks, present, wrapped
+from aesens.plots.style import MUTED, WIDTH, legend_columns, legend_entries, networks, present, wrapped
 
 __all__ = ["clean_classification", "clean_map", "clips_per_instrument"]
 
@@ -64,14 +64,14 @@ def clean_map(table: pd.DataFrame) -> plt.Figure:
             title = names.legend_label(names.instrument_title(code))
             ax.scatter(clips["x"], clips["y"], s=24, label=title, linewidth=0.4, **look)
         explained = 100 * part["explained"].iloc[0]
-        title = f"{names.model_title(model, pretrained)}\n{explained:.0f} % of variance"
+        title = f"{names.folded(names.model_title(model, pretrained), 26)}\n{explained:.0f} % of variance"
         ax.set_title(title, color="black" if pretrained else MUTED)
         ax.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    if len(found) < axes.size:
+    if len(found) < axes.size and legend_columns(labels, 2, WIDTH / 3) == 2:
         axes.flat[-1].legend(handles, labels, loc="center", ncols=2, handletextpad=0.2)
     else:
-        figure.legend(handles, labels, loc="outside lower center", ncols=6)
+        figure.legend(handles, labels, loc="outside lower center", ncols=legend_columns(labels, 6))
     return figure
 
 
@@ -99,10 +99,10 @@ def clean_classification(table: pd.DataFrame) -> plt.Figure:
             look = {"marker": marker, "color": colour, "facecolor": face}
             ax.scatter(chosen["roc_auc"], y, s=32, label=label, zorder=3, **look)
         ax.axvline(0.5, color="black", linewidth=0.8, linestyle=":")
-        ax.set(title=textwrap.fill(data, 24), xlabel="ROC-AUC, clean test clips")
+        ax.set(title=textwrap.fill(data, 24), xlabel="ROC-AUC,\nclean test clips")
         ax.tick_params(labelbottom=True)
         ax.grid(axis="x", color="#E5E5E5")
-    axes[0, 0].set_yticks(range(len(models)), map(names.model_title, models))
+    axes[0, 0].set_yticks(range(len(models)), [names.folded(names.model_title(m), 20) for m in models])
     axes[0, 0].set_ylim(len(models) - 0.5, -0.5)
     figure.legend(*legend_entries(axes.flat), loc="outside upper center", ncols=2)
     return figure

@@ -113,17 +113,23 @@ def heatmap(
     shown = np.isfinite(values)
     titles = [(row_title or (lambda key: " ".join(map(str, key))))(key) for key in keys]
     groups, titles = _groups([key[0] for key in keys], titles, height)
+    titles = [names.folded(title, 32) if height >= 0.25 else title for title in titles]
     # What the names of the rows leave of the width, in points; a character takes about 0.6 of its size.
-    side = 4.5 * max(len(title) for title in titles) + (34 if groups else 8)
+    deep = max((name.count("\n") for name, _ in groups), default=0)
+    longest = max(len(line) for title in titles for line in title.split("\n"))
+    side = 4.5 * longest + (14 + 10 * (1 + deep) if groups else 8)
     cell_width = (72 * width - side - 50) / len(columns)
     size = np.clip(cell_width / (0.66 * max(map(len, texts[shown]), default=1)), 5, 8)
     heads, turned = _heads([column_title(name) for name in columns], int(cell_width / 4.8))
 
-    figure, ax = plt.subplots(figsize=(width, height * len(keys) + (1.5 if turned else 1.0)))
+    # Beside few rows the label of the bar would be longer than they are high; a turned title needs room above.
+    below = turned or 72 * height * len(keys) < 4.8 * len(label)
+    above = max(0.5, 0.042 * max(map(len, heads))) if turned else 0.4
+    figure, ax = plt.subplots(figsize=(width, height * len(keys) + above + (0.75 if below else 0.6)))
     norm = _norm(values[shown], limits, centre, log)
     bar = {"label": label, "extend": "min" if (values[shown] < norm.vmin).any() else "neither"}
-    # Turned titles reach beyond the last cell: a bar at the side would stand far off.
-    if turned:
+    # Turned titles reach beyond the last cell, too: a bar at the side would stand far off.
+    if below:
         bar |= {"location": "bottom", "pad": 0.02, "aspect": 50, "shrink": 0.8}
     else:
         bar |= {"pad": 0.01, "aspect": 8 + len(keys)}
@@ -195,16 +201,16 @@ def _groups(keys: list, titles: list[str], height: float) -> tuple[list[tuple[st
     """Groups of rows as (title, middle), and what is left of the rows' titles; none without room for theirs."""
     parts = [title.partition(": ") for title in titles]
     found = [list(rows) for _, rows in groupby(range(len(keys)), lambda row: (keys[row], parts[row][0]))]
-    names = [parts[rows[0]][0].replace(" (", "\n(") for rows in found]
     # A character along the rows takes about 5 points.
-    fit = [
-        5 * max(map(len, name.split("\n"))) <= 72 * height * len(rows)
-        for name, rows in zip(names, found, strict=True)
-    ]
-    if not all(fit) or not all(rest for _, _, rest in parts):
+    rooms = [int(72 * height * len(rows) / 5) for rows in found]
+    if min(rooms) < 11 or not all(rest for _, _, rest in parts):
         return [], titles
+    lines = [parts[rows[0]][0].replace(" (", "\n(").split("\n") for rows in found]
+    shown = [
+        "\n".join(names.folded(line, room) for line in of) for of, room in zip(lines, rooms, strict=True)
+    ]
     middles = [np.mean(rows) + 0.5 for rows in found]
-    return list(zip(names, middles, strict=True)), [rest for _, _, rest in parts]
+    return list(zip(shown, middles, strict=True)), [rest for _, _, rest in parts]
 
 
 def _name_group(ax: plt.Axes, title: str, y: float, beside: plt.Text) -> None:
@@ -213,7 +219,7 @@ def _name_group(ax: plt.Axes, title: str, y: float, beside: plt.Text) -> None:
     ax.annotate(
         title,
         (0, y),
-        xytext=(-20, 0),
+        xytext=(-14 - 5 * title.count("\n"), 0),
         xycoords=(beside, "data"),
         textcoords="offset points",
         rotation=90,

@@ -24,6 +24,7 @@ __all__ = [
     "UNTRAINED",
     "WIDTH",
     "grid",
+    "legend_columns",
     "legend_entries",
     "model_axis",
     "mute",
@@ -165,17 +166,21 @@ def grid(table, xlabel: str | None, ylabel: str, *, height=1.45, sharex="col", s
                 ax.spines[:].set_color(MUTED)
                 ax.tick_params(color=MUTED)
         row[0].set_ylabel(ylabel)
+        title = names.model_title(model, pretrained).replace(" (un", "\n(un")
+        # A character along a row takes about 6 points.
+        room = max(int(12 * height * (1.0 if pretrained or not any(trained) else controls)), 12)
+        title = "\n".join(names.folded(line, room) for line in title.split("\n"))
         row[0].annotate(
-            names.model_title(model, pretrained).replace(" (un", "\n(un"),
+            title,
             (0, 0.5),
             # Left of the axis' label, wherever its numbers push that.
-            xytext=(-24, 0),
+            xytext=(-18 - 6 * title.count("\n"), 0),
             xycoords=(row[0].yaxis.label, "axes fraction"),
             textcoords="offset points",
             rotation=90,
             ha="center",
             va="center",
-            fontsize=9.5,
+            fontsize=9.5 if title.count("\n") < 2 else 8,
             fontweight="bold" if pretrained else "normal",
             color="black" if pretrained else MUTED,
             linespacing=1.3,
@@ -241,8 +246,10 @@ def parameter_axis(ax: plt.Axes, kind: Effect, parameters: np.ndarray, *, label:
 def model_axis(column: Iterable[plt.Axes], table) -> None:
     """Models from the top down on the y axes of a column of panels that share them, controls in grey."""
     found = [network for network, _ in networks(table)]
-    titles = [names.model_title(*network) for network in found]
-    column[0].set_yticks(range(len(titles)), titles)
+    titles = [names.folded(names.model_title(*network), 28) for network in found]
+    column[0].set_yticks(range(len(titles)), titles, linespacing=0.95)
+    for label in column[0].get_yticklabels():
+        label.set_fontsize(min(8, 14 / (1 + label.get_text().count("\n"))))
     column[0].set_ylim(len(titles) - 0.5, -0.5)
     for ax in column:
         mute(ax, [pretrained for _, pretrained in found])
@@ -261,6 +268,12 @@ def strength_bar(figure: plt.Figure, ticks: dict[float, str], colours: int = 64,
     bar.set_ticklabels(list(ticks.values()))
     bar.outline.set_visible(False)
     return bar
+
+
+def legend_columns(labels: Iterable[str], most: int, width: float = WIDTH) -> int:
+    """Columns of a legend across a figure of some width in inches, at most so many."""
+    # A character takes about 4.6 points, its line and the space beside it 36.
+    return max(1, min(most, int(72 * width / (36 + 4.6 * max(map(len, labels), default=0)))))
 
 
 def legend_entries(axes: Iterable[plt.Axes]) -> tuple[list, list[str]]:

@@ -7,6 +7,7 @@ the next free colour, in the order in which such names are first asked for.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "METRICS",
     "colour",
     "drawn_projections",
+    "folded",
     "instrument_title",
     "legend_label",
     "marker",
@@ -96,6 +98,30 @@ def model_title(name: str, pretrained: bool | None = None) -> str:
         if pretrained is False
         else title
     )
+
+
+def folded(title: str, room: int) -> str:
+    """A title in lines of at most `room` characters, broken behind spaces, hyphens, dots and underscores.
+
+    Examples
+    --------
+    >>> folded("wav2vec2_large_robust (untrained)", 16)
+    'wav2vec2_large_\\nrobust\\n(untrained)'
+    >>> folded("PANNs (untrained)", 20)
+    'PANNs (untrained)'
+    """
+    if len(title) <= room:
+        return title
+    lines = [""]
+    for part in re.findall(r"[^\s_.-]*[\s_.-]?", title.replace(" (untrained)", "\t(untrained)")):
+        while part:
+            full = len(lines[-1]) + len(part.rstrip()) > room
+            if lines[-1] and (full or lines[-1].endswith("\t")):
+                lines.append("")
+            # A part that no line holds is broken where it must.
+            lines[-1] += part[:room]
+            part = part[room:]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def legend_label(title: str) -> str:
