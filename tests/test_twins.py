@@ -63,7 +63,7 @@ def test_beside_the_profiles_models_stand_those_it_names_and_beside_others_nothi
 
 
 def test_a_table_has_the_twins_own_rows(study):
-    table = study.collect(tables.distances, resamples=20, seed=0)
+    table = study.collect(tables.distances, seed=0)
     of_twins = table[table["model"] == "twinned"]
     assert list(of_twins.groupby("pretrained").size()) == [
         24,
@@ -104,7 +104,7 @@ def test_another_seed_deals_other_songs(study):
 
 
 def test_a_twin_is_drawn_muted_beside_its_model(study):
-    distances = study.collect(tables.distances, resamples=20, seed=0)
+    distances = study.collect(tables.distances, seed=0)
     figure = plots.sensitivity_curves(distances)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["Twinned", "Twinned (untrained)", "toy (untrained)"]

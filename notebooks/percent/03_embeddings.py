@@ -106,7 +106,7 @@ study.sweep(study.models[0], study.effects[0])
 # %%
 if study.beside:
     ends = study.variant(models=study.beside, twins="no").collect(
-        tables.distances, measures=["l2"], resamples=study.profile.resamples, seed=study.seed)
+        tables.distances, measures=["l2"], seed=study.seed)
     far = ends.groupby(["model", "pretrained", "effect"], sort=False)["value"].max().reset_index()
     figure = plots.heatmap(far, "value", rows=["model", "pretrained"], column="effect", label="Larger mean L2 distance",
                            row_title=plots.model_row, column_title=plots.effect_column)
