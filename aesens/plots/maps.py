@@ -114,7 +114,8 @@ def heatmap(
     titles = [(row_title or (lambda key: " ".join(map(str, key))))(key) for key in keys]
     groups, titles = _groups([key[0] for key in keys], titles, height)
     # What the names of the rows leave of the width, in points; a character takes about 0.6 of its size.
-    side = 4.5 * max(len(title) for title in titles) + (34 if groups else 8)
+    lines = max((title.count("\n") + 1 for title, _ in groups), default=0)
+    side = 4.5 * max(len(title) for title in titles) + (14 + 10 * lines if groups else 8)
     cell_width = (72 * width - side - 50) / len(columns)
     size = np.clip(cell_width / (0.66 * max(map(len, texts[shown]), default=1)), 5, 8)
     heads, turned = _heads([column_title(name) for name in columns], int(cell_width / 4.8))
@@ -195,13 +196,16 @@ def _groups(keys: list, titles: list[str], height: float) -> tuple[list[tuple[st
     """Groups of rows as (title, middle), and what is left of the rows' titles; none without room for theirs."""
     parts = [title.partition(": ") for title in titles]
     found = [list(rows) for _, rows in groupby(range(len(keys)), lambda row: (keys[row], parts[row][0]))]
-    names = [parts[rows[0]][0].replace(" (", "\n(") for rows in found]
-    # A character along the rows takes about 5 points.
-    fit = [
-        5 * max(map(len, name.split("\n"))) <= 72 * height * len(rows)
-        for name, rows in zip(names, found, strict=True)
+    # A character along the rows takes about 5 points; four lines of a name are as many as can be read.
+    room = [int(72 * height * len(rows) / 5) for rows in found]
+    names = [
+        "\n".join(
+            textwrap.fill(line, max(space, 1)) for line in parts[rows[0]][0].replace(" (", "\n(").split("\n")
+        )
+        for rows, space in zip(found, room, strict=True)
     ]
-    if not all(fit) or not all(rest for _, _, rest in parts):
+    fit = min(room) >= 10 and max(name.count("\n") for name in names) < 4
+    if not fit or not all(rest for _, _, rest in parts):
         return [], titles
     middles = [np.mean(rows) + 0.5 for rows in found]
     return list(zip(names, middles, strict=True)), [rest for _, _, rest in parts]
@@ -213,7 +217,7 @@ def _name_group(ax: plt.Axes, title: str, y: float, beside: plt.Text) -> None:
     ax.annotate(
         title,
         (0, y),
-        xytext=(-20, 0),
+        xytext=(-10 - 5 * (title.count("\n") + 1), 0),
         xycoords=(beside, "data"),
         textcoords="offset points",
         rotation=90,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from itertools import chain
 
@@ -146,11 +147,15 @@ def grid(table, xlabel: str | None, ylabel: str, *, height=1.45, sharex="col", s
                 ax.spines[:].set_color(MUTED)
                 ax.tick_params(color=MUTED)
         row[0].set_ylabel(ylabel)
+        # As many characters a line as the row is high, so that a long name does not push the rows apart.
+        room = int(72 * row[0].get_position().height * figure.get_figheight() / 6)
+        title = names.model_title(model, pretrained).replace(" (untrained)", "\n(untrained)")
+        title = "\n".join(textwrap.fill(line, max(room, 11)) for line in title.split("\n"))
         row[0].annotate(
-            names.model_title(model, pretrained).replace(" (untrained)", "\n(untrained)"),
+            title,
             (0, 0.5),
             # Left of the axis' label, wherever its numbers push that.
-            xytext=(-24, 0),
+            xytext=(-12 - 6 * max(title.count("\n") + 1, 2), 0),
             xycoords=(row[0].yaxis.label, "axes fraction"),
             textcoords="offset points",
             rotation=90,
