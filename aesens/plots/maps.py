@@ -196,15 +196,13 @@ def _groups(keys: list, titles: list[str], height: float) -> tuple[list[tuple[st
     """Groups of rows as (title, middle), and what is left of the rows' titles; none without room for theirs."""
     parts = [title.partition(": ") for title in titles]
     found = [list(rows) for _, rows in groupby(range(len(keys)), lambda row: (keys[row], parts[row][0]))]
-    # A character along the rows takes about 5 points; four lines of a name are as many as can be read.
-    room = [int(72 * height * len(rows) / 5) for rows in found]
-    names = [
-        "\n".join(
-            textwrap.fill(line, max(space, 1)) for line in parts[rows[0]][0].replace(" (", "\n(").split("\n")
-        )
-        for rows, space in zip(found, room, strict=True)
-    ]
-    fit = min(room) >= 10 and max(name.count("\n") for name in names) < 4
+    # A bold character along the rows takes about 5.8 points; four lines of a name are as many as can be read.
+    room = [int(72 * height * len(rows) / 5.8) for rows in found]
+    names = []
+    for rows, space in zip(found, room, strict=True):
+        name, control, rest = parts[rows[0]][0].partition(" (")
+        names.append(textwrap.fill(name, max(space, 1)) + control.replace(" ", "\n") + rest)
+    fit = min(room) >= 8 and max(name.count("\n") for name in names) < 4
     if not fit or not all(rest for _, _, rest in parts):
         return [], titles
     middles = [np.mean(rows) + 0.5 for rows in found]
