@@ -171,7 +171,10 @@ SHOWN = {
     },
     "07_classification": {
         "07_auc_clean_effected": {"strongest", "Distortion", "toy\n(untrained)"},
+        "07_operating_point": {"Distortion", "toy\n(untrained)"},
+        "07_balanced_clean_effected": {"strongest", "Distortion"},
         "07_auc_effected_clean": {"strongest", "Distortion"},
+        "07_recovered": {"strongest", "Distortion"},
         "07_conditions": {"toy (untrained): Distortion"},
         "07_auc_change": {"strongest", "toy (untrained): Distortion"},
     },
@@ -195,6 +198,7 @@ TABLES = {
     "06_method_cosines": {"first": "strongest", "second": "strongest"},
     "07_curves": {"effect": "distortion", "projection": "strongest"},
     "07_changes": {"effect": "distortion", "projection": "strongest"},
+    "07_robustness": {"effect": "distortion", "method": "strongest"},
     "07_instruments": {"effect": "distortion", "projection": "strongest", "condition": "effected-clean"},
     "08_remedies": {"effect": "distortion", "method": "within"},
     "08_linearity": {"effect": "distortion", "model": "toy"},

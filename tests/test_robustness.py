@@ -2,14 +2,16 @@
 
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from synthetic import synthetic_sweep
 
-from aesens import tables
+from aesens import plots, tables
 from aesens.analysis.auc import song_resamples
 from aesens.analysis.classify import grouped_folds
 from aesens.analysis.logistic import COSTS
@@ -311,3 +313,61 @@ def test_unknown_methods_are_named(example):
     *_, result = example
     with pytest.raises(ValueError, match="no method nil among none, rows"):
         recovery(result, pooled={"all": ["rows", ["nil"]]})
+
+
+# ---- figures ---------------------------------------------------------------------------------------------------------
+
+
+def test_eleven_models_with_long_names_keep_their_names_apart():
+    found = pd.DataFrame(
+        {"model": [f"hear-a_rather_long_module_name_{k}" for k in range(11)], "effect": "gain"}
+    )
+    strengths = pd.DataFrame({"strength": range(3), "parameter": [-30.0, -20.0, -10.0]})
+    table = found.merge(pd.DataFrame({"pretrained": [True]}), how="cross").merge(strengths, how="cross")
+    numbers = dict(value=0.8, clean=0.9, loss=0.1, loss_low=0.0, loss_high=0.2, recovered=0.5, songs=6)
+    table = table.assign(kind="strength", method="none", metric="roc_auc", **numbers)
+    table = pd.concat([table, table.assign(metric="balanced_accuracy", songs=3)])
+    for figure in (plots.operating_curves(table), plots.recovered_curves(table.assign(method="pca"))):
+        figure.draw_without_rendering()
+        names = [
+            text for ax in figure.axes for text in ax.texts if "module" in text.get_text().replace("\n", "")
+        ]
+        boxes = sorted(text.get_window_extent().intervaly.tolist() for text in names)
+        assert len(boxes) == 11
+        assert all(below[1] <= above[0] for below, above in zip(boxes, boxes[1:], strict=False))
+        assert min(ax.get_window_extent().height for ax in figure.axes) > 40
+        plt.close(figure)
+
+
+def test_changes_of_nothing_are_drawn_on_a_scale_that_says_so():
+    table = pd.DataFrame({"model": ["yamnet"], "projection": ["pca"], "points": [0.0]})
+    figure = plots.heatmap(table, "points", rows=["model"], column="projection", centre=0, label="Change")
+    figure.draw_without_rendering()
+    assert figure.axes[0].collections[0].get_clim() == (-1, 1)
+    plt.close(figure)
+
+
+def test_methods_that_help_are_counted_after_holm_too():
+    """Two pretrained pairs, six methods: by hand, p = 0.004 times 12 is below 0.05 and 0.005 times 11 is not."""
+    names = ["lda", "average", "pca", "npca", "cca"]
+    p = {"yamnet": [0.004, 0.005, 0.03, 0.5, 0.9], "musicnn": [0.6] * 5}
+    rows = [
+        dict(kind="change", model=m, projection=name, p=value, change=0.1, low=0.1 - 4 * value, high=0.3)
+        for m, values in p.items()
+        for name, value in zip(names, values, strict=True)
+    ]
+    rows += [
+        dict(kind="family", model=m, projection="mean of CCA SVD", p=0.7, change=0.0, low=-1, high=1)
+        for m in p
+    ]
+    rows += [
+        dict(kind="change", model=m, projection="random", p=0.001, change=0.1, low=0.1, high=0.2) for m in p
+    ]
+    table = pd.DataFrame(rows).assign(condition="clean-effected", effect="gain", pretrained=True)
+    twins = table.assign(pretrained=False, p=0.001)
+    counts = tables.counted_methods(pd.concat([table, twins])).set_index(["model", "pretrained"])
+    row = counts.loc[("yamnet", True)]
+    assert row[["methods", "helps", "harms", "helps_holm", "harms_holm"]].tolist() == [6, 2, 0, 1, 0]
+    assert (
+        counts.loc[("yamnet", False), "helps_holm"] is pd.NA and counts.loc[("yamnet", False), "methods"] == 6
+    )
