@@ -49,16 +49,14 @@ study
 #   moves a clip as far as another clip is;
 # - **Fréchet distance [beyond]** between the *sets* of clean and of effected clips,
 #   $\lVert\mu_c - \mu_s\rVert^2 + \operatorname{tr}(\Sigma_c + \Sigma_s - 2 R)$ with
-#   $R = (\Sigma_c \Sigma_s)^{1/2}$. No single distance suffices to judge sensitivity (S. Srivastava et al., 2022). It
-#   is in units of the distance between two halves of the clean set that share no song: at 1, the effect moves the set as far
-#   as another choice of songs would. With fewer clips than features it depends on the number of clips: it compares models
-#   and effects of one run only.
+#   $R = (\Sigma_c \Sigma_s)^{1/2}$, in units of the distance between two halves of the clean set that share no song. With fewer
+#   clips than features it depends on their number: it compares models and effects of one run only.
 #
-# Lines are means over clips, bands 95 % intervals over songs (Student's t; with fewer than six songs the range of their
-# means), dashed lines untrained networks. The grey line is at 1. Above 1 the axes of the last two rows are logarithmic.
+# No single one suffices (S. Srivastava et al., 2022). Lines are means over clips, bands 95 % intervals over songs (Student's t;
+# with fewer than six songs the range of their means), dashed lines untrained networks. The grey line is at 1, above which the
+# axes of the last two rows are logarithmic.
 #
-# First by hand, for the study's first model at the strong end of its first effect: a row of `clean` and of `moved` is a
-# clip, a column a feature.
+# By hand, for the study's first model at the strong end of its first effect: a row of `clean` and of `moved` is a clip.
 
 # %%
 import numpy as np
@@ -73,9 +71,9 @@ l2 = np.linalg.norm(moved - clean, axis=1) / np.median(pdist(clean))
 by_hand = {"cosine": np.nanmean(cosine), "l2": l2.mean()}
 
 # %% [markdown]
-# For the Fréchet distance, let $A$ be the centred clips over $\sqrt{n - 1}$, so that $\Sigma_c = A^\top A$, and $B$ the same
-# for $\Sigma_s$. Then $\operatorname{tr} R$ is the sum of the singular values of $A B^\top$, and no root of a singular matrix
-# is needed. The triangular factor of $A$ (`qr`) has the same $A^\top A$ and no more rows than features.
+# With $A$ the centred clips over $\sqrt{n - 1}$, so that $\Sigma_c = A^\top A$, and $B$ the same for $\Sigma_s$,
+# $\operatorname{tr} R$ is the sum of the singular values of $A B^\top$. The triangular factor of $A$ (`qr`) has the same
+# $A^\top A$ and no more rows than features.
 
 # %%
 def frechet(a, b):
@@ -90,8 +88,7 @@ by_hand["frechet"] = frechet(clean, moved) / unit
 print(sweep_title(sweep), {name: f"{value:.3f}" for name, value in by_hand.items()})
 
 # %% [markdown]
-# The package's `tables.distances` does this at every strength, with intervals, and `study.collect` for every model and
-# effect:
+# At every strength, with intervals, for every model and effect:
 
 # %%
 distances = study.collect(tables.distances, seed=study.seed)
@@ -122,13 +119,11 @@ for (model, trained), part in far.groupby(["model", "pretrained"], sort=False):
 # %% [markdown]
 # ## Does the distance grow with strength?
 #
-# For each clip, Spearman's $\rho$ between the cosine distance and the strength (for gain: $|g|$), averaged over clips. Is that
-# more than chance? Shuffling the strengths within each clip would ask whether strength does anything at all, which a profile
-# of ups and downs common to all clips passes too. **[beyond]** The question here is whether their *order* matters, so the
-# null gives all clips the same other order: all orders where there are few, the share of those that reach the true one
-# being $p$. With $S$ strengths it cannot be smaller than $1/S!$ (`p_floor`).
-#
-# By hand, with at most six strengths of the same sweep, so that all orders can be gone through:
+# For each clip, Spearman's $\rho$ between the cosine distance and the strength (for gain: $|g|$), averaged over clips.
+# **[beyond]** Shuffling the strengths within each clip would ask whether strength does anything at all, which ups and downs
+# common to all clips pass too. Whether their *order* matters is asked by giving all clips the same other order: $p$ is the
+# share of all orders (of a thousand, where there are more) that reach the true one, at least $1/S!$ with $S$ strengths
+# (`p_floor`). By hand, with at most six of them:
 
 # %%
 from itertools import permutations
@@ -157,9 +152,9 @@ print(f"{sweep_title(sweep)}: mean Spearman correlation {rho[0]:.3f}; {p * len(o
 assert np.allclose(rho, growth(distance, strength, orders), equal_nan=True)
 
 # %% [markdown]
-# For every model and effect, with an interval over songs. *Moved* is the largest mean L2 distance, its strength chosen on
-# the other half of the songs: where it is next to nothing, an order is one of rounding errors. $p$ is corrected by Holm's
-# method over the pairs of model and effect, pretrained and untrained apart.
+# For every model and effect, with intervals over songs. *Moved* is the largest mean L2 distance, its strength chosen on the
+# other half of the songs: where it is next to nothing, an order is one of rounding errors. Holm's correction is over the pairs
+# of model and effect, pretrained and untrained apart.
 
 # %%
 response = study.collect(tables.response, permutations=study.profile.permutations,
@@ -187,17 +182,12 @@ study.figure(plots.against_null(response, "spearman", low="spearman_low", high="
 # %% [markdown]
 # ## Smooth or in jumps? [beyond]
 #
-# A response is *discontinuous* where one step between neighbouring strengths is much longer than those beside it. Three
-# numbers for each clip, in all of which an even path gives 1:
-#
-# - the **longest step** over the median step;
-# - the **onset**, the step from the clean clip to the weakest strength, over the median step; there is none for gain, whose
-#   clean setting lies inside the sweep;
-# - the **jump**, on which claim C2 of [chapter 9](09_claims.ipynb) rests: how many times longer the most sudden step is than
-#   the steps beside it (at the ends, than what the growth of the neighbours leads to), each over its distance in the
-#   effect's grid. A response that grows ever faster has a long last step, and no jump.
-#
-# The jump of one clip by hand. `points` is its path, `places` where the points stand in the effect's grid:
+# Three numbers for each clip, in all of which an even path gives 1: the **longest step** between neighbouring strengths over
+# the median step; the **onset**, the step from the clean clip to the weakest strength, over the median step (none for gain,
+# whose clean setting lies inside the sweep); and the **jump**, on which claim C2 of [chapter 9](09_claims.ipynb) rests: how
+# many times longer the most sudden step is than the steps beside it (at the ends, than their growth leads to), each over its
+# distance in the effect's grid. A response that grows ever faster has a long last step, and no jump. By hand for one clip,
+# `points` its path, `places` where they stand in the grid:
 
 # %%
 clip = 0
@@ -225,7 +215,7 @@ print(f"{sweep_title(sweep)}, {sweep.clips.index[clip]}: the longest step is {ju
 assert np.isclose(jump, jump_ratio(sweep.trajectories, sweep.clean, sweep.effect.identity_inside, places[-len(sweep.parameters):])[clip])
 
 # %% [markdown]
-# For all clips, models and effects, this is part of the table above. A coarse grid sees large jumps only:
+# A coarse grid sees large jumps only:
 
 # %%
 for count, part in response.groupby("strengths"):
@@ -233,7 +223,7 @@ for count, part in response.groupby("strengths"):
           "otherwise even path, or more")
 
 # %% [markdown]
-# Medians over clips:
+# Medians over clips, from the table above:
 
 # %%
 kinds = {"largest_step": "longest step", "onset_jump": "onset", "jump": "jump"}
@@ -313,9 +303,9 @@ for (model, pretrained), row in ends.iterrows():
 # %% [markdown]
 # ## What this shows and what it does not
 #
-# The spread of clean clips puts the distances of different models on one scale; a model that keeps clean clips close together
-# looks more sensitive for that alone. What a random network does as well is no property of training: the untrained rows are
-# there to be looked at first. Between two strengths of this run nobody looked. And sensitivity is no fault; whether movement
-# *hurts* is the question of [chapter 7](07_classification.ipynb). First: what shape does it have?
+# Distances are in units of the spread of clean clips: a model that keeps those close together looks more sensitive for that
+# alone. What a random network does as well is no property of training: look at the untrained rows first. Between two
+# strengths of this run nobody looked. And sensitivity is no fault; whether movement *hurts* is the question of
+# [chapter 7](07_classification.ipynb). First: what shape does it have?
 #
 # *Next: [5. Trajectories](05_trajectories.ipynb)*

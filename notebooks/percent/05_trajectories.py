@@ -18,8 +18,8 @@
 #
 # *Before: [4. Sensitivity](04_sensitivity.ipynb). Next: [6. Projections](06_projections.ipynb)*
 #
-# The embeddings of one clip over all strengths of an effect form a *trajectory*. If the trajectories of all clips ran along
-# one common direction, that direction could be removed. What is measured here, and what it decides:
+# The embeddings of one clip over all strengths of an effect form a *trajectory*. If all ran along one direction, that could
+# be removed. What is measured, and what it decides:
 #
 # | quantity | asks | decides |
 # | --- | --- | --- |
@@ -51,13 +51,12 @@ study
 # %% [markdown]
 # ## What they look like
 #
-# First as the study draws them: one clip, the first training clip of the first instrument. UMAP (McInnes et al., 2018;
-# `n_neighbors=3`) keeps neighbourhoods and gives up distances; it is fitted to the effected embeddings, and the clean one,
-# an orange cross, is placed on the result. Colour is strength. For the pictures of this section the demo embeds YAMNet's and
-# musicnn's clips at more strengths than it measures with.
+# As the study draws them: the first training clip of the first instrument. UMAP (McInnes et al., 2018; `n_neighbors=3`)
+# keeps neighbourhoods and gives up distances; it is fitted to the effected embeddings, and the clean one, an orange cross, is
+# placed on the result. Colour is strength; the demo draws more strengths than it measures with.
 #
-# **[beyond]** The last row is what UMAP makes of nothing: as many points on a straight line, evenly spaced, with noise of a
-# hundredth of a step. A gap or a turn there is UMAP's own, so one above is no evidence of a jump.
+# **[beyond]** The last row is what UMAP makes of as many points on a straight line, evenly spaced, with noise of a hundredth of
+# a step. A gap or a turn there is UMAP's own, so one above is no evidence of a jump.
 
 # %%
 single = study.collect(tables.clip_umap, pictured=True, seed=study.seed)
@@ -73,9 +72,9 @@ for kind, title in (("clip", "Clip"), ("straight", "Straight path")) if len(step
           "between embeddings".format(title, *ends["longest_step"], *ends["longest_step_in_space"]))
 
 # %% [markdown]
-# **[beyond]** One clip an instrument, each panel laid out on its own: by UMAP, fitted to the clean clips too and started from
-# the principal components, then by PCA, which keeps distances and hides what does not fit a plane. A path starts at its clean
-# clip, except under gain, where that lies inside the sweep.
+# **[beyond]** One clip an instrument, by UMAP, fitted to the clean clips too and started from the principal components, then by
+# PCA, which keeps distances and hides what does not fit a plane. A path starts at its clean clip, except under gain, where
+# that lies inside the sweep.
 
 # %%
 umap = study.collect(tables.layout, pictured=True, method="umap", clips=study.profile.picture_clips, seed=study.seed)
@@ -88,11 +87,8 @@ study.figure(plots.trajectory_grid(pca, ("PC 1", "PC 2")), "05_pca",
              "The same trajectories on their first two principal components.")
 
 # %% [markdown]
-# Paths side by side suggest one direction for all, paths that end in one place an effect that wins over the music. A plane
-# shows two of hundreds of dimensions, so what it suggests has to be measured.
-#
-# One clip at a time, with its sound: in JupyterLab the cell below has menus for model, effect, instrument, clip and
-# strength; on a page it shows one choice.
+# A plane shows two of hundreds of dimensions: what it suggests has to be measured. One clip at a time, with its sound: in
+# JupyterLab the cell below has menus for model, effect, instrument, clip and strength; on a page it shows one choice.
 
 # %%
 from aesens.plots.explorer import explore
@@ -106,12 +102,11 @@ explore(study)
 # $(\sum\lambda_i)^2/\sum\lambda_i^2$ of the displacements' covariance, an effective number of dimensions; the number of
 # **components that hold 90 %** of their variance.
 #
-# A number of dimensions means little by itself: five are few beside a hundred and many beside ten. Claim C4 takes the
-# **ratio** of the dimensions that hold 90 % of the displacements' energy to those that hold 90 % of the spread of the clean
-# clips themselves. Both grow with the number of vectors, so each clip gives one to either side: its clean embedding, and one
-# displacement, its strength drawn in proportion to its energy. A line common to all clips has a ratio near 0, displacements
-# that fill the space as the music does one near 1. The interval comes from halves of the songs, drawn without replacement:
-# over such halves a statistic varies as that of all songs does over samples.
+# Five dimensions are few beside a hundred and many beside ten. Claim C4 takes the **ratio** of those that hold 90 % of the
+# displacements' energy to those that hold 90 % of the spread of the clean clips. Both grow with the number of vectors, so each
+# clip gives one to either side: its clean embedding, and one displacement, its strength drawn in proportion to its energy.
+# The ratio is near 0 for a line common to all clips, near 1 where displacements fill the space as the music does. Its interval
+# is the range over random halves of the songs: over halves a statistic varies as that of all songs does over samples.
 
 # %%
 geometry = study.collect(tables.geometry, seed=study.seed)
@@ -132,12 +127,11 @@ for (model, trained), part in geometry.groupby(["model", "pretrained"], sort=Fal
 # canonical correlation analysis is least squares: $u \propto X^+ y$, with $X$ the centred trajectory, $y$ the
 # strength's quantile rank and $X^+$ the pseudo-inverse (of minimum norm).
 #
-# **[fix]** With fewer strengths than features this fits *any* trajectory perfectly, white noise included: the in-sample
-# correlation says nothing. Leaving one strength out, fitting $u$ to the others and predicting it says more ($R^2$ against
-# the mean of the others), but a strength between its neighbours is interpolated, and a *random walk* with the clip's own
-# step lengths, which has no direction, may pass as well. What smoothness alone does not pass is **transfer**: how the clip's
-# direction orders clips of *other songs*, as their mean Spearman correlation with its sign. It is near 0 for walks and where
-# each clip goes a way of its own, 1 for a shared line or curve.
+# **[fix]** With fewer strengths than features this fits *any* trajectory, white noise included: the in-sample correlation says
+# nothing. Predicting a strength left out says more ($R^2$ against the mean of the others), but a *random walk* with the clip's
+# own step lengths, which has no direction, may be interpolated as well. What smoothness alone does not pass is **transfer**:
+# how the clip's direction orders clips of *other songs* (mean Spearman correlation with its sign), near 0 for walks and where
+# each clip goes its own way, 1 for a shared line or curve.
 #
 # By hand for one clip, the first that the study fits, and for white noise of the same shape:
 
@@ -198,10 +192,10 @@ for trained, part in medians.groupby("pretrained", sort=False):
 # %% [markdown]
 # ## Do the clips share their directions?
 #
-# The unit directions of one instrument's training clips, stacked, and their singular values $s_i / s_1$, beside the spectrum
-# of its centred clean embeddings. If all its clips agreed, the second value would be near 0; random directions fall off as
-# the dotted line does. The subspace method of [chapter 6](06_projections.ipynb) keeps the dimensions up to where a threshold
-# meets the curve. The figure shows the first instrument, in IRMAS the study's own, the cello; the table holds all.
+# Singular values $s_i / s_1$ of the stacked unit directions of one instrument's training clips, beside those of its centred
+# clean embeddings and, dotted, of random directions. If all clips agreed, the second value would be near 0. The subspace
+# method of [chapter 6](06_projections.ipynb) keeps the dimensions up to where a threshold meets the curve. The figure shows
+# the first instrument, in IRMAS the study's own, the cello; the table holds all.
 
 # %%
 spectra = study.collect(tables.spectra, seed=study.seed)
@@ -217,13 +211,11 @@ study.figure(plots.spectra(spectra), "05_spectra", "Normalised singular value sp
 # **[fix]** Beside it stands the same number on *held-out songs*. With fewer training points than features the in-sample fit is
 # perfect by construction (its correlation stays a little below 1 because equal parameters tie and projections do not).
 #
-# **[beyond]** The null of chapter 4: all clips, of training and test songs alike, have their strengths in the same other
-# order, to which the direction is fitted and by which it is judged. Clips that share a path can be read in *any* order as
-# soon as there are as many dimensions as strengths, so shuffles within clips would call any shared path a direction. An
-# order and its reverse give the same, hence the smallest $p$ is $2 / S!$ with $S$ strengths. `null` is the 95 % quantile;
-# `significant`, an asterisk, means $p < 0.05$ after Holm's correction over the instruments of a model and effect: that the
-# order matters, not how much. The table holds means over instruments, for the held-out $R^2$, which has no lower bound, the
-# median.
+# **[beyond]** The null is that of chapter 4: all clips, of training and test songs alike, in the same other order. Clips that
+# share a path can be read in *any* order as soon as there are as many dimensions as strengths; shuffles within clips would
+# call any shared path a direction. An order and its reverse tie, hence $p$ is at least $2 / S!$ (`p_floor`). `null` is the 95 %
+# quantile; an asterisk means $p < 0.05$ after Holm's correction over the instruments of a model and effect: that the order
+# matters, not how much. The table shows means over instruments, of the held-out $R^2$, which has no lower bound, the median.
 #
 # The direction by hand, for one instrument that has clips on both sides:
 
@@ -241,8 +233,8 @@ print("{}, {}: squared Spearman correlation {:.3f} on the clips it was fitted to
     sweep_title(sweep), instrument_title(instrument).lower(), *squared))
 
 # %% [markdown]
-# And for every instrument, with its null and interval over test songs (with fewer than six of them a range). Where the fit is
-# perfect, projections of one strength tie up to rounding: the in-sample number is compared roughly.
+# For every instrument, with its null and interval over test songs (with fewer than six a range). In a perfect fit projections
+# of one strength tie up to rounding: the in-sample number is compared roughly.
 
 # %%
 directions = study.collect(tables.global_directions, permutations=study.profile.permutations,
@@ -270,8 +262,8 @@ study.figure(plots.heatmap(directions, "held_out", rows=["model", "pretrained", 
              "against other orders of the strengths, after Holm's correction.")
 
 # %% [markdown]
-# What such a direction does, for one instrument: each line a clip, training songs grey, test songs blue. The last number
-# in each panel is what 95 % of the orders stay below on the test songs.
+# One instrument: each line a clip, training songs grey, test songs blue. The last number in each panel is what 95 % of the
+# orders stay below on the test songs.
 
 # %%
 instrument = directions["instrument"].iloc[0]
@@ -282,19 +274,17 @@ study.figure(plots.correlation_grid(points, directions[directions["instrument"] 
 # %% [markdown]
 # ## In order along one direction? Readable from one embedding? [beyond]
 #
-# Least squares without a penalty fits every wiggle of a few training clips. Ridge regression of the strength's quantile rank,
-# one an instrument, its penalty chosen by leaving out training songs, is the fair reader, and two questions are put to it on
-# *test songs*:
+# Least squares without a penalty fits every wiggle of a few training clips. The fair reader is ridge regression of the
+# strength's quantile rank, one an instrument, its penalty chosen by leaving out training songs. On *test songs* it is asked for
 #
-# - **Order** (claim C3a): the mean over clips of Spearman's correlation *within the clip* of decoded and true strength. Where
-#   the clip starts and how far it goes does not count. Other orders of the strengths, for all clips alike and at the same
-#   penalty, tell whether it is *this* order. A random walk that all clips share is a trend and may pass: beside it stands the
-#   `share` of the displacement energy that lies along the direction.
-# - **Value** (claim C3b): $R^2$ of the strength read from a single embedding, to which every difference between clips is an
+# - **order** (claim C3a): the mean over clips of Spearman's correlation *within the clip* of decoded and true strength,
+#   whatever the place where the clip starts; against other orders for all clips alike, at the same penalty. A random walk that
+#   all clips share is a trend and may pass: beside it stands the `share` of the displacement energy along the direction;
+# - **value** (claim C3b): $R^2$ of the strength read from a single embedding, to which every difference between clips is an
 #   error.
 #
-# The first by hand, for the instrument above and at most six of its strengths, at the penalty that the package chose.
-# Decoding is linear in the target, so the weights that each strength contributes serve all orders:
+# The first by hand, for the instrument above and at most six strengths, at the package's penalty. What is decoded is linear in
+# the target, so the weights that each strength contributes serve all orders:
 
 # %%
 from itertools import permutations
@@ -362,11 +352,10 @@ print(floor_of(single))
 # %% [markdown]
 # ## Do directions agree across instruments and effects? [beyond]
 #
-# The mean absolute cosine between the global CCA directions of two instruments under one effect and of two effects for
-# one instrument; and between an instrument's direction and the weights of an instrument classifier, the logistic
-# regression of [chapter 7](07_classification.ipynb) trained on clean clips: its own or another instrument's. An effect along a
-# classifier's weights would push clips straight over its boundary. Two random directions in $D$ dimensions have about
-# $\sqrt{2 / (\pi D)}$; directions fitted to the same few clips share their span and lie a little above that without agreeing.
+# Mean absolute cosines between the global CCA directions of two instruments under one effect, of two effects for one
+# instrument, and of a direction with the weights of a clean classifier of [chapter 7](07_classification.ipynb), its own
+# instrument's or another's: an effect along those would push clips straight over the boundary. Two random directions in $D$
+# dimensions have about $\sqrt{2 / (\pi D)}$; those fitted to the same few clips lie a little above without agreeing.
 
 # %%
 agreement = tables.agreements(study.sweeps(), fitted=study.fitted, seed=study.seed, jobs=study.jobs)
@@ -381,7 +370,7 @@ study.figure(plots.agreement(agreement), "05_agreement", "Mean absolute cosines 
 # %% [markdown]
 # ## What this shows and what it does not
 #
-# Order along a direction says that strength can be *told* along one line, not that the effect *moves* the embedding along that
-# line only: that is what the share of the energy says. The next chapter asks what removing a direction takes away.
+# Order along a direction says that strength can be *told* along one line; whether the effect *moves* the embedding along it
+# only, the share of the energy says. The next chapter asks what removing a direction takes away.
 #
 # *Next: [6. Projections](06_projections.ipynb)*
