@@ -105,7 +105,7 @@ def power(seeds: int, slow: int, n_jobs: int) -> pd.DataFrame:
 
 
 #: Noise beside the nuisance, which no projection removes: the more of it, the less is recovered.
-C5_NOISE = (4.0, 12.0, 20.0, 30.0, 45.0, 70.0)
+C5_NOISE = (2.0, 6.0, 9.0, 12.0, 14.0, 16.0, 20.0)
 
 
 #: Parts of the work: cells of these cases, and the power curves.
