@@ -35,7 +35,8 @@ def cells(truth: int, border: int) -> Iterator[tuple]:
         yield "demo's size" if options.get("instruments") == 11 else "clear", kind, options, expected, truth
     for claim, cases in BORDER.items():
         for kind, options, expected in cases:
-            yield "threshold", kind, options, {claim: expected}, border
+            case = "songs on or off" if "share" in options else "threshold"
+            yield case, kind, options, {claim: expected}, border
 
 
 def judged(kind: str, seed: int, options: dict, claims: tuple[str, ...]) -> dict[str, tuple[str, float]]:
@@ -104,11 +105,11 @@ def power(seeds: int, slow: int, n_jobs: int) -> pd.DataFrame:
 
 
 #: Noise beside the nuisance, which no projection removes: the more of it, the less is recovered.
-C5_NOISE = (4.0, 12.0, 20.0, 30.0, 45.0, 70.0)
+C5_NOISE = (2.0, 6.0, 9.0, 12.0, 14.0, 16.0, 20.0)
 
 
 #: Parts of the work: cells of these cases, and the power curves.
-PARTS = ("clear", "demo's size", "threshold", "power")
+PARTS = ("clear", "demo's size", "threshold", "songs on or off", "power")
 
 
 def main(arguments: list[str] | None = None) -> None:

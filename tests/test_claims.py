@@ -385,6 +385,12 @@ def test_a_sentence_turns_with_its_verdict(changed, said):
         assert not mixed.startswith(f"**C3a** {said}") and "upported in 1 of 2 (PANNs: gain)" in mixed
 
 
+def test_with_one_effect_nothing_is_transferred():
+    alone = tables_of()
+    alone["remedies"] = alone["remedies"].query("condition == 'own'")
+    assert words(alone)[8].startswith("**C7** Not decided in this run: it needs a second effect.")
+
+
 def test_what_only_controls_speak_of_is_not_decided():
     lines = words(tables_of(PAIR | {"pretrained": False}))
     assert len(lines) == 10 and "nothing is decided" in lines[0]

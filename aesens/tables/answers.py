@@ -105,7 +105,9 @@ def answers(verdicts: pd.DataFrame) -> list[str]:
     """
     pairs = verdicts[verdicts["verdict"] != CONTROL]
     claims, _ = entries()
-    lines = [_claim(key, claim, pairs[pairs["claim"] == key]) for key, claim in claims.items()]
+    lines = [
+        _claim(key, claim, pairs[pairs["claim"] == key], len(pairs) > 0) for key, claim in claims.items()
+    ]
     return [_scope(pairs), *lines, _training(claims, pairs)]
 
 
@@ -124,12 +126,13 @@ def _scope(pairs: pd.DataFrame) -> str:
     )
 
 
-def _claim(key: str, claim: dict, rows: pd.DataFrame) -> str:
-    """What is said of a claim."""
+def _claim(key: str, claim: dict, rows: pd.DataFrame, asked: bool) -> str:
+    """What is said of a claim; `asked`: whether anything was asked of pretrained weights."""
     yes, no, mixed, label, factor, form = _WORDS[key]
     if rows.empty:
         models = " or ".join(map(model_title, claim.get("models", ())))
         lacking = f"no pretrained weights{' of ' * bool(models)}{models}"
+        lacking = lacking if models or not asked else "it needs a second effect"
         return f"**{key}** Not decided in this run: {lacking}. {claim['text']}"
     counts = rows["verdict"].value_counts()
     found = [name for name in _VERDICTS if name in counts]

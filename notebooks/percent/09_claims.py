@@ -150,6 +150,7 @@ assert ours["verdict"] in (verdict, "control") or ours["reason"] == "seeds"
 # On synthetic embeddings whose truth is known (`benchmarks/verdicts.py`). *Clear*: the truth lies far from the line.
 # *Demo's size*: the same with a clip a song, six test songs an instrument, six strengths. *Threshold*: the truth lies on a
 # line, where one verdict in forty should fall on the wrong side; p is the chance of so many or more if that is the rate.
+# *Songs on or off*: so too, but each song answers fully or not at all, which is as far from normal as samples get.
 
 # %%
 from scipy.stats import binomtest
