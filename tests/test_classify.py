@@ -1,10 +1,12 @@
 """Classification in all conditions against the plain way, its metrics and its bootstrap against definitions."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn import metrics as reference
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 from aesens.analysis.auc import auc, auc_change, metric_table, metrics, song_resamples
 from aesens.analysis.classify import (
@@ -93,6 +95,45 @@ def test_every_cell_is_that_of_the_plain_way(example):
                     assert abs(auc(got, truth) - reference.roc_auc_score(truth, expected)) < 0.005
                     cells += 1
     assert cells == result.score[..., 0].size
+
+
+def test_an_oblique_map_is_scikit_learn_on_the_embeddings_that_it_gives():
+    arrays, axis = study(strengths=2)
+    rng = np.random.default_rng(3)
+    matrix = rng.normal(size=(30, 11))
+    oblique = SimpleNamespace(transform=lambda x: x @ matrix - 2)
+    projections = {"none": None, "oblique": oblique, "mixed": {"cel": axis, "flu": oblique, "pia": None}}
+    result = classify(**arrays, projections=projections, seed=5)
+    moved = {name: oblique.transform(arrays[name].astype(float)) for name in ("clean", "trajectories")}
+    plain = classify(**arrays | moved, seed=5)
+    for whole, part in ((slice(None), 1), (slice(1, 2), 2)):
+        np.testing.assert_allclose(
+            result.score[part, :, whole], plain.score[0, :, whole], rtol=1e-6, atol=1e-9
+        )
+        assert (result.cost[part, :, whole] == plain.cost[0, :, whole]).all()
+    assert (result.score[2, :, 2] == result.score[0, :, 2]).all()
+    clips, labels = draw_training_clips(arrays["instruments"], "flu", arrays["train"], 5)
+    folds = PredefinedSplit(grouped_folds(labels, arrays["songs"][clips]))
+    model = LogisticRegression(solver="liblinear", class_weight="balanced", tol=1e-8, max_iter=10_000)
+    search = GridSearchCV(model, {"C": COSTS}, scoring="roc_auc", cv=folds).fit(moved["clean"][clips], labels)
+    for case in np.flatnonzero((result.train == "clean") & (result.test == "effected")):
+        expected = search.decision_function(
+            moved["trajectories"][result.strength.values[case], arrays["test"]]
+        )
+        np.testing.assert_allclose(result.score[1, case, 1], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_map_does_to_its_input_stays_there():
+    arrays, _ = study(strengths=2)
+    before = arrays["clean"].copy()
+
+    def in_place(x):
+        x *= 2
+        return x
+
+    double = classify(**arrays, projections={"double": SimpleNamespace(transform=in_place)})
+    again = classify(**arrays, projections={"double": SimpleNamespace(transform=lambda x: 2 * x)})
+    assert np.array_equal(arrays["clean"], before) and double.identical(again)
 
 
 def test_cases_and_coordinates(example):
@@ -292,11 +333,15 @@ def test_the_loop_below_is_that_of_scikit_learn():
     )
 
 
-def test_bootstrap_is_that_of_a_plain_loop(example):
-    _, _, result = example
+@pytest.mark.parametrize("songs_each", [6, 18])  # two test songs an instrument: a range; six: an interval
+def test_bootstrap_is_that_of_a_plain_loop(songs_each):
+    arrays, axis = study(songs_each=songs_each, clips=3 - songs_each // 9, strengths=2)
+    result = classify(**arrays, projections={"none": None, "axis": axis})
+    ends = [0, 100] if songs_each == 6 else [2.5, 97.5]
+    clips = arrays["test"].sum()
     table = auc_change(result, n_resamples=30, seed=3)
     weights = np.concatenate(
-        [np.ones((1, 24)), song_resamples(result.song.values, result.label.values, 30, 3)]
+        [np.ones((1, clips)), song_resamples(result.song.values, result.label.values, 30, 3)]
     )
     truth = result.label.values == result.instrument.values[:, None]
     assert all(w[t].any() for w in weights for t in truth)  # no resample lacks an instrument
@@ -315,11 +360,10 @@ def test_bootstrap_is_that_of_a_plain_loop(example):
         p = result.projection.values.tolist().index(row.projection)
         values = loop[:, p, cases].mean(axis=-1)
         change = values - loop[:, 0, cases].mean(axis=-1)
-        assert np.isclose(row.auc, values[0]) and np.isclose(row.change, change[0], atol=1e-12)
-        assert np.allclose([row.auc_low, row.auc_high], np.percentile(values[1:], [2.5, 97.5]))
-        assert np.allclose(
-            [row.change_low, row.change_high], np.percentile(change[1:], [2.5, 97.5]), atol=1e-12
-        )
+        assert row.songs == songs_each // 3 and np.isclose(row.auc, values[0])
+        assert np.isclose(row.change, change[0], atol=1e-12)
+        assert np.allclose([row.auc_low, row.auc_high], np.percentile(values[1:], ends))
+        assert np.allclose([row.change_low, row.change_high], np.percentile(change[1:], ends), atol=1e-12)
         if row.projection == "none":
             assert np.isnan(row.p) and row.change == 0
         else:
@@ -419,7 +463,8 @@ def test_loss_is_the_difference_of_the_conditions_over_the_same_songs(example):
     clean, effected = (((result.train == "clean") & (result.test == t)).values for t in ("clean", "effected"))
     loop = [mean_auc(w, clean) - mean_auc(w, effected) for w in weights]
     row = table.loc[("clean", "effected")]
-    np.testing.assert_allclose(row[["loss_low", "loss_high"]], np.percentile(loop, [2.5, 97.5]), atol=1e-12)
+    # Two test songs an instrument: a range.
+    np.testing.assert_allclose(row[["loss_low", "loss_high"]], [min(loop), max(loop)], atol=1e-12)
     assert row["loss_low"] < row["loss"] < row["loss_high"]
 
 

@@ -13,6 +13,7 @@ from aesens.analysis.parallel import each
 __all__ = [
     "auc",
     "auc_change",
+    "fewest_songs",
     "limits",
     "metric_table",
     "metrics",
@@ -23,6 +24,9 @@ __all__ = [
     "two_sided",
     "without_rounding",
 ]
+
+#: Fewest test songs of an instrument that give an interval; below, the limits are the range of the resamples.
+MINIMUM_SONGS = 6
 
 # Differences of AUC below this are rounding: the same ranking summed in another order.
 _ROUNDING = 1e-12
@@ -218,9 +222,10 @@ def resampled_auc(parts: Sequence[tuple], weights: np.ndarray) -> np.ndarray:
     total = 0.0
     for own, other, wins, size in parts:
         positive, negative = weights[:, own], weights[:, other]
-        won = (positive @ wins.reshape(len(own), -1)).reshape(len(weights), -1, len(other))
+        # The many songs of the others first: what is left then is small.
+        won = (negative @ wins.reshape(-1, len(other)).T).reshape(len(weights), len(own), -1)
         pairs = np.einsum("rn,rn->r", positive @ size, negative)
-        total = total + np.einsum("rpn,rn->rp", won, negative) / pairs[:, None]
+        total = total + np.einsum("ro,rok->rk", positive, won) / pairs[:, None]
     return total / len(parts)
 
 
@@ -256,8 +261,9 @@ def auc_change(
         ``train``, ``test``, ``projection``, ``auc``,
         ``auc_low``, ``auc_high``, ``change``, ``change_low``, ``change_high`` (95 %), ``p`` (two-sided bootstrap
         p-value of no change); and, the same for all projections of a pair, ``loss``, ``loss_low``, ``loss_high``: what
-        the pair costs without a projection, the ROC-AUC of clean clips on both sides minus its own. ``none`` itself
-        has rows with change 0 and no p-value.
+        the pair costs without a projection, the ROC-AUC of clean clips on both sides minus its own; and ``songs``, test
+        songs of the instrument with fewest: below `MINIMUM_SONGS` the limits are the range of the resamples and no
+        interval. ``none`` itself has rows with change 0 and no p-value.
 
     Raises
     ------
@@ -273,6 +279,7 @@ def auc_change(
         raise ValueError(f"no projection 'none' to compare with: the result has {', '.join(names)}")
     base, pooled = names.index("none"), pooled or {}
     drawn = _drawn_auc(result, n_resamples, seed, n_jobs)
+    songs = fewest_songs(result.song.values, result.label.values)
     clean = drawn["clean", "clean"][:, base]
     rows = []
     for (train, test), value in drawn.items():
@@ -285,10 +292,9 @@ def auc_change(
         for k, name in enumerate([*names, *pooled]):
             row = {"train": train, "test": test, "projection": name}
             for column, x in (("auc", value[:, k]), ("change", change[:, k]), ("loss", loss)):
-                low, high = limits(x[1:])
-                row |= {column: x[0], f"{column}_low": low, f"{column}_high": high}
+                row |= limits(column, x, songs)
             row["p"] = np.nan if k == base else two_sided(change[1:, k])
-            rows.append(row)
+            rows.append(row | {"songs": songs})
     return pd.DataFrame(rows)
 
 
@@ -335,9 +341,16 @@ def pooled_mean(values: np.ndarray, members: Sequence, names: Sequence[str]) -> 
     return np.mean(columns, axis=0)
 
 
-def limits(drawn: np.ndarray) -> np.ndarray:
-    """95 % limits (2,) of resampled values (n,)."""
-    return np.percentile(drawn, [2.5, 97.5]) if len(drawn) else np.full(2, np.nan)
+def fewest_songs(songs: np.ndarray, instruments: np.ndarray) -> int:
+    """Number of songs of the instrument with fewest, of the song and the instrument of each clip."""
+    return min(len(np.unique(songs[instruments == name])) for name in np.unique(instruments))
+
+
+def limits(name: str, drawn: np.ndarray, songs: int) -> dict[str, float]:
+    """A statistic, of the songs as they are, and its limits, of their resamples after it: a range with few songs."""
+    few = songs < MINIMUM_SONGS
+    low, high = np.percentile(drawn[1:], [0, 100] if few else [2.5, 97.5]) if len(drawn) > 1 else [np.nan] * 2
+    return {name: drawn[0], f"{name}_low": low, f"{name}_high": high}
 
 
 def two_sided(change: np.ndarray) -> float:

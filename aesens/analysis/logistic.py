@@ -1,9 +1,8 @@
 """Many L2 logistic regressions at once, exactly those of liblinear, with the cost chosen by cross-validation.
 
-scikit-learn's ``GridSearchCV(LogisticRegression(solver="liblinear"))`` does the same for one training set at a time.
-A chapter of the study has some 18 000 cells a pair of model and effect (projection x case x instrument), for which it
-takes 76 times as long as this module (``benchmarks/results/analysis.csv``): a day of two cores for the study instead of
-twenty minutes. Hence the solver of our own.
+scikit-learn's ``GridSearchCV(LogisticRegression(solver="liblinear"))`` takes one training set at a time, and for
+the 18 000 cells of a model and effect (projection x case x instrument) 76 times as long
+(``benchmarks/results/analysis.csv``): for the study a day of two cores instead of twenty minutes.
 
 Conventions
 -----------
@@ -21,11 +20,10 @@ Gram matrix ``K = X X^T + 1`` (n, n): the features are touched once, margins are
 never formed. Where rows are more than twice as many as features, K says little about the directions that it lacks, and
 the same iteration runs on w itself.
 
-Iteration. Newton's method with step halving, along C from small to large, each cost started at the solution of the
-one before. The Newton equation is solved by conjugate gradients in the inner product of w, for a whole batch of
-problems in step; a problem on which they take too long (more rows than features, hard to separate) goes over to a dense
-solve for good. The objective is 1-strongly convex, so a gradient norm below ``tolerance * |w|`` bounds the relative
-error of w by ``tolerance``.
+Iteration. Newton's method with step halving, along C from small to large, each cost started at the solution of
+the one before. The Newton equation is solved by conjugate gradients in the inner product of w, for a batch of
+problems in step; one on which they take too long (many rows, hard to separate) goes over to a dense solve for
+good. The objective is 1-strongly convex: a gradient norm below ``tolerance * |w|`` bounds the relative error of w.
 
 References
 ----------
@@ -38,11 +36,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.exceptions import ConvergenceWarning
+
+from aesens.analysis.auc import auc
 
 __all__ = ["COSTS", "balanced_weights", "fit_logistic"]
 
@@ -51,8 +51,7 @@ COSTS = np.array([float(f"1e{k}") for k in range(-8, 4)])
 
 # Bound of the relative error of the weights.
 _TOLERANCE = 1e-6
-_NEWTON_STEPS = 100
-_HALVINGS = 40
+_NEWTON_STEPS, _HALVINGS = 100, 40
 # Inner steps after which a dense solve is cheaper.
 _CG_STEPS = 80
 # Accuracy of the Newton direction relative to the gradient: looser costs more Newton steps, tighter more inner ones.
@@ -65,20 +64,12 @@ _ROWS_PER_FEATURE = 2
 _TIE = 1e-10
 
 
-@dataclass(frozen=True)
-class LogisticFit:
-    """Classifiers fitted by `fit_logistic`.
+class LogisticFit(NamedTuple):
+    """Classifiers fitted by `fit_logistic`, float64.
 
-    Attributes
-    ----------
-    coefficients : ndarray, float64, shape (batch, projection, feature)
-        Weights on the *unprojected* features: the removed subspace has been projected out of them, so that
-        ``x @ w`` is the same for x and for its projection.
-    intercept : ndarray, float64, shape (batch, projection)
-    cost : ndarray, float64, shape (batch, projection)
-        The chosen C.
-    cv_auc : ndarray, float64, shape (batch, projection, cost)
-        ROC-AUC of the held-out folds, averaged over folds.
+    Coefficients (batch, projection, feature) are for *unprojected* features: the removed subspace is out of them, so
+    that ``x @ w`` is the same for x and for its projection. Intercepts and the chosen ``cost`` are (batch, projection);
+    ``cv_auc`` (batch, projection, cost) is the mean ROC-AUC of the held-out folds.
     """
 
     coefficients: np.ndarray
@@ -90,10 +81,9 @@ class LogisticFit:
 class _Kernels:
     """Weights as combinations of training rows: a vector is `a` (set, column, n), with w = X^T a and margins K a.
 
-    Of several training sets, of which each column of problems has a removed subspace of its own: a K for each subspace
-    would not stay in the processor's cache at the study's size. ``kernel`` (set, n, n); ``within`` (set, n, k of all
-    subspaces side by side), the rows' coordinates in them; ``owner`` (column, k of all subspaces) is 1 where a column's
-    own are.
+    A K for each subspace would not stay in the processor's cache: ``kernel`` (set, n, n) is that of the features,
+    ``within`` (set, n, k of all subspaces side by side) the rows' coordinates in the subspaces, ``owner`` (column, k)
+    is 1 where a column's own are.
     """
 
     def __init__(self, kernel: np.ndarray, within: np.ndarray, owner: np.ndarray):
@@ -115,8 +105,10 @@ class _Kernels:
         return g
 
     def inner(self, a, fa, b, fb):
-        """Inner products of two w (set, column)."""
         return np.einsum("tcn,tcn->tc", a, fb)
+
+    def weights(self, a, x):
+        return (a.reshape(len(x), -1, x.shape[1]) @ x).reshape(*a.shape[:-1], -1), a.sum(axis=-1)
 
     def solve(self, place, curvature, r, fr):
         """(I + X^T W X)^-1 X^T r for one problem, in terms of rows."""
@@ -157,6 +149,9 @@ class _Features:
     def inner(self, a, fa, b, fb):
         return np.einsum("tcn,tcn->tc", a, b)
 
+    def weights(self, a, x):
+        return a[..., :-1], a[..., -1]
+
     def solve(self, place, curvature, r, fr):
         x, own = self.rows[place[0]], self.bases[self.owner[place[1]] > 0]
         x = x - (x @ own.T) @ own
@@ -189,10 +184,9 @@ def _conjugate_gradients(space, curvature, r, fr, target):
 
 
 def _newton(space, sign, bound, a, f, stubborn):
-    """Minimise in place from (a, f); returns the number of problems that did not converge.
+    """Minimise in place from (a, f), with C c_i = ``bound`` (set, column, n); returns how many did not converge.
 
-    ``bound`` (set, column, n) is C c_i, the largest value a dual coefficient can take. ``stubborn`` (set, column)
-    marks, also for the calls that follow, the problems that conjugate gradients are too slow for.
+    ``stubborn`` (set, column) marks, also for later calls, what conjugate gradients are too slow for.
     """
     finished = np.zeros(bound.shape[:2], bool)
     sets, columns = map(np.arange, finished.shape)
@@ -214,7 +208,6 @@ def _newton(space, sign, bound, a, f, stubborn):
         done = finished[at] | (rr <= _TOLERANCE**2 * ww)
         finished[at] = done
         if done.all():
-            a[at], f[at] = x, fx
             break
         slow = np.ix_(~done.all(axis=1), ~done.all(axis=0))
         if done[slow].size < 0.7 * done.size:
@@ -246,8 +239,7 @@ def _newton(space, sign, bound, a, f, stubborn):
                 break
             length = np.where(failed, 0.5 * length, length)
         (x, fx), objective, slope = new, new_objective, new_slope
-    else:
-        a[at], f[at] = x, fx
+    a[at], f[at] = x, fx
     return int((~finished).sum())
 
 
@@ -264,49 +256,41 @@ def balanced_weights(labels: np.ndarray, rows: np.ndarray | None = None) -> np.n
     positive, negative = (np.sum(rows * side, axis=-1, keepdims=True) for side in (labels, ~labels))
     if not positive.all() or not negative.all():
         raise ValueError(
-            f"logistic regression needs both classes, got {positive.min():g} and {negative.min():g} rows of them"
+            f"both classes are needed, got {positive.min():g} and {negative.min():g} rows of them"
         )
     total = positive + negative
     return rows * np.where(labels, total / (2 * positive), total / (2 * negative))
 
 
-def _fold_auc(margins, labels, folds):
-    """ROC-AUC of held-out rows: margins (task, fold, n) -> (task,), mean over folds."""
-    values = []
-    for fold in range(margins.shape[1]):
-        positive = margins[:, fold, labels & (folds == fold)]
-        negative = margins[:, fold, ~labels & (folds == fold)]
-        # Half the sum of signs counts wins as 1 and ties as 1/2.
-        above = np.sign(positive[:, :, None] - negative[:, None, :])
-        values.append(0.5 + 0.5 * above.mean(axis=(1, 2)))
-    return np.mean(values, axis=0)
-
-
-def _checked(features, labels, subspaces):
-    features = np.asarray(features, np.float64)
-    labels = np.asarray(labels, bool)
+def _checked(features, labels, folds, subspaces):
+    features, labels, folds = np.asarray(features, np.float64), np.asarray(labels, bool), np.asarray(folds)
     if features.ndim != 3 or features.shape[1] != len(labels):
-        raise ValueError(
-            f"features must have shape (batch, row, feature) with {len(labels)} rows, got {features.shape}"
-        )
+        raise ValueError(f"features must have shape (batch, {len(labels)}, feature), got {features.shape}")
     if not np.isfinite(features).all():
         raise ValueError("features hold NaN or infinite values: leave such clips out before classifying")
-    d = features.shape[2]
-    checked = []
-    for k, v in enumerate([None] if subspaces is None else subspaces):
-        v = np.zeros((0, d)) if v is None else np.atleast_2d(np.asarray(v, np.float64))
-        if v.shape[1] != d:
-            raise ValueError(f"subspace {k} has {v.shape[1]} features, the embeddings have {d}")
-        if len(v):
-            error = np.abs(v @ v.T - np.eye(len(v))).max()
-            if not error < 1e-4:
-                raise ValueError(
-                    f"the rows of subspace {k} are not orthonormal (off by {error:.1e}): orthonormalise them"
-                )
-            # float32 directions are orthonormal to 1e-7 only; the Gram identity wants it exact.
-            v = np.linalg.qr(v.T)[0].T
-        checked.append(v)
-    return features, labels, checked
+    if folds.shape != labels.shape:
+        raise ValueError(f"folds must have shape {labels.shape}, got {folds.shape}")
+    count = int(folds.max()) + 1
+    for fold in range(count):
+        held = labels[folds == fold]
+        if count < 2 or held.all() or not held.any():
+            raise ValueError(
+                f"fold {fold} of {count} holds {held.sum()} positive and {(~held).sum()} negative rows: "
+                "at least two folds are needed, and both classes in each"
+            )
+    checked = [np.zeros((0, features.shape[2])) if v is None else np.atleast_2d(v) for v in subspaces]
+    for k, v in enumerate(checked):
+        if v.shape[1] != features.shape[2]:
+            raise ValueError(
+                f"subspace {k} has {v.shape[1]} features, the embeddings have {features.shape[2]}"
+            )
+        v = v.astype(np.float64)
+        error = np.abs(v @ v.T - np.eye(len(v))).max(initial=0)
+        if not error < 1e-4:
+            raise ValueError(f"the rows of subspace {k} are not orthonormal (off by {error:.1e})")
+        # float32 directions are orthonormal to 1e-7 only; the Gram identity wants it exact.
+        checked[k] = np.linalg.qr(v.T)[0].T
+    return features, labels, folds, checked
 
 
 def fit_logistic(
@@ -319,9 +303,8 @@ def fit_logistic(
 ) -> LogisticFit:
     """Fit balanced L2 logistic regressions, each with the cost that its folds choose.
 
-    The same as scikit-learn's ``GridSearchCV(LogisticRegression(solver="liblinear", class_weight="balanced"),
-    {"C": costs}, scoring="roc_auc", cv=folds)`` fitted once for every training set and every subspace, with
-    liblinear run to convergence.
+    As scikit-learn's ``GridSearchCV(LogisticRegression(solver="liblinear", class_weight="balanced"), {"C": costs},
+    scoring="roc_auc", cv=folds)``, run to convergence, once for every training set and every subspace.
 
     Parameters
     ----------
@@ -343,8 +326,7 @@ def fit_logistic(
     Raises
     ------
     ValueError
-        If shapes disagree, values are not finite, rows of a subspace are not orthonormal, or a fold lacks a
-        class.
+        If shapes disagree, values are not finite, rows of a subspace are not orthonormal, or a fold lacks a class.
 
     Examples
     --------
@@ -354,65 +336,38 @@ def fit_logistic(
     >>> fit = fit_logistic(x, labels, np.arange(12) // 2 % 3, subspaces=[None, np.eye(5)[:2]])
     >>> fit.coefficients.shape, fit.cost.shape
     ((2, 2, 5), (2, 2))
-    >>> bool(np.abs(fit.coefficients[:, 1, :2]).max() < 1e-12)
-    True
     """
-    features, labels, subspaces = _checked(features, labels, subspaces)
-    folds = np.asarray(folds)
-    if folds.shape != labels.shape:
-        raise ValueError(f"folds must have shape {labels.shape}, got {folds.shape}")
-    count = int(folds.max()) + 1
-    for fold in range(count):
-        held = labels[folds == fold]
-        if count < 2 or held.all() or not held.any():
-            raise ValueError(
-                f"fold {fold} of {count} holds {held.sum()} positive and {(~held).sum()} negative rows: "
-                "at least two folds are needed, and both classes in each"
-            )
+    features, labels, folds, subspaces = _checked(features, labels, folds, subspaces or [None])
     sign = np.where(labels, 1.0, -1.0)
-    weights = np.stack([balanced_weights(labels, folds != fold) for fold in range(count)])
+    weights = balanced_weights(labels, folds != np.arange(folds.max() + 1)[:, None])
     batch, n, d = features.shape
     counts = [np.ones((1, n)), *([] if resamples is None else [resamples])]
     final = balanced_weights(labels, np.concatenate(counts))
-    shape = (batch, len(subspaces))
-    fit = LogisticFit(
-        np.empty((*shape, len(final), d)),
-        np.empty((*shape, len(final))),
-        np.empty(shape),
-        np.empty((*shape, len(COSTS))),
-    )
     owner = np.repeat(np.eye(len(subspaces)), [len(v) for v in subspaces], axis=1)
     bases = np.concatenate(subspaces)
     in_rows = n <= _ROWS_PER_FEATURE * (d + 1)
     # By size alone, so that results do not depend on how the work is spread.
     length = max(1, _CELLS // (len(subspaces) * n * n))
-    failures = 0
+    parts, failures = [], 0
     for start in range(0, batch, length):
-        part = slice(start, start + length)
-        x = features[part]
+        x = features[start : start + length]
         if in_rows:
-            kernel = np.stack([one @ one.T for one in x]) + 1.0
-            space = _Kernels(kernel, x @ bases.T, owner)
+            space = _Kernels(np.stack([one @ one.T for one in x]) + 1.0, x @ bases.T, owner)
         else:
-            ones = np.ones((*x.shape[:2], 1))
-            space = _Features(np.concatenate([x, ones], axis=2), np.pad(bases, ((0, 0), (0, 1))), owner)
-        a, fit.cost[part], fit.cv_auc[part], missed = _search(space, sign, weights, final, folds)
-        if in_rows:
-            fit.coefficients[part] = (a.reshape(len(x), -1, n) @ x).reshape(*a.shape[:3], d)
-            fit.intercept[part] = a.sum(axis=-1)
-        else:
-            fit.coefficients[part], fit.intercept[part] = a[..., :-1], a[..., -1]
+            rows = np.pad(x, ((0, 0), (0, 0), (0, 1)), constant_values=1.0)
+            space = _Features(rows, np.pad(bases, ((0, 0), (0, 1))), owner)
+        a, cost, cv_auc, missed = _search(space, sign, weights, final, folds)
+        coefficients, intercept = space.weights(a, x)
         for k, v in enumerate(subspaces):
-            fit.coefficients[part, k] -= (fit.coefficients[part, k] @ v.T) @ v
+            coefficients[:, k] -= (coefficients[:, k] @ v.T) @ v
+        parts.append((coefficients, intercept, cost, cv_auc))
         failures += missed
     if failures:
-        warnings.warn(
-            f"{failures} logistic regressions did not reach the tolerance in {_NEWTON_STEPS} Newton steps",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
+        text = f"{failures} logistic regressions did not reach the tolerance in {_NEWTON_STEPS} Newton steps"
+        warnings.warn(text, ConvergenceWarning, stacklevel=2)
+    fit = LogisticFit(*map(np.concatenate, zip(*parts, strict=True)))
     if resamples is None:
-        return replace(fit, coefficients=fit.coefficients[:, :, 0], intercept=fit.intercept[:, :, 0])
+        return fit._replace(coefficients=fit.coefficients[:, :, 0], intercept=fit.intercept[:, :, 0])
     return fit
 
 
@@ -432,7 +387,8 @@ def _search(space, sign, weights, final, folds):
     for k, cost in enumerate(COSTS):
         failures += _newton(split, sign, np.broadcast_to(cost * weights, f.shape), a, f, stubborn)
         by_fold, margins = (x.reshape(*shape, count, -1) for x in (a, f))
-        cv_auc[..., k] = _fold_auc(margins.reshape(-1, count, n), labels, folds).reshape(shape)
+        held = [auc(margins[..., fold, folds == fold], labels[folds == fold]) for fold in range(count)]
+        cv_auc[..., k] = np.mean(held, axis=0)
         # Of equal AUCs the smallest cost wins.
         better = cv_auc[..., k] > best + _TIE
         best[better], chosen[better] = cv_auc[better, k], cost

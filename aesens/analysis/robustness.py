@@ -34,8 +34,10 @@ import pandas as pd
 import xarray as xr
 
 from aesens.analysis.auc import (
+    MINIMUM_SONGS,
     auc,
-    metrics,
+    fewest_songs,
+    limits,
     pooled_mean,
     resampled_auc,
     song_resamples,
@@ -48,18 +50,15 @@ from aesens.analysis.logistic import fit_logistic
 from aesens.analysis.parallel import each
 from aesens.analysis.statistics import derived_seed
 
-__all__ = ["LOSS", "fit_scores", "recovery"]
+__all__ = ["LOSS", "fit_scores", "ranking_and_threshold", "recovery"]
 
 #: A strength loses where it costs more than this without a method: there is something to recover.
 LOSS = 0.01
 
-# Test songs of an instrument from which an interval is called so.
-MINIMUM_SONGS = 6
-
 _METRICS = ("roc_auc", "balanced_accuracy")
 
 # Numbers of training features fitted at a time.
-_CELLS = 2_000_000
+_CELLS = 8_000_000
 
 # Resamples worked on at a time.
 _RESAMPLES = 500
@@ -215,34 +214,48 @@ def _versions(method, clean):
     return [versions]
 
 
+def ranking_and_threshold(score: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """ROC-AUC and balanced accuracy (metric, ...) of scores (..., clip) against truth, broadcastable to them."""
+    right = (score > 0) == truth
+    sides = (np.where(side, right, 0).sum(axis=-1) / side.sum(axis=-1) for side in (truth, ~truth))
+    return np.stack([auc(score, truth), 0.5 * sum(sides)])
+
+
 def _refit_values(score: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Metrics (refit, metric, method, column) of the clean clips, each strength and, last, random strengths.
 
     Of score (method, refit, condition, instrument, clip) and truth (instrument, clip); means over instruments.
     """
-    found = metrics(score, truth)
-    values = np.stack([found[name].mean(axis=-1) for name in _METRICS])
+    values = ranking_and_threshold(score, truth).mean(axis=-1)
     every = np.concatenate(list(np.moveaxis(score[:, :, 1:], 2, 0)), axis=-1)
     ranking = auc(every, np.tile(truth, score.shape[2] - 1)).mean(axis=-1)
     random = np.stack([ranking, values[1, :, :, 1:].mean(axis=-1)])
     return np.moveaxis(np.concatenate([values, random[..., None]], axis=-1), 2, 0)
 
 
-def _song_values(score: np.ndarray, truth: np.ndarray, songs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _won(score: np.ndarray, mine: np.ndarray, songs: np.ndarray) -> tuple:
+    """What the ROC-AUCs of one instrument are made of, score (method, condition, clip): columns as above."""
+    methods, conditions, clips = score.shape
+    own, other, single, size = song_wins(score.reshape(-1, 1, clips), mine, songs)
+    crossed = song_wins(score[:, 1:], mine, songs, product)[2]
+    single = single.reshape(len(own), methods, conditions, -1)
+    wins = np.concatenate([single, crossed[:, :, None]], axis=2)
+    return own, other, wins.reshape(len(own), -1, len(other)), size
+
+
+def _song_values(score: np.ndarray, truth: np.ndarray, parts: list, weights: np.ndarray) -> np.ndarray:
     """The same (resample, metric, method, column) of one fit (method, condition, instrument, clip), clips weighted."""
     methods, conditions, _, clips = score.shape
-    values = np.zeros((len(weights), len(_METRICS), methods, conditions + 1))
+    shape = len(weights), methods, -1
+    accuracy = np.zeros((len(weights), methods, conditions))
     for i, mine in enumerate(truth):
-        single = song_wins(score[:, :, i].reshape(-1, 1, clips), mine, songs)
-        crossed = song_wins(score[:, 1:, i], mine, songs, product)
-        values[:, 0, :, :-1] += resampled_auc([single], weights).reshape(-1, methods, conditions)
-        values[:, 0, :, -1] += resampled_auc([crossed], weights)
-        right = ((score[:, :, i] > 0) == mine).reshape(-1, clips)
+        right = ((score[:, :, i] > 0) == mine).reshape(-1, clips).astype(float)
         for side in (mine, ~mine):
             share = weights[:, side] @ right[:, side].T / weights[:, side].sum(axis=1, keepdims=True)
-            values[:, 1, :, :-1] += 0.5 * share.reshape(-1, methods, conditions)
-    values[:, 1, :, -1] = values[:, 1, :, 1:-1].mean(axis=-1)
-    return values / len(truth)
+            accuracy += 0.5 * share.reshape(shape)
+    accuracy /= len(truth)
+    accuracy = np.concatenate([accuracy, accuracy[..., 1:].mean(axis=-1, keepdims=True)], axis=-1)
+    return np.stack([resampled_auc(parts, weights).reshape(shape), accuracy], axis=1)
 
 
 def recovery(
@@ -317,13 +330,14 @@ def recovery(
         raise ValueError(f"no method {', '.join(missing)} among {', '.join(names)}")
     score, label, songs = result.score.values, result.label.values, result.song.values
     truth = label == result.instrument.values[:, None]
-    counts = [len(np.unique(songs[mine])) for mine in truth]
-    if not min(counts):
-        raise ValueError(f"{result.instrument.values[np.argmin(counts)]}: no test clips")
+    if not truth.any(axis=1).all():
+        raise ValueError(f"{result.instrument.values[truth.any(axis=1).argmin()]}: no test clips")
+    fewest = fewest_songs(songs, label)
     weights = song_resamples(songs, label, n_resamples, derived_seed(seed, "test songs"))
     weights = np.concatenate([np.ones((1, len(songs))), weights])
     blocks = [weights[start : start + _RESAMPLES] for start in range(0, len(weights), _RESAMPLES)]
-    drawn = np.concatenate(each(lambda block: _song_values(score[:, 0], truth, songs, block), blocks, n_jobs))
+    parts = each(lambda i: _won(score[:, 0, :, i], truth[i], songs), range(len(truth)), n_jobs)
+    drawn = np.concatenate(each(lambda block: _song_values(score[:, 0], truth, parts, block), blocks, n_jobs))
     if score.shape[1] > 1:
         refits = np.concatenate(
             each(lambda k: _refit_values(score[:, [k]], truth), range(1, score.shape[1]), n_jobs)
@@ -336,18 +350,17 @@ def recovery(
     flat = drawn.reshape(-1, len(names))
     extra = [pooled_mean(flat, members, names).reshape(shape) for members in pooled.values()]
     drawn = np.concatenate([drawn, *(x[..., None] for x in extra)], axis=-1)
-    few = min(counts) < MINIMUM_SONGS
     rows = []
     for m, metric in enumerate(_METRICS):
         for k, name in enumerate([*names, *pooled]):
             own, none = drawn[:, m, :, k], drawn[:, m, :, base]
-            about = {"method": name, "metric": metric, "songs": min(counts)}
-            about |= _limits("cost", without_rounding(none[:, 0] - own[:, 0]), few)
-            rows += [about | row for row in _rows(own, none, few, k == base)]
+            about = {"method": name, "metric": metric, "songs": fewest}
+            about |= limits("cost", without_rounding(none[:, 0] - own[:, 0]), fewest)
+            rows += [about | row for row in _rows(own, none, fewest, k == base)]
     return pd.DataFrame(rows)
 
 
-def _rows(own: np.ndarray, none: np.ndarray, few: bool, same: bool):
+def _rows(own: np.ndarray, none: np.ndarray, songs: int, same: bool):
     """Rows of one method and metric, from values (resample, column) with it and without: strengths, then pooled."""
     strengths = own.shape[1] - 2
     loss, change = without_rounding(none[:, [0]] - none[:, 1:]), without_rounding(own[:, 1:] - none[:, 1:])
@@ -365,26 +378,20 @@ def _rows(own: np.ndarray, none: np.ndarray, few: bool, same: bool):
             "value": value[at].mean(),
             "clean": none[0, 0],
         }
-        row |= _limits("loss", loss[:, at].mean(axis=1), few) | _limits("change", moved, few)
+        row |= limits("loss", loss[:, at].mean(axis=1), songs) | limits("change", moved, songs)
         row["visible"] = (row["change_high"] - row["change_low"]) / 2
         row["p"] = np.nan if same else two_sided(moved[1:])
         row["losing"] = len(lost)
-        yield row | _share(change[:, lost].sum(axis=1), loss[:, lost].sum(axis=1), few)
+        yield row | _share(change[:, lost].sum(axis=1), loss[:, lost].sum(axis=1), songs)
 
 
-def _limits(name: str, drawn: np.ndarray, few: bool) -> dict[str, float]:
-    """A statistic and its limits, of the songs as they are and, after it, of their resamples."""
-    low, high = (drawn[1:].min(), drawn[1:].max()) if few else np.percentile(drawn[1:], [2.5, 97.5])
-    return {name: drawn[0], f"{name}_low": low, f"{name}_high": high}
-
-
-def _share(change: np.ndarray, loss: np.ndarray, few: bool) -> dict[str, float]:
+def _share(change: np.ndarray, loss: np.ndarray, songs: int) -> dict[str, float]:
     """What is recovered of a loss; a resample that has none to recover bounds it on neither side."""
     if not loss[0] > 0:
         return {"recovered": np.nan, "low": np.nan, "high": np.nan}
     lost = loss > 0
     share = np.divide(change, loss, out=np.zeros(len(loss)), where=lost)
-    at = [0, 100] if few else [2.5, 97.5]
+    at = [0, 100] if songs < MINIMUM_SONGS else [2.5, 97.5]
     # Whole order statistics, since nothing lies between a number and infinity.
     low = np.percentile(np.where(lost, share, -np.inf)[1:], at[0], method="lower")
     high = np.percentile(np.where(lost, share, np.inf)[1:], at[1], method="higher")

@@ -19,6 +19,7 @@ from aesens.plots.data import clean_classification, clean_map, clips_per_instrum
 from aesens.plots.maps import claims_map, condition_title, effect_column, heatmap, model_effect_row, model_row
 from aesens.plots.paths import clip_umap, correlation_boxes, correlation_grid, trajectory_grid
 from aesens.plots.remedies import gain_and_cost, linearity_curves
+from aesens.plots.robustness import operating_curves, recovered_curves
 from aesens.plots.study import (
     STUDY_EFFECTS,
     STUDY_MODELS,

@@ -21,7 +21,15 @@ from aesens.plots.style import (
     wrapped,
 )
 
-__all__ = ["against_null", "agreement", "auc_curves", "protocol_curves", "sensitivity_curves", "spectra"]
+__all__ = [
+    "against_null",
+    "agreement",
+    "auc_curves",
+    "projection_line",
+    "protocol_curves",
+    "sensitivity_curves",
+    "spectra",
+]
 
 _MEASURES = {
     "cosine": "Cosine distance",
@@ -287,30 +295,36 @@ def agreement(table: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def auc_curves(table: pd.DataFrame, projections: list[str] | None = None) -> plt.Figure:
-    """ROC-AUC against the parameter, one line a projection, one panel a model and effect, all on one scale.
+def auc_curves(
+    table: pd.DataFrame, projections: list[str] | None = None, *, metric: str = "roc_auc"
+) -> plt.Figure:
+    """A score against the parameter, one line a projection, one panel a model and effect, all on one scale.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Columns ``model``, ``pretrained``, ``effect``, ``projection``, ``parameter``, ``roc_auc``; rows with
-        ``clean_auc`` hold the value of clean clips on both sides.
+        Columns ``model``, ``pretrained``, ``effect``, ``projection``, ``parameter``, and the metric's; rows with
+        ``clean_auc`` (``clean_balanced_accuracy``) hold the value of clean clips on both sides.
     projections : list of str, optional
         Those drawn, in this order; by default the study's and all that were added, see
         `aesens.plots.titles.drawn_projections`.
+    metric : {"roc_auc", "balanced_accuracy"}
     """
+    clean_score = f"clean_{metric.removeprefix('roc_')}"
     projections = names.drawn_projections(table["projection"]) if projections is None else projections
-    figure, panels = grid(table, None, "ROC-AUC", height=2.0, sharey=True, controls=0.55)
+    figure, panels = grid(
+        table, None, names.METRICS[metric].replace(" ", "\n"), height=2.0, sharey=True, controls=0.55
+    )
     clean = {"color": "#666666", "linewidth": 0.9, "linestyle": "--"}
     chance = {"color": "black", "linewidth": 0.8, "linestyle": ":"}
     for ax, part, kind in panels:
         for name in projections:
-            line, look = part[part["projection"] == name], _auc_line(name)
-            ax.plot(line["parameter"] * kind.display, line["roc_auc"], color=names.colour(name), **look)
-        ax.axhline(part["clean_auc"].iloc[0], zorder=1.5, label="Clean test clips, no projection", **clean)
+            line, look = part[part["projection"] == name], projection_line(name)
+            ax.plot(line["parameter"] * kind.display, line[metric], color=names.colour(name), **look)
+        ax.axhline(part[clean_score].iloc[0], zorder=1.5, label="Clean test clips, no projection", **clean)
         ax.axhline(0.5, zorder=1.5, label="Chance", **chance)
         parameter_axis(ax, kind, part["parameter"].to_numpy(), label=False)
-    shown = table.loc[table["projection"].isin(projections), ["roc_auc", "clean_auc"]]
+    shown = table.loc[table["projection"].isin(projections), [metric, clean_score]]
     low, high = min(shown.min(axis=None), 0.5), max(shown.max(axis=None), 0.5)
     panels[0][0].set_ylim(low - 0.02, min(high + 0.02, 1.005))
     panels[0][0].yaxis.set_major_locator(MultipleLocator(0.1))
@@ -318,7 +332,7 @@ def auc_curves(table: pd.DataFrame, projections: list[str] | None = None) -> plt
     return figure
 
 
-def _auc_line(name: str) -> dict:
+def projection_line(name: str) -> dict:
     """How a projection's curve is drawn, so that those that lie on one another all show."""
     if name == "none":
         # Broad and below: a curve that changes nothing runs in it as its core.

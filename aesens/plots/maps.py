@@ -170,7 +170,9 @@ def heatmap(
 def _norm(values: np.ndarray, limits: tuple | None, centre: float | None, log: bool) -> Normalize:
     """Scale of the colours of a heat map of finite values."""
     if centre is not None:
-        reach = max(np.abs(values - centre).max(initial=0), 1e-9)
+        reach = np.abs(values - centre).max(initial=0)
+        # Where nothing changes, a scale of ones: numbers like 1e-9 beside its bar would look like something.
+        reach = reach if reach > 1e-3 else 1.0
         return Normalize(centre - reach, centre + reach)
     found = values[values > 0] if log else values
     low, high = limits or ((found.min(), found.max()) if found.size else (1, 10))

@@ -51,6 +51,7 @@ METRICS = {
     "recall": "Recall",
     "f1": "F1",
     "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
 }
 
 # Okabe & Ito's palette (2008), safe for the common colour-vision deficiencies; black is kept for text.

@@ -101,8 +101,8 @@ def _changes(result, names, drawn) -> pd.DataFrame:
 def counted_methods(results: pd.DataFrame) -> pd.DataFrame:
     """How many methods help and harm, before and after Holm's correction.
 
-    A family of hypotheses is all models, effects and methods of one condition, pretrained and untrained models apart;
-    each method counts once, controls do not.
+    The family of hypotheses is all pretrained models, effects and methods of one condition; each method counts once,
+    controls do not, and untrained models are what to compare with.
 
     Parameters
     ----------
@@ -120,7 +120,8 @@ def counted_methods(results: pd.DataFrame) -> pd.DataFrame:
     alone = [name for name, entry in entries.items() if entry.family is None and not entry.control]
     single = (results["kind"] == "change") & results["projection"].isin(alone)
     counted = results[single | (results["kind"] == "family")]
-    found = counted.groupby(["condition", "pretrained"])["p"].transform(holm) < 0.05
+    trained = counted["pretrained"].astype(bool)
+    found = counted["p"].where(trained).groupby(counted["condition"]).transform(holm) < 0.05
     counted = counted.assign(
         methods=1,
         helps=counted["low"] > 0,
@@ -129,11 +130,10 @@ def counted_methods(results: pd.DataFrame) -> pd.DataFrame:
         harms_holm=found & (counted["change"] < 0),
     )
     columns = ["methods", "helps", "harms", "helps_holm", "harms_holm"]
-    return (
-        counted.groupby(["condition", "model", "pretrained", "effect"], sort=False)[columns]
-        .sum()
-        .reset_index()
-    )
+    place = ["condition", "model", "pretrained", "effect"]
+    counts = counted.groupby(place, sort=False)[columns].sum().astype("Int64").reset_index()
+    counts.loc[~counts["pretrained"].astype(bool), ["helps_holm", "harms_holm"]] = pd.NA
+    return counts
 
 
 def _by_instrument(cells, result) -> pd.DataFrame:

@@ -11,11 +11,10 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import StratifiedGroupKFold
 
 from aesens.analysis import projections
-from aesens.analysis.auc import metrics
 from aesens.analysis.linearity import linear_predictions
 from aesens.analysis.parallel import each
 from aesens.analysis.remedies import REMEDIES, stack_effects
-from aesens.analysis.robustness import fit_scores, recovery
+from aesens.analysis.robustness import fit_scores, ranking_and_threshold, recovery
 from aesens.analysis.statistics import bootstrap_songs, derived_seed, holm
 from aesens.tables.common import instrument_sides
 
@@ -236,8 +235,7 @@ def _held_out(sweep, thinned: Sequence[np.ndarray], candidates, about) -> np.nda
             methods |= {f"{x}/{place}": fit for place, fit in enumerate(fits)}
         scored = fit_scores(clean, everything, instruments, songs, ~held, held, methods, n_refits=0, **about)
         truth = scored.label.values == scored.instrument.values[:, None]
-        of = metrics(scored.score.values[:, 0, 1:], truth)
-        value = 0.5 * (of["roc_auc"] + of["balanced_accuracy"]).mean(axis=-1)
+        value = ranking_and_threshold(scored.score.values[:, 0, 1:], truth).mean(axis=(0, -1))
         value = value.reshape(effects, len(candidates), effects, -1).mean(axis=-1)
         found[fold] = value.swapaxes(0, 1)
     return found.mean(axis=0)

@@ -19,7 +19,7 @@
 # *Before: [5. Trajectories](05_trajectories.ipynb). Next: [7. Classification](07_classification.ipynb)*
 #
 # If an effect moves embeddings within a subspace, projecting that subspace out should make them stand still, at the
-# price of whatever else lives there. Six ways to estimate the subspace, two controls, and a look at what each removes.
+# price of whatever else lives there. Six ways to estimate it, two controls, and what each removes.
 
 # %% tags=["parameters"]
 profile = "demo"
@@ -52,10 +52,9 @@ study
 # | sample-wise CCA SVD | the right singular vectors of the stacked sample-wise directions with $s_i/s_1 \ge t$, $t = 0.3, 0.4, 0.5$ |
 # | random **[beyond]** | a random direction, and a random subspace as large as each SVD subspace, drawn anew for every model, effect and instrument |
 #
-# Two of them by hand, for one model, effect and instrument: the average displacement and the first principal component,
-# which is the first right singular vector of the centred displacements. What each removes is measured on test songs: of
-# the effect, the share of the squared lengths of the instrument's displacements; of the music, the share of the variance
-# between the clean clips of all instruments.
+# Two of them by hand, for one model, effect and instrument: the average displacement, and the first principal component,
+# which is the first right singular vector of the centred displacements. What each removes is measured on test songs: of the
+# effect, the share of the squared lengths of the displacements; of the music, that of the variance between clean clips.
 
 # %%
 import numpy as np
@@ -87,7 +86,8 @@ for name, share in shares.items():
 
 # %%
 removed = study.collect(tables.projected, seed=study.seed)
-ours = removed.query("model == @sweep.model and effect == @sweep.effect.name and instrument == @instrument")
+ours = removed.query("model == @sweep.model and pretrained == @sweep.pretrained and effect == @sweep.effect.name "
+                     "and instrument == @instrument")
 ours = ours.set_index("projection").loc[list(shares), ["effect_removed", "clean_removed"]]
 assert np.allclose(ours, list(shares.values()), atol=1e-4) or not moved.any()
 
@@ -100,11 +100,11 @@ sizes.pivot_table("dimension", "title", ["effect", "projection"], sort=False).re
     index="mean dimension of").round(1)
 
 # %% [markdown]
-# All other methods remove one dimension. A subspace cannot have more dimensions than there are training clips of its
-# instrument: where the numbers stand at that bound, the threshold $t$ decides nothing.
+# A subspace cannot have more dimensions than its instrument has training clips: where the numbers stand at that bound, the
+# threshold $t$ decides nothing.
 #
-# Which component the normalised PCA takes, and its ratio of variances beside that of the first component, which the PCA takes.
-# Medians over instruments, and for how many the two methods are the same:
+# Which component the normalised PCA takes, its ratio of variances and that of the first component, which the PCA takes: medians
+# over instruments, and for how many the two methods are the same.
 
 # %%
 chosen = study.collect(tables.normalised_pca)
@@ -116,9 +116,8 @@ shown(pairs.agg(component=("component", "median"), ratio=("ratio", "median"), fi
 # %% [markdown]
 # ## What is removed of the effect, and of the music? [beyond]
 #
-# On *test songs*: the share of the displacements' energy that the projection removes (high is good), and the share of
-# the variance between clean clips that goes with it (low is good). A projection worth its name removes far more of the
-# first than of the second, and more than a random subspace of equal size.
+# On *test songs*: the share of the displacements' energy that the projection removes (high is good), and the share of the
+# variance between clean clips that goes with it (low is good), to be compared with a random subspace of equal size.
 
 # %%
 mean = removed.groupby(["model", "pretrained", "effect", "projection"], sort=False)[["effect_removed", "clean_removed"]].mean().reset_index()
@@ -144,18 +143,15 @@ shown(shares, precision=0, effect_removed="{:.1%}", music_removed="{:.1%}")
 # Medians over the pretrained models and effects, and in how many of these pairs a method removes more than twice as large a
 # share of the effect as of the music.
 #
-# LDA and global CCA are filters: directions along which strength can be told best, which avoid whatever else varies, be it
-# the movement's own main axis. What the embedding moves *along* is a pattern, and the two are the same only where nothing
-# else varies (S. Haufe et al., NeuroImage 87, 2014). Removing a filter removes what one reader uses, not what moves: a method
-# may *read* strength from the embedding and yet take away little of the movement. LDA can remove even less than a random
-# direction: on embeddings that end in a rectifier its weights may go to features that are hardly ever active and whose
-# variance within clean and effected clips is next to nothing.
+# LDA and global CCA are *filters*: directions along which strength can be told best, which avoid whatever else varies, be it
+# the movement's own main axis. What the embedding moves along is a *pattern*, and the two are the same only where nothing
+# else varies (S. Haufe et al., NeuroImage 87, 2014). A filter may read strength from the embedding while its removal takes
+# little of the movement, even less than a random direction's where its weights go to features that are hardly ever active.
 #
 # ## Do the methods find the same direction? [beyond]
 #
-# The absolute cosine between the directions of the one-dimensional methods, averaged over instruments, models and
-# effects of this run, for networks with pretrained weights and for untrained controls apart. Methods that agree should
-# also do alike in chapter 7.
+# The absolute cosine between the directions of the one-dimensional methods, averaged over instruments, models and effects, for
+# pretrained networks and their untrained twins apart. Methods that agree should also do alike in chapter 7.
 
 # %%
 cosines = study.collect(tables.method_cosines, seed=study.seed)
@@ -166,15 +162,14 @@ title = lambda key: f"{'Pretrained' if key[0] else 'Untrained'}: {projection_tit
 study.figure(plots.heatmap(overall, "cosine", rows=["pretrained", "first"], column="second", limits=(0, 1),
                            label="Mean |cosine|", width=5.4, row_title=title, column_title=projection_title),
              "06_method_cosines", "Mean absolute cosine between the directions that the methods find, over pretrained models "
-             "and over untrained controls.")
+             "and over their untrained twins.")
 
 # %% [markdown]
 # ## Do they lie along the classifiers' own weights? [beyond]
 #
-# Each instrument has a classifier of its own, the logistic regression of [chapter 7](07_classification.ipynb) trained on
-# clean clips. A direction at right angles to its weights carries nothing of its score: the effect's movement along it
-# does not disturb that classifier, and removing it does not help. The absolute cosine between each method's direction and
-# the weights, averaged over instruments; the control *random direction* and the expectation show what chance gives.
+# A direction at right angles to the weights of an instrument's classifier ([chapter 7](07_classification.ipynb), trained on
+# clean clips) carries nothing of its score: movement along it does not disturb that classifier, and removing it does not help.
+# The absolute cosine of each method's direction with the weights, averaged over instruments; *random direction* is chance.
 
 # %%
 own = study.collect(tables.classifier_cosines, seed=study.seed)
@@ -196,7 +191,7 @@ for trained, part in ratio.sort_index(level="pretrained", ascending=False, sort_
 # %% [markdown]
 # ## What this shows and what it does not
 #
-# Removing a large share of the movement is neither necessary nor sufficient for a classifier to be helped: a classifier
-# is disturbed only by movement across its own decision boundary. So the last word is the task itself.
+# Removing a large share of the movement is neither necessary nor sufficient to help a classifier, which only movement across
+# its own decision boundary disturbs. So the last word is the task itself.
 #
 # *Next: [7. Classification](07_classification.ipynb)*
