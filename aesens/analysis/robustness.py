@@ -167,10 +167,7 @@ def fit_scores(
                 objects.setdefault((p, id(given[c])), (p, given[c], []))[2].append(i)
     alike: dict[tuple, list[tuple[int, Any, list[int]]]] = {}
     for p, method, places in objects.values():
-        shape = (
-            len(_versions(method, clean[train])) and len(method.versions),
-            transformed(method, clean[:1]).shape,
-        )
+        shape = sum(map(len, _versions(method, clean[train]))), transformed(method, clean[:1]).shape
         alike.setdefault((*places, *shape), []).append((p, method, places))
     for (*_, versions, (_, features)), group in alike.items():
         length = max(1, _CELLS // ((1 + versions) * train.sum() * features))
