@@ -33,7 +33,6 @@ __all__ = [
     "Entry",
     "Projection",
     "added",
-    "apply",
     "controls",
     "fit_all",
     "fitted_state",
@@ -193,11 +192,6 @@ def fit_all(
 def removes(fitted: BaseEstimator) -> np.ndarray | BaseEstimator:
     """The orthonormal rows that stand for a fitted method, or itself if its `transform` is its own."""
     return fitted.components_ if getattr(type(fitted), "transform", None) is Projection.transform else fitted
-
-
-def apply(fit: np.ndarray | BaseEstimator, x: np.ndarray) -> np.ndarray:
-    """Embeddings of shape (..., feature) after what `fit_all` gives of one method."""
-    return remove(x, fit) if isinstance(fit, np.ndarray) else fit.transform(x)
 
 
 def fitted_state(fitted: BaseEstimator) -> dict[str, np.ndarray]:

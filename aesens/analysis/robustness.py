@@ -38,7 +38,6 @@ from aesens.analysis.auc import (
     auc,
     fewest_songs,
     limits,
-    metrics,
     pooled_mean,
     resampled_auc,
     song_resamples,
@@ -51,7 +50,7 @@ from aesens.analysis.logistic import fit_logistic
 from aesens.analysis.parallel import each
 from aesens.analysis.statistics import derived_seed
 
-__all__ = ["LOSS", "fit_scores", "recovery"]
+__all__ = ["LOSS", "fit_scores", "ranking_and_threshold", "recovery"]
 
 #: A strength loses where it costs more than this without a method: there is something to recover.
 LOSS = 0.01
@@ -59,7 +58,7 @@ LOSS = 0.01
 _METRICS = ("roc_auc", "balanced_accuracy")
 
 # Numbers of training features fitted at a time.
-_CELLS = 2_000_000
+_CELLS = 8_000_000
 
 # Resamples worked on at a time.
 _RESAMPLES = 500
@@ -168,10 +167,7 @@ def fit_scores(
                 objects.setdefault((p, id(given[c])), (p, given[c], []))[2].append(i)
     alike: dict[tuple, list[tuple[int, Any, list[int]]]] = {}
     for p, method, places in objects.values():
-        shape = (
-            len(_versions(method, clean[train])) and len(method.versions),
-            transformed(method, clean[:1]).shape,
-        )
+        shape = sum(map(len, _versions(method, clean[train]))), transformed(method, clean[:1]).shape
         alike.setdefault((*places, *shape), []).append((p, method, places))
     for (*_, versions, (_, features)), group in alike.items():
         length = max(1, _CELLS // ((1 + versions) * train.sum() * features))
@@ -215,13 +211,19 @@ def _versions(method, clean):
     return [versions]
 
 
+def ranking_and_threshold(score: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """ROC-AUC and balanced accuracy (metric, ...) of scores (..., clip) against truth, broadcastable to them."""
+    right = (score > 0) == truth
+    sides = (np.where(side, right, 0).sum(axis=-1) / side.sum(axis=-1) for side in (truth, ~truth))
+    return np.stack([auc(score, truth), 0.5 * sum(sides)])
+
+
 def _refit_values(score: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Metrics (refit, metric, method, column) of the clean clips, each strength and, last, random strengths.
 
     Of score (method, refit, condition, instrument, clip) and truth (instrument, clip); means over instruments.
     """
-    found = metrics(score, truth)
-    values = np.stack([found[name].mean(axis=-1) for name in _METRICS])
+    values = ranking_and_threshold(score, truth).mean(axis=-1)
     every = np.concatenate(list(np.moveaxis(score[:, :, 1:], 2, 0)), axis=-1)
     ranking = auc(every, np.tile(truth, score.shape[2] - 1)).mean(axis=-1)
     random = np.stack([ranking, values[1, :, :, 1:].mean(axis=-1)])

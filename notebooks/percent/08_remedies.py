@@ -210,7 +210,7 @@ for (condition, metric), part in chosen.groupby(["condition", "metric"], sort=Fa
     clear = ((part["change"] > 0) & (part["p_holm"] < 0.05)).sum()
     print(f"{condition}, {scores[metric]}: the chosen method recovers {share(part):.0%} of what the effects cost over "
           f"{part['recovered'].notna().sum()} pairs that lose, a gain beyond chance in {clear} of {len(part)} pairs, "
-          f"at a mean cost of {100 * part['cost'].mean():.1f} hundredths on clean clips; "
+          f"and clean clips change by {-100 * part['cost'].mean():+.1f} hundredths on average; "
           f"chosen: {', '.join(map(projection_title, part['method'].unique()))}")
 
 # %% [markdown]
