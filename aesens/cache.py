@@ -26,7 +26,15 @@ if os.environ.get("AESENS_PLAIN_PROGRESS"):
 else:
     from tqdm.auto import tqdm
 
-__all__ = ["atomic_path", "cache_dir", "from_root", "repository", "runtime_environment", "tqdm"]
+__all__ = [
+    "atomic_path",
+    "cache_dir",
+    "from_root",
+    "remove_unfinished",
+    "repository",
+    "runtime_environment",
+    "tqdm",
+]
 
 
 _DAY = 24 * 3600
@@ -63,11 +71,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for unfinished in path.parent.glob(f".{escape(path.stem)}-{'?' * 8}"):
-        # Left by a process that was killed; a younger one may be at work.
-        with suppress(OSError):
-            if unfinished.stat().st_mtime < time.time() - _DAY:
-                shutil.rmtree(unfinished, ignore_errors=True)
+    remove_unfinished(path.parent, f".{path.stem}-")
     # The suffix is kept: writers such as soundfile and matplotlib choose the format by it.
     holder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
     temporary = holder / path.name
@@ -79,6 +83,15 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path, prefix: str) -> None:
+    """Remove temporary folders that `tempfile` made and a process left that was killed a day ago or earlier."""
+    for unfinished in folder.glob(f"{escape(prefix)}{'?' * 8}"):
+        with suppress(OSError):
+            # A younger one may be at work.
+            if unfinished.stat().st_mtime < time.time() - _DAY:
+                shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def runtime_environment() -> dict[str, str]:

@@ -191,14 +191,21 @@ def package_hash() -> str:
     return digest.hexdigest()
 
 
+# What a commit says of how numbers were made; outputs that a run itself puts there do not count.
+_CODE = (":/aesens", ":/notebooks/percent", ":/pyproject.toml", ":/requirements.lock")
+
+
 @lru_cache(maxsize=1)
-def commit() -> str:
-    """The git commit that the package is at, with ``-dirty`` behind it where files differ; empty outside a clone."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+def commit() -> dict:
+    """The git commit of the package, ``hash``, and whether the code is as it was committed, ``clean``; or empty."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
     with suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
-        return done.stdout.strip() if done.returncode == 0 else ""
-    return ""
+        return {"hash": git("rev-parse", "HEAD"), "clean": not git("status", "--porcelain", "--", *_CODE)}
+    return {}
 
 
 def _parts(thing, seen: dict) -> Iterator[str]:
@@ -276,7 +283,7 @@ def _made_of(thing, seen: dict) -> tuple:
         return (_UNKNOWN.setdefault(id(thing), (thing, uuid4().hex))[1],)
 
 
-#: Objects that cannot be written down, kept so that their numbers are not given to others, and what stands for them.
+#: Objects that cannot be written down, kept lest their numbers are given to others, and what stands for them.
 _UNKNOWN: dict[int, tuple[object, str]] = {}
 
 

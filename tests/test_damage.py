@@ -1,8 +1,10 @@
 """Whatever happens to files on the disk, they are read as they were written, or it is told, and they are made again."""
 
 import json
+import os
 import random
 import shutil
+import time
 
 import numpy as np
 import pandas as pd
@@ -249,3 +251,21 @@ def test_what_embeddings_were_made_with_is_kept(stored, monkeypatch):
         "9",
     ]
     assert made_with([sweeps[0].store()]) == [made]
+
+
+def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path):
+    from aesens.cache import atomic_path
+
+    def left(name, days):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "table.csv").write_text("half")
+        os.utime(folder, (time.time() - days * 86400,) * 2)
+        return folder
+
+    old, young = left(".table-abcd1234", 1.5), left(".table-efgh5678", 0.5)
+    others = left(".other-abcd1234", 3), left("table-abcd1234", 3), left(".table-named-by-people", 3)
+    with atomic_path(tmp_path / "table.csv") as temporary:
+        temporary.write_text("whole")
+    assert not old.exists() and young.exists() and all(other.exists() for other in others)
+    assert (tmp_path / "table.csv").read_text() == "whole"

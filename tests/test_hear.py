@@ -221,6 +221,31 @@ def test_a_module_edited_under_a_live_kernel_is_refused(tmp_path, monkeypatch):
     assert load_model("hear:live_pack", device="cpu").weights.digest == before and place.exists()
 
 
+def test_a_module_that_works_in_place_changes_no_other_input(toy, own_cache, tmp_path):
+    from support import ToyModel, all_train, write_clips
+
+    from aesens.data import load_dataset
+    from aesens.effects import EFFECTS
+    from aesens.embeddings.extract import Plan, extract
+
+    greedy = toy[0].with_name("greedy.py")
+    greedy.write_text(
+        TOY.replace("    bands =", "    audio /= audio.abs().max()\n    audio *= 0.5\n    bands =")
+    )
+    first = load_model(f"hear:{greedy}", device="cpu")
+    data = all_train(load_dataset(write_clips(tmp_path / "clips", songs=2, seconds=3.0), seconds=3.0))
+    kind = EFFECTS["gain"]
+
+    def plans(*models):
+        return [Plan(model, kind, kind.parameters(3), data) for model in models]
+
+    (found,) = extract(plans(first, ToyModel()), progress=False, jobs=1)[1:]
+    found = found.read()
+    shutil.rmtree(own_cache / "store")
+    (alone,) = extract(plans(ToyModel()), progress=False, jobs=1)
+    assert np.array_equal(found, alone.read())
+
+
 def test_two_modules_of_one_name(toy, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "toy_hear.py").write_text(TOY)

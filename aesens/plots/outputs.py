@@ -131,6 +131,8 @@ def provenance(study, caption: str = "") -> dict:
         "run": study.manifest["run"],
         "profile": study.profile.name,
         "seed": study.seed,
+        "data_seed": study.data_seed,
+        "weights_seed": study.weights_seed,
         "protocol": study.protocol,
         "split": study.split_origin,
         "data": {
@@ -153,6 +155,7 @@ def provenance(study, caption: str = "") -> dict:
             }
             for name, model in ((name, study.model(name)) for name in study.models)
         },
+        "embedded_with": study.made_with(),
         "packages": package_versions(),
     }
 
