@@ -141,7 +141,8 @@ def boxes(figure):
     names = [text for ax in figure.axes for text in ax.get_yticklabels() if text.get_visible()]
     legends = [text for legend in figure.legends for text in legend.get_texts()]
     for texts in (rotated, heads, names, legends):
-        shown = [text for text in texts if text.get_text().strip() and text.get_visible()]
+        # Numbers of an axis go on beyond what it shows.
+        shown = [text for text in texts if any(map(str.isalpha, text.get_text())) and text.get_visible()]
         yield [(text.get_text(), text.get_window_extent()) for text in shown]
 
 

@@ -168,7 +168,7 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> Path:
         print(f"clips left out as faulty: {len(study.excluded)}, see the table 01_excluded")
     if len(study.source) < _FEWEST:
         raise ValueError(
-            f"{study.source.title} has {len(study.source)} clips that can be used: distances are measured against those "
+            f"{study.source.title} has {len(study.source)} clips that can be used: distances are measured by those "
             f"between two halves of the clips, which takes {_FEWEST}"
         )
     try:

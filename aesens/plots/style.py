@@ -271,9 +271,13 @@ def strength_bar(figure: plt.Figure, ticks: dict[float, str], colours: int = 64,
 
 
 def legend_columns(labels: Iterable[str], most: int, width: float = WIDTH) -> int:
-    """Columns of a legend across a figure of some width in inches, at most so many."""
-    # A character takes about 4.6 points, its line and the space beside it 36.
-    return max(1, min(most, int(72 * width / (36 + 4.6 * max(map(len, labels), default=0)))))
+    """As many columns of a legend, at most so many, as there is room for in a width in inches."""
+    longest = [max(len(line) for line in label.split("\n")) for label in labels]
+    for n in range(most, 1, -1):
+        # A character takes about 4.6 points, its line and the space beside it 36; columns are filled one by one.
+        if sum(36 + 4.6 * max(part, default=0) for part in np.array_split(longest, n)) <= 72 * width:
+            return n
+    return 1
 
 
 def legend_entries(axes: Iterable[plt.Axes]) -> tuple[list, list[str]]:
