@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import platform
+import re
 import resource
 import subprocess
 import sys
@@ -28,7 +30,7 @@ import pandas as pd
 import soundfile as sf
 import torch
 from table import Table
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
 from aesens.analysis.parallel import cores
@@ -37,12 +39,25 @@ from aesens.data import Dataset, load_dataset
 from aesens.effects import EFFECTS
 from aesens.embeddings.extract import Plan, extract
 from aesens.models import Embedder, load_model
-from aesens.models.winograd import direct_convolutions
+from aesens.models.precision import defining
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("openl3", "panns", "clap")
-#: OpenL3 without Winograd's algorithm.
-DIRECT = "openl3, direct convolutions"
+#: Models whose layers are computed in another way than they are defined.
+REARRANGED = ("openl3", "clap", "msclap")
+DEFINED = "layer by layer as defined"
+#: Variables that choose the kernels of torch and NumPy.
+OVERRIDES = (
+    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE"),
+    *(
+        "MKL_ENABLE_INSTRUCTIONS",
+        "MKL_DEBUG_CPU_TYPE",
+        "MKL_CBWR",
+        "OPENBLAS_CORETYPE",
+        "NPY_DISABLE_CPU_FEATURES",
+    ),
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+)
 #: The packages of the per-file way.
 PACKAGES = ("openl3", "panns_inference", "laion_clap")
 RATE, SECONDS = 44_100, 3.0
@@ -56,6 +71,21 @@ PARTS = {
     "c": "growth",
     "d": "precision",
 }
+
+
+def machine() -> str:
+    """This machine by what a speed depends on: processor, cores, and the kernels that torch and NumPy chose."""
+    about = Path("/proc/cpuinfo")
+    name = re.search(r"model name\s*: (.*)", about.read_text() if about.exists() else "")
+    blas = {
+        one["internal_api"]: one.get("architecture") for one in threadpool_info() if one["user_api"] == "blas"
+    }
+    kernels = [
+        f"torch {torch.backends.cpu.get_cpu_capability()}",
+        *(f"NumPy {api} {core}" for api, core in blas.items()),
+    ]
+    set_here = [f"{variable}={os.environ[variable]}" for variable in OVERRIDES if variable in os.environ]
+    return "; ".join([name[1] if name else platform.machine(), f"{CORES} cores", *kernels, *set_here])
 
 
 def timed(work: Callable, *args, **options) -> tuple[object, float]:
@@ -230,14 +260,14 @@ def rate_of(work: Callable, operations: float, jobs: int, seconds: float) -> flo
 
 
 def operations_of(work: Callable) -> int:
-    """Floating-point operations of a call by definition, as torch counts them (front ends are not among them)."""
-    with direct_convolutions(), FlopCounterMode(display=False) as counter:
+    """Floating-point operations of a call by definition of the layers, as torch counts them (not of front ends)."""
+    with defining(), FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops()
 
 
 def arithmetic(table: Table, quick: bool) -> None:
-    """Operations a second of the networks and of plain matrix products, in turns."""
+    """Operations a second of the networks and of plain matrix products and convolutions, in turns."""
     name, seconds, rounds = PARTS["b"], *((1.0, 1) if quick else (5.0, 5))
     rng = np.random.default_rng(0)
     works: dict[str, tuple[Callable, float]] = {}
@@ -246,19 +276,26 @@ def arithmetic(table: Table, quick: bool) -> None:
         tensors = [torch.from_numpy(factor) for factor in factors]
         works[f"torch product {size}"] = (partial(torch.mm, *tensors), 2.0 * size**3)
         works[f"numpy product {size}"] = (partial(np.matmul, *factors), 2.0 * size**3)
-    for model in MODELS:
+    for channels, side in ((64, 96), (128, 48), (256, 24)):
+        layer = torch.nn.Conv2d(channels, channels, 3, padding=1).requires_grad_(False)
+        layer, image = (
+            x.to(memory_format=torch.channels_last) for x in (layer, torch.randn(4, channels, side, side))
+        )
+        works[f"torch convolution {channels}"] = (partial(layer, image), 2.0 * 9 * 4 * (channels * side) ** 2)
+    plain = list(works)
+    for model in (*MODELS, "msclap"):
         network = load_model(model, weights="untrained", device="cpu")
         count = 1 if model == "openl3" else network.batch_size
         waves = (0.1 * rng.standard_normal((count, round(SECONDS * network.sample_rate)))).astype(np.float32)
         work = partial(network.embed, waves)
         works[model] = (work, operations_of(work))
         table.add(name, f"{model}: operations a clip", works[model][1] / count / 1e9, "GFLOP")
-    works[DIRECT] = works["openl3"]
+    works |= {f"{model}, {DEFINED}": works[model] for model in REARRANGED}
 
     def measured() -> dict:
         found = {}
         for key, work in works.items():
-            with direct_convolutions() if key == DIRECT else nullcontext():
+            with defining() if key.endswith(DEFINED) else nullcontext():
                 found[key] = rate_of(*work, CORES, seconds)
         return found
 
@@ -269,17 +306,19 @@ def arithmetic(table: Table, quick: bool) -> None:
             rates = pd.DataFrame(measured() for _ in range(rounds))
     finally:
         torch.set_num_threads(before)
-    products = rates[[key for key in rates if "product" in key]]
-    fastest = products.median().idxmax()
-    table.add(
-        name, f"fastest matrix product ({fastest}), {CORES} threads", products[fastest].median(), "GFLOP/s"
-    )
-    for model in (*MODELS, DIRECT):
+    limit = rates[plain].max(axis=1)
+    best = rates[plain].median().idxmax()
+    for kind in plain:
+        table.add(name, f"{kind}, {CORES} threads", rates[kind].median(), "GFLOP/s")
+    table.add(name, f"limit: the best of these ({best})", limit.median(), "GFLOP/s")
+    for model in list(works)[len(plain) :]:
         table.add(name, f"{model}: {CORES} threads", rates[model].median(), "GFLOP/s")
-        share = (rates[model] / products.max(axis=1)).median()
-        table.add(name, f"{model}: share of the matrix products' rate", 100 * share, "%")
-    faster = (rates["openl3"] / rates[DIRECT]).median()
-    table.add(name, "openl3: Winograd's convolutions, times as fast as direct ones", faster, "")
+        table.add(name, f"{model}: share of the limit", 100 * (rates[model] / limit).median(), "%")
+    for model in REARRANGED:
+        ratio = rates[model] / rates[f"{model}, {DEFINED}"]
+        what = f"{model}: times as fast as {DEFINED}"
+        table.add(name, what, ratio.median(), "")
+        add_spread(table, name, what, ratio)
 
 
 # ---- c: growth ------------------------------------------------------------------------------------------------------
@@ -474,7 +513,7 @@ def main(arguments: list[str] | None = None) -> None:
     out = options.out or (None if options.quick else ROOT / "benchmarks" / "results")
     work = {"a": per_file, "b": arithmetic, "c": growth, "d": precision}
     for part in options.parts.split(","):
-        table = Table()
+        table = Table(machine())
         if part == "a" and any(importlib.util.find_spec(name) is None for name in PACKAGES):
             passed = ["--quick"] if options.quick else []
             in_parity_environment([*passed, *(["--out", str(out)] if out else [])])

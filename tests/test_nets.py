@@ -24,12 +24,13 @@ from safetensors.torch import save_file
 from support import ToyModel
 
 from aesens import models
-from aesens.models import load_model, model_class
+from aesens.models import htsat, load_model, model_class
 from aesens.models import weights as weight_files
 from aesens.models.base import ModelError, mono_at_rate, seeded
 from aesens.models.clap import ClapNetwork
 from aesens.models.openl3 import OpenL3Network, read_keras
 from aesens.models.panns import Cnn14
+from aesens.models.precision import computing, defining
 
 REFERENCE = Path(__file__).parent / "reference"
 NAMES = ("openl3", "panns", "clap")
@@ -394,6 +395,35 @@ def test_clap_is_the_projection_before_normalisation(untrained):
     found = model.embed(waves.numpy())
     assert close(found, expected)
     assert not np.allclose(np.linalg.norm(found, axis=1), 1, atol=0.05)
+
+
+@pytest.mark.parametrize("size", ["tiny", "base"])
+def test_folded_htsat_equals_transformers(size):
+    from transformers import ClapAudioModel
+
+    torch.manual_seed(3)
+    tower = ClapAudioModel(htsat.configuration(size))
+    htsat.draw(tower)
+    shaken(tower)
+    for name, parameter in tower.named_parameters():
+        if name.endswith(("bias", "bias_table")):
+            parameter.data.normal_(0, 0.3)
+    encoder = htsat.Encoder(tower.audio_encoder)
+    logmel = torch.randn(3, 1001, 64)
+    with torch.inference_mode():
+        expected = tower(input_features=logmel[:, None]).pooler_output
+        assert torch.equal(encoder(logmel), expected)
+        encoder.fold()
+        found, alone = encoder(logmel), encoder(logmel[:1])
+        with defining():
+            assert torch.equal(encoder(logmel), expected)
+        with computing("bf16", torch.device("cpu")):
+            coarse = encoder(logmel)
+            assert torch.equal(coarse, tower(input_features=logmel[:, None]).pooler_output)
+    errors = (found - expected).norm(dim=1) / expected.norm(dim=1)
+    # Not the same roundings: else this would not have been another way.
+    assert 0 < errors.max() < 1e-5
+    assert (alone - expected[:1]).norm() < 1e-5 * expected[:1].norm()
 
 
 def test_clap_int16_changes_the_embedding():

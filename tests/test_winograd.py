@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from aesens.models import load_model
-from aesens.models.precision import computing
-from aesens.models.winograd import WinogradConv2d, direct_convolutions, with_winograd
+from aesens.models.precision import computing, defining
+from aesens.models.winograd import WinogradConv2d, with_winograd
 
 
 def convolution(channels=5, filters=7, seed=0, **options):
@@ -128,12 +128,12 @@ def test_layers_and_their_rectifiers_are_replaced():
         assert distance(quick(pixels), layers.double()(pixels.double())) < 1e-5
 
 
-def test_openl3_embeds_as_with_direct_convolutions():
+def test_openl3_embeds_as_with_defining():
     model = load_model("openl3", weights="untrained", device="cpu", hop=0.5)
     assert sum(isinstance(layer, WinogradConv2d) for layer in model.network.layers) == 7
     waves = np.random.default_rng(0).normal(0, 0.1, (2, 48_000)).astype(np.float32)
     found = model.embed(waves)
-    with direct_convolutions():
+    with defining():
         direct = model.embed(waves)
     error = np.linalg.norm(found - direct) / np.linalg.norm(direct)
     # Not the same roundings: else this would not have been another way.

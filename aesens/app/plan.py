@@ -30,8 +30,8 @@ from aesens.effects import Effect, effect
 from aesens.embeddings.extract import CLEAN, Plan
 from aesens.embeddings.store import BLOCK
 from aesens.models import Embedder
+from aesens.models.precision import defining
 from aesens.models.weights import WeightsError
-from aesens.models.winograd import direct_convolutions
 from aesens.plots import titles as names
 from aesens.study import Study
 
@@ -231,7 +231,7 @@ def _network(model: Embedder, seconds: float, jobs: int) -> tuple[int, float]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with direct_convolutions(), FlopCounterMode(display=False) as counter:
+        with defining(), FlopCounterMode(display=False) as counter:
             model.embed(clips[:1])
         took = _timed(lambda: model.embed(clips[:1]))
         # A batch if that takes seconds; the first one on a GPU only prepares it.

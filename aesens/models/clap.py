@@ -79,6 +79,7 @@ class ClapNetwork(nn.Module):
         filters = librosa.filters.mel(sr=_RATE, n_fft=_N_FFT, n_mels=64, fmin=50, fmax=14_000)
         self.register_buffer("mel", torch.from_numpy(filters), persistent=False)
         self.tower = ClapAudioModelWithProjection(htsat.configuration(size))
+        self.encoder = htsat.Encoder(self.tower.audio_model.audio_encoder)
 
     def draw(self) -> None:
         """Draw new weights from torch's generator."""
@@ -101,7 +102,7 @@ class ClapNetwork(nn.Module):
 
     def forward(self, waves: torch.Tensor) -> torch.Tensor:
         """Embed waveforms ``(batch, samples)`` as ``(batch, 512)``."""
-        return self.tower(input_features=self.logmel(waves)[:, None]).audio_embeds
+        return self.tower.audio_projection(self.encoder(self.logmel(waves)))
 
 
 @reads(_CHECKPOINT)
@@ -159,6 +160,7 @@ class CLAP(Embedder):
             seeded(network.draw, seed)
         else:
             read_checkpoint(*files, network)
+        network.encoder.fold()
         return network
 
     def frames(self, waves: torch.Tensor) -> torch.Tensor:

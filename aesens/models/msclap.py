@@ -70,6 +70,7 @@ class MsclapNetwork(nn.Module):
         self.register_buffer("mel", torch.from_numpy(filters), persistent=False)
         configuration = htsat.configuration("tiny")
         self.tower = ClapAudioModel(configuration)
+        self.encoder = htsat.Encoder(self.tower.audio_encoder)
         self.projection = _Projection(configuration.hidden_size)
 
     def draw(self) -> None:
@@ -86,7 +87,7 @@ class MsclapNetwork(nn.Module):
 
     def forward(self, waves: torch.Tensor) -> torch.Tensor:
         """Embed waveforms ``(batch, samples)`` as ``(batch, 1024)``."""
-        return self.projection(self.tower(input_features=self.logmel(waves)[:, None]).pooler_output)
+        return self.projection(self.encoder(self.logmel(waves)))
 
 
 @reads(_CHECKPOINT)
@@ -119,6 +120,7 @@ class MSCLAP(Embedder):
             seeded(network.draw, seed)
         else:
             read_checkpoint(*files, network)
+        network.encoder.fold()
         return network
 
     def prepare(self, audio: np.ndarray, sample_rate: int, protocol: str) -> np.ndarray:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-__all__ = ["PRECISIONS", "computing", "in_float32"]
+__all__ = ["PRECISIONS", "by_definition", "computing", "defining", "in_float32"]
 
 #: Kinds of arithmetic.
 PRECISIONS = ("float32", "tf32", "bf16")
@@ -62,3 +62,22 @@ def in_float32(frontend):
             return frontend(self, waves)
 
     return computed
+
+
+_DEFINING = False
+
+
+@contextmanager
+def defining() -> Iterator[None]:
+    """Compute networks as their layers define them, in all threads: to count operations, or to compare."""
+    global _DEFINING
+    before, _DEFINING = _DEFINING, True
+    try:
+        yield
+    finally:
+        _DEFINING = before
+
+
+def by_definition() -> bool:
+    """Whether `defining` is in force."""
+    return _DEFINING

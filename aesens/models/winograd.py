@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -27,7 +25,9 @@ import torch.nn.functional as F
 from numba import njit
 from torch import nn
 
-__all__ = ["WinogradConv2d", "direct_convolutions", "with_winograd"]
+from aesens.models.precision import by_definition
+
+__all__ = ["WinogradConv2d", "with_winograd"]
 
 #: Pixels of the output that a tile gives in each direction, and of the input that it takes.
 _GIVES, _TAKES = 4, 6
@@ -161,7 +161,6 @@ def _transform_back(products, pixels, between, least):
 
 # Of each thread: memory that is used again by every block of tiles of every layer.
 _OF_THREAD = threading.local()
-_DIRECT = False
 
 
 def _memory(name: str, *shape: int) -> torch.Tensor:
@@ -169,17 +168,6 @@ def _memory(name: str, *shape: int) -> torch.Tensor:
     if name not in held or held[name].numel() < size:
         held[name] = torch.empty(size)
     return held[name][:size].view(shape)
-
-
-@contextmanager
-def direct_convolutions() -> Iterator[None]:
-    """Compute every `WinogradConv2d` directly, in all threads: to count its operations by definition, or to compare."""
-    global _DIRECT
-    before, _DIRECT = _DIRECT, True
-    try:
-        yield
-    finally:
-        _DIRECT = before
 
 
 class WinogradConv2d(nn.Module):
@@ -202,7 +190,7 @@ class WinogradConv2d(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Filter images ``(batch, channel, height, width)`` into images of the same height and width."""
         single = image.device.type == "cpu" and image.dtype == torch.float32
-        if _DIRECT or not single or torch.is_autocast_enabled("cpu"):
+        if by_definition() or not single or torch.is_autocast_enabled("cpu"):
             filtered = self.convolution(image)
             return F.relu(filtered) if self.rectify else filtered
         batch, channels, height, width = image.shape
