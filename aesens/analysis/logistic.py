@@ -341,17 +341,15 @@ def fit_logistic(
     sign = np.where(labels, 1.0, -1.0)
     weights = balanced_weights(labels, folds != np.arange(folds.max() + 1)[:, None])
     batch, n, d = features.shape
-    counts = [np.ones((1, n)), *([] if resamples is None else [resamples])]
-    final = balanced_weights(labels, np.concatenate(counts))
+    final = balanced_weights(labels, np.vstack([np.ones(n), *([] if resamples is None else resamples)]))
     owner = np.repeat(np.eye(len(subspaces)), [len(v) for v in subspaces], axis=1)
     bases = np.concatenate(subspaces)
-    in_rows = n <= _ROWS_PER_FEATURE * (d + 1)
     # By size alone, so that results do not depend on how the work is spread.
     length = max(1, _CELLS // (len(subspaces) * n * n))
     parts, failures = [], 0
     for start in range(0, batch, length):
         x = features[start : start + length]
-        if in_rows:
+        if n <= _ROWS_PER_FEATURE * (d + 1):
             space = _Kernels(np.stack([one @ one.T for one in x]) + 1.0, x @ bases.T, owner)
         else:
             rows = np.pad(x, ((0, 0), (0, 0), (0, 1)), constant_values=1.0)
@@ -365,10 +363,9 @@ def fit_logistic(
     if failures:
         text = f"{failures} logistic regressions did not reach the tolerance in {_NEWTON_STEPS} Newton steps"
         warnings.warn(text, ConvergenceWarning, stacklevel=2)
-    fit = LogisticFit(*map(np.concatenate, zip(*parts, strict=True)))
-    if resamples is None:
-        return fit._replace(coefficients=fit.coefficients[:, :, 0], intercept=fit.intercept[:, :, 0])
-    return fit
+    coefficients, intercept, *chosen = map(np.concatenate, zip(*parts, strict=True))
+    first = 0 if resamples is None else slice(None)
+    return LogisticFit(coefficients[:, :, first], intercept[:, :, first], *chosen)
 
 
 def _search(space, sign, weights, final, folds):

@@ -386,6 +386,7 @@ def _share(change: np.ndarray, loss: np.ndarray, songs: int) -> dict[str, float]
     """What is recovered of a loss; a resample that has none to recover bounds it on neither side."""
     if not loss[0] > 0:
         return {"recovered": np.nan, "low": np.nan, "high": np.nan}
+    loss = without_rounding(loss)
     lost = loss > 0
     share = np.divide(change, loss, out=np.zeros(len(loss)), where=lost)
     at = [0, 100] if songs < MINIMUM_SONGS else [2.5, 97.5]
