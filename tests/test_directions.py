@@ -673,6 +673,9 @@ def test_wrong_inputs_are_named():
         samplewise_report(noise(2, 3, 4))
     with pytest.raises(ValueError, match="differ"):
         global_direction_report(noise(5, 3, 4), noise(6, 3, 4), orders)
+    for work in (global_direction_report, decoded):
+        with pytest.raises(ValueError, match="at least two strengths"):
+            work(noise(1, 3, 4), noise(1, 2, 4), joint_orders(1, 0))
     train, test = noise(5, 3, 4), noise(5, 2, 4)
     with pytest.raises(ValueError, match="one label per training clip"):
         decode_strength(train, test, test[0], [1, 1], orders)

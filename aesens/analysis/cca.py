@@ -91,6 +91,8 @@ def stack_centred(trajectories: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def centred_ranks(n_strengths: int) -> np.ndarray:
     """Quantile ranks (strength,) less their mean, antisymmetric to the last bit: an order and its reverse tie."""
+    if n_strengths < 2:
+        raise ValueError(f"a direction needs at least two strengths, not {n_strengths}")
     return (np.arange(n_strengths) - (n_strengths - 1) / 2) / (n_strengths - 1)
 
 

@@ -305,6 +305,7 @@ def ranks(values):
     norm = np.linalg.norm(values, axis=-1, keepdims=True)
     return values / np.where(norm > 0, norm, 1)  # a clip that never moves is in no order: 0
 
+# %%
 rows = (x - x.mean(axis=(0, 1))).reshape(-1, x.shape[2])
 strength = np.repeat(np.eye(len(some)), x.shape[1], axis=0)  # a row an embedding, a column a strength
 weights = rows.T @ np.linalg.solve(rows @ rows.T + package.alpha * np.eye(len(rows)), strength - strength.mean(axis=0))
