@@ -18,9 +18,8 @@
 #
 # *Before: [3. The embeddings](03_embeddings.ipynb). Next: [5. Trajectories](05_trajectories.ipynb)*
 #
-# An embedding that only described the instrument would stand still under every effect. This chapter measures how far
-# each model's embeddings move from the clean clip, whether they move further with every step, and whether they move
-# smoothly or in jumps.
+# An embedding that only described the instrument would stand still under every effect. How far does each model's move from
+# the clean clip, does it move further as the effect grows, and smoothly or in jumps?
 
 # %% tags=["parameters"]
 profile = "demo"
@@ -50,17 +49,14 @@ study
 #   moves a clip as far as another clip is;
 # - **Fréchet distance [beyond]** between the *sets* of clean and of effected clips,
 #   $\lVert\mu_c - \mu_s\rVert^2 + \operatorname{tr}(\Sigma_c + \Sigma_s - 2 R)$ with
-#   $R = (\Sigma_c \Sigma_s)^{1/2}$. No single distance suffices to judge sensitivity (S. Srivastava et al., 2022). It
-#   is shown in units of the distance between two halves of the clean set that share no song: at 1, the effect moves the
-#   set as far as another choice of songs would. Where there are fewer clips than features the covariances are singular
-#   and the value depends on the number of clips: it compares models and effects of one run, not runs of different size.
+#   $R = (\Sigma_c \Sigma_s)^{1/2}$, in units of the distance between two halves of the clean set that share no song. With fewer
+#   clips than features it depends on their number: it compares models and effects of one run only.
 #
-# Lines are means over clips, bands 95 % bootstrap intervals over songs (the Fréchet distance is of sets and has none);
-# dashed lines are untrained controls. The grey line at 1 is the unit where a measure has one: two clean clips, two halves
-# of the clean set. Above 1 the axes of the last two rows are logarithmic.
+# No single one suffices (S. Srivastava et al., 2022). Lines are means over clips, bands 95 % intervals over songs (Student's t;
+# with fewer than six songs the range of their means), dashed lines untrained networks. The grey line is at 1, above which the
+# axes of the last two rows are logarithmic.
 #
-# First by hand, for the study's first model at the strong end of its first effect: a row of `clean` and of `moved` is a
-# clip, a column a feature.
+# By hand, for the study's first model at the strong end of its first effect: a row of `clean` and of `moved` is a clip.
 
 # %%
 import numpy as np
@@ -75,9 +71,9 @@ l2 = np.linalg.norm(moved - clean, axis=1) / np.median(pdist(clean))
 by_hand = {"cosine": np.nanmean(cosine), "l2": l2.mean()}
 
 # %% [markdown]
-# For the Fréchet distance, let $A$ be the centred clips over $\sqrt{n - 1}$, so that $\Sigma_c = A^\top A$, and $B$ the same
-# for $\Sigma_s$. Then $\operatorname{tr} R$ is the sum of the singular values of $A B^\top$, and no root of a singular matrix
-# is needed. The triangular factor of $A$ (`qr`) has the same $A^\top A$ and no more rows than features.
+# With $A$ the centred clips over $\sqrt{n - 1}$, so that $\Sigma_c = A^\top A$, and $B$ the same for $\Sigma_s$,
+# $\operatorname{tr} R$ is the sum of the singular values of $A B^\top$. The triangular factor of $A$ (`qr`) has the same
+# $A^\top A$ and no more rows than features.
 
 # %%
 def frechet(a, b):
@@ -92,12 +88,12 @@ by_hand["frechet"] = frechet(clean, moved) / unit
 print(sweep_title(sweep), {name: f"{value:.3f}" for name, value in by_hand.items()})
 
 # %% [markdown]
-# The package's `tables.distances` does this at every strength, with intervals, and `study.collect` for every model and
-# effect:
+# At every strength, with intervals, for every model and effect:
 
 # %%
-distances = study.collect(tables.distances, resamples=study.profile.resamples, seed=study.seed)
-ours = distances.query("model == @sweep.model and effect == @sweep.effect.name").groupby("measure")["value"].last()
+distances = study.collect(tables.distances, seed=study.seed)
+this = "model == @sweep.model and pretrained == @sweep.pretrained and effect == @sweep.effect.name"
+ours = distances.query(this).groupby("measure")["value"].last()
 assert np.allclose([ours[name] for name in by_hand], list(by_hand.values()), rtol=1e-4, atol=1e-6, equal_nan=True)
 
 # %%
@@ -106,7 +102,7 @@ study.figure(plots.sensitivity_curves(distances), "04_distances",
              "Distance between effected and clean embeddings against the effect's parameter, three measures by four effects.")
 
 # %% [markdown]
-# The strongest end of each sweep in L2 distance, as a number:
+# The largest mean L2 distance of each sweep, as a number:
 
 # %%
 far = distances[distances["measure"] == "l2"].groupby(["model", "pretrained", "effect"], sort=False)["value"].max().reset_index()
@@ -115,49 +111,83 @@ study.figure(plots.heatmap(far, "value", rows=["model", "pretrained"], column="e
              "04_largest_distance", "Largest mean L2 distance of each model and effect (1 = two different clean clips).")
 
 # %%
-for model, part in far[far["pretrained"]].groupby("model", sort=False):
+for (model, trained), part in far.groupby(["model", "pretrained"], sort=False):
     far_row, near_row = part.loc[part["value"].idxmax()], part.loc[part["value"].idxmin()]
-    print(f"{model_title(model)} moves furthest under {effect(far_row['effect']).title.lower()}: {far_row['value']:.2f} of the "
-          f"distance between two clips; least under {effect(near_row['effect']).title.lower()}: {near_row['value']:.2f}")
+    print(f"{model_title(model, trained)} moves furthest under {effect(far_row['effect']).title.lower()}: {far_row['value']:.2f} of "
+          f"the distance between two clips; least under {effect(near_row['effect']).title.lower()}: {near_row['value']:.2f}")
 
 # %% [markdown]
 # ## Does the distance grow with strength?
 #
-# For each clip, Spearman's $\rho$ between the cosine distance and the strength (for gain: $|g|$), averaged over clips. The
-# null shuffles the strengths within each clip; its 95 % quantile is the value that chance exceeds once in twenty runs.
-# *Above null* is how far $\rho$ lies above the null's mean, the size of the effect that belongs to the p-value, which is
-# corrected by Holm's method over the pairs of pretrained models and effects, and over the controls apart. *Moved* is the
-# largest mean L2 distance with its interval: where it is next to nothing, an order is one of rounding errors.
+# For each clip, Spearman's $\rho$ between the cosine distance and the strength (for gain: $|g|$), averaged over clips.
+# **[beyond]** Shuffling the strengths within each clip would ask whether strength does anything at all, which ups and downs
+# common to all clips pass too. Whether their *order* matters is asked by giving all clips the same other order: $p$ is the
+# share of all orders (of a thousand, where there are more) that reach the true one, at least $1/S!$ with $S$ strengths
+# (`p_floor`). By hand, with at most six of them:
+
+# %%
+from itertools import permutations
+
+import pandas as pd
+from scipy.stats import rankdata
+
+from aesens.analysis.distances import cosine_distance, growth
+
+some = np.unique(np.linspace(0, len(sweep.parameters) - 1, 6).astype(int))
+
+def ranks(x):
+    """Centred ranks of unit length along the last axis: sums of products of two are Spearman correlations."""
+    x = rankdata(x, axis=-1) - (np.shape(x)[-1] + 1) / 2
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+# %%
+distance, strength = cosine_distance(sweep.clean, sweep.trajectories[some]), sweep.effect.departure(sweep.parameters[some])
+known = np.isfinite(distance).all(axis=0)  # a clip whose embedding is zero somewhere has no distance
+with np.errstate(invalid="ignore"):
+    mean_ranks = np.nan_to_num(ranks(distance.T[known])).mean(axis=0)  # a clip that never moves does not grow: 0
+orders = np.array(list(permutations(range(len(some)))))  # the true one first
+rho = ranks(strength)[orders] @ mean_ranks
+p = np.mean(rho >= rho[0] - 1e-12)
+print(f"{sweep_title(sweep)}: mean Spearman correlation {rho[0]:.3f}; {p * len(orders):.0f} of {len(orders)} orders reach it, p = {p:.4f}")
+assert np.allclose(rho, growth(distance, strength, orders), equal_nan=True)
+
+# %% [markdown]
+# For every model and effect, with intervals over songs. *Moved* is the largest mean L2 distance, its strength chosen on the
+# other half of the songs: where it is next to nothing, an order is one of rounding errors. Holm's correction is over the pairs
+# of model and effect, pretrained and untrained apart.
 
 # %%
 response = study.collect(tables.response, permutations=study.profile.permutations,
                          resamples=study.profile.resamples, seed=study.seed)
 response["p_holm"] = response.groupby("pretrained")["p"].transform(holm)
-study.table(response, "04_response", "Size, monotonicity, discontinuity and onset of the response, with intervals and nulls.")
-shown(response, ["model", "pretrained", "effect", "moved", "moved_low", "moved_high", "spearman", "spearman_low",
-                 "spearman_high", "spearman_null", "above_null", "p_holm", "kendall"])
+if len(some) == len(sweep.parameters):
+    assert np.isclose(response.query(this)["p"].item(), p, equal_nan=True)
+study.table(response, "04_response", "Size, monotonicity, discontinuity and onset of the response, with intervals and the joint null.")
+shown(response, ["model", "pretrained", "effect", "songs", "moved", "moved_low", "moved_high", "spearman", "spearman_low",
+                 "spearman_high", "spearman_null", "p", "p_floor", "p_holm", "kendall"], precision=3)
+
+# %%
+for trained, part in response.groupby("pretrained", sort=False):
+    print(f"{'Pretrained' if trained else 'Untrained'}: mean correlations from {part['spearman'].min():.2f} to "
+          f"{part['spearman'].max():.2f}; the order matters (p < 0.05 after Holm's correction) in {(part['p_holm'] < 0.05).sum()} of {len(part)} pairs")
+    if (floor := part["p_floor"].max() * len(part)) > 0.05:
+        print(f"  with so few strengths no corrected p can be below {min(floor, 1):.2f}: that none is small says nothing")
 
 # %%
 study.figure(plots.against_null(response, "spearman", low="spearman_low", high="spearman_high", null="spearman_null",
                                 label="Mean Spearman correlation"),
              "04_monotonicity", "Mean Spearman correlation over clips of the distance from clean with strength, "
-             "with 95 % intervals over songs and the 95 % quantile of its permutation null.")
+             "with 95 % intervals over songs and the 95 % quantile over other orders of the strengths.")
 
 # %% [markdown]
 # ## Smooth or in jumps? [beyond]
 #
-# A response is *discontinuous* where one step between neighbouring strengths is much longer than the others. Three
-# numbers for each clip, in all of which an even path gives 1:
-#
-# - the **longest step** over the median step;
-# - the **onset**, the step from the clean clip to the weakest strength, over the median step; it does not exist for gain,
-#   whose clean setting lies inside the sweep;
-# - the **jump**, on which claim C2 of [chapter 9](09_claims.ipynb) rests: the longest step or onset over the longest of
-#   the median step, its neighbours and, at the ends of the sweep, their geometric continuation, each step taken over its
-#   distance in the effect's grid. A response that grows ever faster has a long last step, and a coarse grid makes it
-#   longer; only a step out of line with those beside it counts.
-#
-# The jump of one clip by hand. `points` is its path, `places` where the points stand in the effect's grid:
+# Three numbers for each clip, in all of which an even path gives 1: the **longest step** between neighbouring strengths over
+# the median step; the **onset**, the step from the clean clip to the weakest strength, over the median step (none for gain,
+# whose clean setting lies inside the sweep); and the **jump**, on which claim C2 of [chapter 9](09_claims.ipynb) rests: how
+# many times longer the most sudden step is than the steps beside it (at the ends, than their growth leads to), each over its
+# distance in the effect's grid. A response that grows ever faster has a long last step, and no jump. By hand for one clip,
+# `points` its path, `places` where they stand in the grid:
 
 # %%
 clip = 0
@@ -185,7 +215,15 @@ print(f"{sweep_title(sweep)}, {sweep.clips.index[clip]}: the longest step is {ju
 assert np.isclose(jump, jump_ratio(sweep.trajectories, sweep.clean, sweep.effect.identity_inside, places[-len(sweep.parameters):])[clip])
 
 # %% [markdown]
-# For all clips, models and effects, this is part of the table above. Medians over clips:
+# A coarse grid sees large jumps only:
+
+# %%
+for count, part in response.groupby("strengths"):
+    print(f"With {count} strengths, a step stands out by the factor of claim C2 where it carries {part['jump_visible'].max():.0%} of an "
+          "otherwise even path, or more")
+
+# %% [markdown]
+# Medians over clips, from the table above:
 
 # %%
 kinds = {"largest_step": "longest step", "onset_jump": "onset", "jump": "jump"}
@@ -217,12 +255,12 @@ Markdown("\n".join(lines) or "All cutoffs of this run lie within what its networ
 # %% [markdown]
 # ## What the file does to gain [fix]
 #
-# OpenL3 subtracts the maximum of each window's spectrogram, in decibels, before its first layer, and cuts 80 dB below it. A
-# change of gain should be gone before the network begins, trained or not. It is, as long as audio stays in floating point.
-# In the study it did not: effected clips were written to 16-bit files ([chapter 2](02_effects.ipynb)). 40 dB down, the
-# steps of such a file lie within the 80 dB that OpenL3 looks at, and above full scale the file clips. Below are the mean L2
-# distances under both protocols, of one clip an instrument. OpenL3 is shown whatever weights are at hand, and so is its
-# front end alone: its decibel spectrograms, averaged over the windows of a clip.
+# OpenL3 subtracts the maximum of each window's spectrogram, in decibels, before its first layer, and cuts 80 dB below it: a
+# change of gain is gone before the network begins, trained or not, as long as audio stays in floating point. The study wrote
+# effected clips to 16-bit files ([chapter 2](02_effects.ipynb)): 40 dB down, the steps of such a file may lie within those
+# 80 dB, and above full scale the file clips. Mean L2 distances under both protocols, of one clip an instrument, for OpenL3
+# whatever weights are at hand, for its front end alone (decibel spectrograms averaged over the windows of a clip), and for
+# the others:
 
 # %%
 import torch
@@ -239,8 +277,6 @@ def front_end(clip, value=None, protocol="study"):
     return openl3.network.decibels(openl3.windows(wave)[0]).mean(0).flatten().numpy()
 
 # %%
-import pandas as pd
-
 kind, clips = effect("gain"), study.pictured("openl3")
 decoded = [clips.decode(clip) for clip in clips.clips]
 clean = np.stack([front_end(clip) for clip in decoded])
@@ -250,7 +286,7 @@ moved = [[p, g, np.mean([np.linalg.norm(front_end(clip, g, p) - c) for clip, c i
 front = pd.DataFrame(moved, columns=["protocol", "parameter", "value"]).assign(model="front end", pretrained=False, effect="gain")
 
 # %%
-rest = tables.protocols(study.both_protocols(*PROTOCOLS_SHOWN), resamples=study.profile.resamples, seed=study.seed)
+rest = tables.protocols(study.both_protocols(*PROTOCOLS_SHOWN), seed=study.seed)
 both = pd.concat([front, rest], ignore_index=True)
 study.table(both, "04_protocols", "Mean L2 distance under gain with and without the study's 16-bit file, of one clip an instrument.")
 study.figure(plots.protocol_curves(both), "04_protocols", "Mean L2 distance from the clean clips against gain, through a "
@@ -267,10 +303,9 @@ for (model, pretrained), row in ends.iterrows():
 # %% [markdown]
 # ## What this shows and what it does not
 #
-# Distances of different models are put on one scale by the spread of their clean clips, which makes them comparable but
-# not equal in meaning: a model that keeps clean clips close together, as untrained networks do, looks more sensitive. All
-# that is said of steps is said at this run's strengths: between two of them nobody looked. And sensitivity is no fault as
-# such; a network may be asked to hear reverberation. Whether movement *hurts* is the question of
+# Distances are in units of the spread of clean clips: a model that keeps those close together looks more sensitive for that
+# alone. What a random network does as well is no property of training: look at the untrained rows first. Between two
+# strengths of this run nobody looked. And sensitivity is no fault; whether movement *hurts* is the question of
 # [chapter 7](07_classification.ipynb). First: what shape does it have?
 #
 # *Next: [5. Trajectories](05_trajectories.ipynb)*
