@@ -177,7 +177,7 @@ BORDER: dict[str, tuple[tuple[str, dict, str], ...]] = {
     "C1": (
         *(
             ("line", {"noise": noise, "songs": n}, _NOT_YES)
-            for n, noise in ((12, 9.49), (24, 9.62), (48, 9.68))
+            for n, noise in ((12, 9.67), (24, 9.69), (48, 9.66))
         ),
         *(("line", {"share": 0.5, "songs": songs}, _NOT_YES) for songs in (12, 24, 48)),
     ),
@@ -188,12 +188,15 @@ BORDER: dict[str, tuple[tuple[str, dict, str], ...]] = {
     "C3a": (
         *(
             ("line", {"noise": noise, "songs": n}, _NOT_YES)
-            for n, noise in ((12, 17.0), (24, 18.8), (48, 20.1))
+            for n, noise in ((12, 17.8), (24, 19.1), (48, 19.4))
         ),
         *(("line", {"share": 0.7, "songs": songs}, _NOT_YES) for songs in (12, 24, 48)),
     ),
     "C3b": (
-        *(("line", {"noise": noise, "songs": songs}, _NOT_YES) for songs, noise in ((12, 12.8), (24, 15.2))),
+        *(
+            ("line", {"noise": noise, "songs": songs}, _NOT_YES)
+            for songs, noise in ((12, 13.8), (24, 15.0), (48, 15.8))
+        ),
         *(("line", {"share": 0.84, "size": 50.0, "songs": songs}, _NOT_YES) for songs in (12, 24, 48)),
     ),
     "C4": (("line", {"noise": 3.93}, _NOT_YES), ("line", {"noise": 2.92}, _NOT_NO)),
