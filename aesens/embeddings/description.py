@@ -134,6 +134,7 @@ def _damaged(path: Path, error: Exception) -> StoreError:
 
 
 def cannot_write(path: Path, error: OSError) -> StoreError:
+    """The error of a file system that takes no more, with what to do."""
     return StoreError(
         f"cannot write to {path}: {error.strerror or error}. What is finished is kept: make room, or move the cache "
         "(AESENS_CACHE), and run again"
