@@ -154,6 +154,8 @@ def provenance(study, caption: str = "") -> dict:
             for name, model in ((name, study.model(name)) for name in study.models)
         },
         "packages": package_versions(),
+        # With what the stored embeddings were made, which may be older than what analyses them.
+        "embeddings": getattr(study, "made_with", list)(),
     }
 
 
