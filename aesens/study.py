@@ -227,7 +227,9 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
         left_out = f"; clips left out as faulty: {len(self.excluded)}" if len(self.excluded) else ""
         return pd.Series(
             {
-                "Profile": f"{self.profile.name}: {self.profile.purpose}",
+                "Profile": f"{self.profile.name}, with other {', '.join(self.settings.changed)}"
+                if self.settings.changed
+                else f"{self.profile.name}: {self.profile.purpose}",
                 "Data": f"{self.source.title}, {len(self.source)} clips of "
                 f"{self.source.table['song'].nunique()} songs, {len(self.source.instruments)} instruments{left_out}",
                 "Models": ", ".join(map(model_title, self.models)),

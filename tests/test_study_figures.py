@@ -118,7 +118,7 @@ def test_every_panel_is_drawn_from_official_weights(drawn):
     assert all([len(points.get_offsets()) for points in ax.collections] == [6, 1] for ax in panels)
 
     figure, panels = figures["80_global_cca"]
-    assert all(ax.get_title().startswith(r"$\rho^2$ = ") for ax in panels)
+    assert all(ax.get_title().startswith("ρ² = ") for ax in panels)
     assert [ax.get_ylabel().splitlines() for ax in panels[::3]] == [
         [title, "Parameter rank"] for title in ("Bitcrushing", "Gain", "Low-pass filtering", "Reverberation")
     ]

@@ -28,6 +28,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from aesens.cache import atomic_path, from_root
 from aesens.effects import effect
+from aesens.models.weights import WeightsError
 from aesens.sources import package_versions
 
 if TYPE_CHECKING:
@@ -65,10 +66,17 @@ def manifest(study) -> dict:
         "profile": study.profile.name,
         "settings": study.settings.changed,
         "data": study.source.fingerprint,
-        "weights": {name: study.model(name).weights.digest for name in study.models},
+        "weights": {name: _digest(study, name) for name in study.models},
     }
     whole = json.dumps([about, asdict(study.profile)], sort_keys=True, default=str)
     return about | {"run": hashlib.sha256(whole.encode()).hexdigest()[:16]}
+
+
+def _digest(study, name: str) -> str:
+    try:
+        return study.model(name).weights.digest
+    except WeightsError:  # an appendix names the models whose weights are not at hand
+        return "not at hand"
 
 
 def read_manifest(folder: Path) -> dict:
@@ -157,6 +165,8 @@ def provenance(study, caption: str = "") -> dict:
         },
         "embedded_with": study.made_with(),
         "packages": package_versions(),
+        # With what the stored embeddings were made, which may be older than what analyses them.
+        "embeddings": getattr(study, "made_with", list)(),
     }
 
 

@@ -152,7 +152,7 @@ for kind in map(effect, study.effects):
 # filter delays what it lets pass.
 
 # %%
-levels = pd.concat(effect_levels(kind, decoded, study.protocol) for kind in map(effect, study.effects))
+levels = pd.concat([effect_levels(effect(name), decoded, study.protocol) for name in study.effects], ignore_index=True)
 study.table(levels, "02_levels", "Level of the result and of the change of one clip, for each effect and parameter.")
 ends = levels.drop(columns="parameter").groupby("effect", sort=False).agg(["min", "max"])
 ends.rename(index=lambda name: effect(name).title).rename_axis(None).style.format("{:.1f}").format_index(escape="html")

@@ -218,6 +218,9 @@ def _groups(items: list[_Item]) -> list[dict]:
             "Untrained controls": ", ".join(state[False]) or "none",
             "Seed": about.get("seed", ""),
             "Commit": _commit(about.get("commit") or {}),
+            "Embedded at": ", ".join(
+                dict.fromkeys(made.get("commit", "") for made in about.get("embeddings", []))
+            ),
             "Data licence": data.get("licence", ""),
             "Data citation": data.get("citation", ""),
         }
