@@ -74,7 +74,7 @@ class Plan:
             If its code was edited after this process had imported it.
         """
         kind = type(self.model)
-        roots = [("aesens.data.clips", "_read"), ("aesens.embeddings.forward", "embed")]
+        roots = [("aesens.data.clips", "read_clip"), ("aesens.embeddings.forward", "embed")]
         roots += [
             (one.__module__, one.__qualname__) for one in kind.__mro__ if one.__module__.startswith("aesens.")
         ]
