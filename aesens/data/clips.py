@@ -244,7 +244,7 @@ class Dataset:
         """Read one clip as by `load`, for networks and for effects."""
         if clip not in self.table.index:
             raise ValueError(f"dataset {self.name!r} has no clip {clip!r}")
-        return read_clip(self.table.at[clip, "path"], self.seconds)
+        return _read(self.table.at[clip, "path"], self.seconds)
 
     def select(self, instruments=None, per_song: int | None = None, songs=None) -> Dataset:
         """Return the dataset of some of the clips.
@@ -325,7 +325,7 @@ def _known(table: pd.DataFrame, column: str, wanted, name: str) -> pd.Series:
     return table[column].isin(wanted)
 
 
-def read_clip(path: str, seconds: float) -> Decoded:
+def _read(path: str, seconds: float) -> Decoded:
     """`Dataset.decode` of a file."""
     try:
         with sf.SoundFile(path) as file:
@@ -383,7 +383,7 @@ def check_clips(dataset: Dataset, *, admits: Callable[[int], None] | None = None
 def _judge(path: str, seconds: float) -> tuple[int | None, str]:
     """Sample rate of a file, None if it has none, and what is wrong with it, empty if nothing."""
     try:
-        audio, rate, _ = read_clip(path, seconds)
+        audio, rate, _ = _read(path, seconds)
     except ValueError as error:
         # The path stands in a column of its own.
         return None, str(error).replace(str(path), Path(path).name)
