@@ -238,7 +238,10 @@ def _made_of(thing, seen: dict) -> tuple:
     if isinstance(thing, (FunctionType, type, ModuleType)) and _installed(thing):
         name = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", thing.__name__)
         ours = not isinstance(thing, ModuleType) and str(name[0]).partition(".")[0] == "aesens"
-        says = reached((name[0], name[1].partition(".")[0]))[0] if ours else _version(thing)
+        top = name[1].partition(".")[0]
+        # Of what has no name in its module, such as a lambda, the whole module.
+        top = top if hasattr(sys.modules.get(name[0]), top) else None
+        says = reached((name[0], top))[0] if ours else _version(thing)
         # A function that a package made carries what it was made with.
         return *name, says, _closed_over(thing)
     if isinstance(thing, ModuleType):
@@ -394,6 +397,4 @@ def _version_of(name: str) -> str:
     return str(getattr(sys.modules.get(name), "__version__", platform.python_version()))
 
 
-@lru_cache(maxsize=1)
-def _distributions() -> dict[str, list[str]]:
-    return dict(packages_distributions())
+_distributions = lru_cache(maxsize=1)(packages_distributions)
