@@ -277,7 +277,9 @@ def reached(*roots: tuple[str, str]) -> tuple[str, frozenset[str]]:
         parsed = opened[module]
         names = [name] if name else list(parsed.statements)
         if name and place in roots and name not in parsed.statements | parsed.bound:
-            raise LookupError(f"{module} has no {name}: what an embedding is made of must be named as it is now")
+            raise LookupError(
+                f"{module} has no {name}: what an embedding is made of must be named as it is now"
+            )
         for one in names:
             if one in parsed.bound:
                 waiting.append(parsed.bound[one])
