@@ -160,11 +160,9 @@ def source_of(thing) -> str:
 
 def code_of(thing) -> str:
     """Hash of all that the module's rule counts: two things with the same one do the same."""
-    digest = hashlib.sha256()
-    for part in _parts(thing, {}):
-        # With its length, so that the end of one part cannot begin the next.
-        digest.update(f"{len(part)}:{part}".encode())
-    return digest.hexdigest()[:16]
+    # With their lengths, so that the end of one part cannot begin the next.
+    said = "".join(f"{len(part)}:{part}" for part in _parts(thing, {}))
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def module_digest(module: ModuleType) -> str:
@@ -238,7 +236,10 @@ def _made_of(thing, seen: dict) -> tuple:
     if isinstance(thing, (FunctionType, type, ModuleType)) and _installed(thing):
         name = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", thing.__name__)
         ours = not isinstance(thing, ModuleType) and str(name[0]).partition(".")[0] == "aesens"
-        says = reached((name[0], name[1].partition(".")[0]))[0] if ours else _version(thing)
+        top = name[1].partition(".")[0]
+        # Of what has no name in its module, such as a lambda, the whole module.
+        top = top if hasattr(sys.modules.get(name[0]), top) else None
+        says = reached((name[0], top))[0] if ours else _version(thing)
         # A function that a package made carries what it was made with.
         return *name, says, _closed_over(thing)
     if isinstance(thing, ModuleType):
@@ -394,6 +395,4 @@ def _version_of(name: str) -> str:
     return str(getattr(sys.modules.get(name), "__version__", platform.python_version()))
 
 
-@lru_cache(maxsize=1)
-def _distributions() -> dict[str, list[str]]:
-    return dict(packages_distributions())
+_distributions = lru_cache(maxsize=1)(packages_distributions)

@@ -276,6 +276,10 @@ def reached(*roots: tuple[str, str]) -> tuple[str, frozenset[str]]:
             opened[module] = _parsed(module, file_digest(str(file)), file)
         parsed = opened[module]
         names = [name] if name else list(parsed.statements)
+        if name and place in roots and name not in parsed.statements | parsed.bound:
+            raise LookupError(
+                f"{module} has no {name}: what an embedding is made of must be named as it is now"
+            )
         for one in names:
             if one in parsed.bound:
                 waiting.append(parsed.bound[one])

@@ -513,7 +513,7 @@ def test_the_packages_own_code_counts_but_for_its_comments(tmp_path, monkeypatch
         "model": ("aesens.models.musicnn", "Musicnn"),
         "low-pass": ("aesens.effects", "_lowpass"),
         "render": ("aesens.effects", "render"),
-        "decode": ("aesens.data.clips", "_read"),
+        "decode": ("aesens.data.clips", "read_clip"),
     }
 
     def hashes():

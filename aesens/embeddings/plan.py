@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,10 +75,12 @@ class Plan:
             If its code was edited after this process had imported it.
         """
         kind = type(self.model)
-        roots = [("aesens.data.clips", "_read"), ("aesens.embeddings.forward", "embed")]
-        roots += [
-            (one.__module__, one.__qualname__) for one in kind.__mro__ if one.__module__.startswith("aesens.")
-        ]
+        roots = [("aesens.data.clips", "read_clip"), ("aesens.embeddings.forward", "embed")]
+        for one in kind.__mro__:
+            # A class that was made as the package went has no name in it; its bases have.
+            name = one.__qualname__.partition(".")[0]
+            if one.__module__.startswith("aesens.") and hasattr(sys.modules[one.__module__], name):
+                roots.append((one.__module__, name))
         # Only where they say something: the plain case keeps its short address.
         more = {} if self.model.precision == "float32" else {"precision": self.model.precision}
         if self.effect:
