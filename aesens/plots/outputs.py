@@ -16,9 +16,7 @@ import hashlib
 import io
 import json
 import os
-import subprocess
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +27,7 @@ from PIL.PngImagePlugin import PngInfo
 from aesens.cache import atomic_path, from_root
 from aesens.effects import effect
 from aesens.models.weights import WeightsError
-from aesens.sources import package_versions
+from aesens.sources import commit, package_versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,9 +47,6 @@ __all__ = [
 
 # Columns of names, which stay texts whatever they look like: classes may be called 01 or nan.
 _NAMES = ("model", "effect", "instrument", "projection", "clip", "song", "data", "path", "genre")
-
-# What a commit says of how results were made; outputs that a run itself puts there do not count.
-_CODE = (":/aesens", ":/notebooks/percent", ":/pyproject.toml", ":/requirements.lock")
 
 # Of 255 levels of a channel. Spectrograms stay below; a colour bar with a palette of 256 would show bands.
 _UNSEEN = 8
@@ -114,20 +109,6 @@ def of_run(folder: Path, saved: Path) -> bool:
         return True
 
 
-@lru_cache(maxsize=1)
-def _commit() -> dict:
-    """The commit of the package, and whether the code is as it was committed; empty outside a clone."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return {"hash": git("rev-parse", "HEAD"), "clean": not git("status", "--porcelain", "--", *_CODE)}
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-
-
 def provenance(study, caption: str = "") -> dict:
     """What made a result of a study."""
     data = study.dataset
@@ -135,7 +116,7 @@ def provenance(study, caption: str = "") -> dict:
         "caption": caption,
         # What executes a notebook says which; JupyterLab does under a name of its own.
         "notebook": Path(os.environ.get("AESENS_NOTEBOOK") or os.environ.get("JPY_SESSION_NAME", "")).stem,
-        "commit": _commit(),
+        "commit": commit(),
         "run": study.manifest["run"],
         "profile": study.profile.name,
         "seed": study.seed,
@@ -163,10 +144,9 @@ def provenance(study, caption: str = "") -> dict:
             }
             for name, model in ((name, study.model(name)) for name in study.models)
         },
+        # With what the stored embeddings were made, which may be older than what analyses them.
         "embedded_with": study.made_with(),
         "packages": package_versions(),
-        # With what the stored embeddings were made, which may be older than what analyses them.
-        "embeddings": getattr(study, "made_with", list)(),
     }
 
 

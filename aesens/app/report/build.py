@@ -219,7 +219,7 @@ def _groups(items: list[_Item]) -> list[dict]:
             "Seed": about.get("seed", ""),
             "Commit": _commit(about.get("commit") or {}),
             "Embedded at": ", ".join(
-                dict.fromkeys(made.get("commit", "") for made in about.get("embeddings", []))
+                dict.fromkeys(_commit(made.get("commit") or {}) for made in about.get("embedded_with", []))
             ),
             "Data licence": data.get("licence", ""),
             "Data citation": data.get("citation", ""),
