@@ -18,6 +18,12 @@ some_python() {
     fail "no Python 3.11 or newer with venv found; install one, or name it: AESENS_PYTHON=/path/to/python $0"
 }
 
+if [ "${1:-}" != test ]; then
+  # Help and wrong options are answered before anything is set up.
+  some=$(some_python)
+  "$some" -I "$root/scripts/options.py" "$@" && exit || { status=$?; [ $status = 100 ] || exit $status; }
+fi
+
 active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
 if [ -n "$active" ] && [ -x "$active/bin/python" ] && "$active/bin/python" -c 'import aesens, papermill' 2>/dev/null; then
   python=$active/bin/python

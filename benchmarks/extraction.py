@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import platform
-import re
 import resource
 import subprocess
 import sys
@@ -29,8 +27,8 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 import torch
-from table import Table
-from threadpoolctl import threadpool_info, threadpool_limits
+from table import Table, machine
+from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
 from aesens.analysis.parallel import cores
@@ -46,18 +44,6 @@ MODELS = ("openl3", "panns", "clap")
 #: Models whose layers are computed in another way than they are defined.
 REARRANGED = ("openl3", "clap", "msclap")
 DEFINED = "layer by layer as defined"
-#: Variables that choose the kernels of torch and NumPy.
-OVERRIDES = (
-    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE"),
-    *(
-        "MKL_ENABLE_INSTRUCTIONS",
-        "MKL_DEBUG_CPU_TYPE",
-        "MKL_CBWR",
-        "OPENBLAS_CORETYPE",
-        "NPY_DISABLE_CPU_FEATURES",
-    ),
-    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
-)
 #: The packages of the per-file way.
 PACKAGES = ("openl3", "panns_inference", "laion_clap")
 RATE, SECONDS = 44_100, 3.0
@@ -71,21 +57,6 @@ PARTS = {
     "c": "growth",
     "d": "precision",
 }
-
-
-def machine() -> str:
-    """This machine by what a speed depends on: processor, cores, and the kernels that torch and NumPy chose."""
-    about = Path("/proc/cpuinfo")
-    name = re.search(r"model name\s*: (.*)", about.read_text() if about.exists() else "")
-    blas = {
-        one["internal_api"]: one.get("architecture") for one in threadpool_info() if one["user_api"] == "blas"
-    }
-    kernels = [
-        f"torch {torch.backends.cpu.get_cpu_capability()}",
-        *(f"NumPy {api} {core}" for api, core in blas.items()),
-    ]
-    set_here = [f"{variable}={os.environ[variable]}" for variable in OVERRIDES if variable in os.environ]
-    return "; ".join([name[1] if name else platform.machine(), f"{CORES} cores", *kernels, *set_here])
 
 
 def timed(work: Callable, *args, **options) -> tuple[object, float]:

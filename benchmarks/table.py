@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
+import torch
+from threadpoolctl import threadpool_info
+
+from aesens.analysis.parallel import cores
 
 COLUMNS = ["benchmark", "metric", "value", "unit"]
 #: The machine of rows that were kept before rows said so.
 UNKNOWN = "not noted"
+#: Variables that choose the kernels of torch and NumPy.
+OVERRIDES = (
+    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE"),
+    *("MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE", "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"),
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+)
+
+
+def machine() -> str:
+    """This machine by what a speed depends on: processor, cores, and the kernels that torch and NumPy chose."""
+    about = Path("/proc/cpuinfo")
+    name = re.search(r"model name\s*: (.*)", about.read_text() if about.exists() else "")
+    blas = {
+        one["internal_api"]: one.get("architecture") for one in threadpool_info() if one["user_api"] == "blas"
+    }
+    kernels = [
+        f"torch {torch.backends.cpu.get_cpu_capability()}",
+        *(f"NumPy {api} {core}" for api, core in blas.items()),
+    ]
+    set_here = [f"{variable}={os.environ[variable]}" for variable in OVERRIDES if variable in os.environ]
+    return "; ".join([name[1] if name else platform.machine(), f"{cores()} cores", *kernels, *set_here])
 
 
 class Table:

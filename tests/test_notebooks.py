@@ -1,9 +1,11 @@
 """The notebooks: in step with their percent scripts, and executed end to end as a user would."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from copy import deepcopy
 
 import jupytext
@@ -14,6 +16,7 @@ from support import ROOT, aesens, write_clips
 
 from aesens.app.run import RunError, _clean, _keep, copies, notebooks
 from aesens.plots.outputs import provenance_path
+from aesens.settings import OPTIONS
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STUDY = [path for path in NOTEBOOKS if path.name < "80"]
@@ -232,7 +235,39 @@ def test_choice_of_notebooks():
         notebooks(ROOT, "x")
 
 
-def test_help_shows_profiles_and_examples():
-    done = subprocess.run([ROOT / "run_all.sh", "--help"], capture_output=True, text=True, check=True)
+def test_help_and_wrong_options_need_no_environment(tmp_path):
+    for part in ("run_all.sh", "scripts", "aesens"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    # Of this clone there is no .venv; and the packages of this Python are not to be seen.
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    python.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "AESENS_PYTHON": str(python)}
+
+    def run(*options):
+        script = ["bash", "-c", f'cd "{tmp_path}" && ./run_all.sh "$@"', "run_all.sh", *options]
+        return subprocess.run(script, capture_output=True, text=True, env=environment)
+
+    done = run("--help")
+    assert done.returncode == 0
     for word in ("demo", "tiny", "paper", "--weights", "--fresh", "examples:", "./run_all.sh test"):
         assert word in done.stdout
+    assert all(f"--{name.replace('_', '-')}" in done.stdout for name in OPTIONS)
+    for wrong, said in (
+        (["domo"], "invalid choice: 'domo'"),
+        (["--seed", "x"], "invalid int value: 'x'"),
+        (["tiny", "--pooling", "min"], "invalid choice: 'min'"),
+        (["--moddels=yamnet"], "unrecognized arguments: --moddels=yamnet"),
+    ):
+        done = run(*wrong)
+        assert done.returncode == 2 and said in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_what_answers_without_an_environment_is_the_command_line():
+    bare = [sys.executable, "-I", "-S", ROOT / "scripts" / "options.py"]
+    done = subprocess.run([*bare, "--help"], capture_output=True, text=True)
+    whole = subprocess.run([sys.executable, "-m", "aesens", "run", "--help"], capture_output=True, text=True)
+    assert done.stdout == whole.stdout and done.returncode == whole.returncode == 0
+    options = "tiny --models yamnet,hear:x.py --weights-file yamnet=a=b.pth --precision bf16".split()
+    assert subprocess.run([*bare, *options], capture_output=True).returncode == 100

@@ -12,7 +12,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from aesens.analysis import projections
-from aesens.analysis.methods import TrainingParts, principal_variances, variance_ratios
+from aesens.analysis.methods import TrainingParts, variance_ratios
+from aesens.analysis.principal import Principal, principal_variances
 from aesens.analysis.projections import (
     PROJECTIONS,
     Projection,
@@ -169,6 +170,19 @@ def test_wrong_references_are_named():
     for wrong in (clean[0], clean[:0], clean * np.nan):
         with pytest.raises(ValueError, match="finite array"):
             principal_variances(wrong)
+
+
+@pytest.mark.parametrize("n, d", [(300, 150), (90, 400), (40, 20), (3, 5)])
+def test_principal_components_are_scikit_learns(n, d):
+    # Without a gap behind the first component, which is the hard case of an iteration.
+    x = np.random.default_rng(n).normal(size=(n, d)) + 3.0
+    expected, found = PCA(svd_solver="full").fit(x), Principal(x)
+    ranks = min(n - 1, d)
+    np.testing.assert_allclose(found.variances, expected.explained_variance_[:ranks], rtol=1e-9)
+    for i in (0, 1, ranks - 1):
+        assert abs(found.component(i) @ expected.components_[i]) > 1 - 1e-9
+    assert not found.component(ranks).any()
+    assert not Principal(np.ones((n, d))).component(0).any()
 
 
 def test_normalised_pca_is_not_just_the_first_component():

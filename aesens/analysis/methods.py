@@ -12,12 +12,12 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import eigh, eigvalsh
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from aesens.analysis.cca import GlobalCCA, LeastSquares, stack_centred
 from aesens.analysis.lda import lda_direction
+from aesens.analysis.principal import Principal, principal_variances
 from aesens.analysis.samplewise import samplewise_directions
 from aesens.analysis.statistics import check_trajectories
 
@@ -33,56 +33,11 @@ __all__ = [
     "RandomSubspace",
     "SampleWiseSubspace",
     "TrainingParts",
-    "principal_variances",
     "remove",
     "variance_ratios",
 ]
 
 _EPS = np.finfo(np.float64).eps
-
-
-def _smaller_product(rows: np.ndarray) -> np.ndarray:
-    """Gram or scatter matrix of centred rows, whichever is smaller: both have the same eigenvalues but for zeros."""
-    return rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
-
-
-def _variances(eigenvalues: np.ndarray, n: int, d: int) -> np.ndarray:
-    """Variances, descending, from the ascending eigenvalues of that matrix; no more than `n` centred rows can have."""
-    values = np.maximum(eigenvalues[::-1], 0.0)
-    # What such a matrix cannot tell from zero is zero.
-    values[values <= max(n, d) * _EPS * values[0]] = 0.0
-    return values[: n - 1] / max(n - 1, 1)
-
-
-def principal_variances(x: np.ndarray) -> np.ndarray:
-    """Variances of the principal components of embeddings (clip, feature), descending: (min(clip - 1, feature),).
-
-    The `explained_variance_` of `sklearn.decomposition.PCA` without the component that centred clips cannot fill.
-    Variances of at most max(clip, feature) * 2.2e-16 of the largest are rounding and given as zero.
-    """
-    x = np.asarray(x, dtype=np.float64)
-    if x.ndim != 2 or 0 in x.shape or not np.isfinite(x).all():
-        raise ValueError(f"embeddings must be a finite array (clip, feature), not one of shape {x.shape}")
-    rows = x - x.mean(axis=0)
-    return _variances(eigvalsh(_smaller_product(rows)), *x.shape)
-
-
-class _Principal:
-    """Principal components of rows, with their directions."""
-
-    def __init__(self, rows: np.ndarray):
-        self._rows = rows - rows.mean(axis=0)
-        self._dual = len(rows) < rows.shape[1]
-        values, vectors = eigh(_smaller_product(self._rows))
-        self._vectors = vectors[:, ::-1]
-        self.variances = _variances(values, *rows.shape)
-
-    def component(self, i: int) -> np.ndarray:
-        """Unit vector of the i-th component, zero if it has no variance."""
-        if i >= len(self.variances) or not self.variances[i] > 0:
-            return np.zeros(self._rows.shape[1])
-        vector = self._rows.T @ self._vectors[:, i] if self._dual else self._vectors[:, i]
-        return vector / np.linalg.norm(vector)
 
 
 class TrainingParts:
@@ -145,9 +100,9 @@ class TrainingParts:
         return LeastSquares(self.rows, scatter=None if wide else self.scatter)
 
     @cached_property
-    def displacement_components(self) -> _Principal:
+    def displacement_components(self) -> Principal:
         """Principal components of the displacements."""
-        return _Principal(self.displacements)
+        return Principal(self.displacements)
 
     @cached_property
     def reference(self) -> np.ndarray:

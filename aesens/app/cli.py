@@ -146,6 +146,17 @@ def _cache_parser(subparsers) -> None:
     which.add_argument("--all", dest="everything", action="store_true")
 
 
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; scripts/options.py asks it before the environment is there."""
+    parser = argparse.ArgumentParser(prog="aesens", description="The aesens research compendium.")
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    _run_parser(subparsers)
+    _reader_parsers(subparsers)
+    _weights_parser(subparsers)
+    _cache_parser(subparsers)
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point, with the command line's arguments by default.
 
@@ -154,13 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     int
         Exit status: 0 if all went well, 1 if a step failed, 130 if it was interrupted.
     """
-    parser = argparse.ArgumentParser(prog="aesens", description="The aesens research compendium.")
-    subparsers = parser.add_subparsers(dest="command", required=True)
-    _run_parser(subparsers)
-    _reader_parsers(subparsers)
-    _weights_parser(subparsers)
-    _cache_parser(subparsers)
-    options = vars(parser.parse_args(arguments))
+    options = vars(parser().parse_args(arguments))
     command, debug = options.pop("command"), options.pop("debug")
     try:
         # Before anything imports matplotlib, which would make a folder in the home directory.

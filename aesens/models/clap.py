@@ -160,7 +160,9 @@ class CLAP(Embedder):
             seeded(network.draw, seed)
         else:
             read_checkpoint(*files, network)
-        network.encoder.fold()
+        # Asked of the device that was chosen once, as in OpenL3.
+        if self.device.type == "cpu":
+            network.encoder.fold()
         return network
 
     def frames(self, waves: torch.Tensor) -> torch.Tensor:

@@ -112,7 +112,7 @@ class Encoder:
 
     Called with log-mel spectrograms ``(batch, frame, band)``, returns the pooled features ``(batch, feature)``. Windows
     pass a layer a few at a time, so that what a layer computes of them stays in a core's cache; moving the windows and
-    cutting the image into them is one look-up of rows; position biases and masks are gathered once; sums and GELU are
+    cutting the image into them is one look-up of rows; position biases and masks are gathered once; biases and GELU are
     part of the matrix products before them. In other precisions, on other devices and where torch has no oneDNN it is
     transformers' own encoder.
 
@@ -167,9 +167,7 @@ class _Product:
         self._bias = None if layers[0].bias is None else torch.cat([layer.bias.detach() for layer in layers])
         self._then = "gelu" if gelu else "none"
 
-    def __call__(self, x: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
-        if added is not None:
-            return torch.ops.mkldnn._linear_pointwise(x, added, self._weight, self._bias, "add")
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, self._then, [], "none")
 
 
@@ -209,8 +207,9 @@ class _Layer:
             first = start % len(self.places)
             added = self.added[first : first + len(where)]
             mixed = F.scaled_dot_product_attention(*heads.permute(2, 0, 3, 1, 4), attn_mask=added)
-            rows = self.mix(mixed.transpose(1, 2).reshape(rows.shape), rows)
-            x.index_copy_(0, where.view(-1), self.narrow(self.widen(after(rows)), rows))
+            rows += self.mix(mixed.transpose(1, 2).reshape(rows.shape))
+            rows += self.narrow(self.widen(after(rows)))
+            x.index_copy_(0, where.view(-1), rows)
 
 
 def load(network: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:

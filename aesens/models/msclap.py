@@ -120,7 +120,9 @@ class MSCLAP(Embedder):
             seeded(network.draw, seed)
         else:
             read_checkpoint(*files, network)
-        network.encoder.fold()
+        # Asked of the device that was chosen once, as in OpenL3.
+        if self.device.type == "cpu":
+            network.encoder.fold()
         return network
 
     def prepare(self, audio: np.ndarray, sample_rate: int, protocol: str) -> np.ndarray:

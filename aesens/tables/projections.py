@@ -12,8 +12,9 @@ from scipy.special import gammaln
 from aesens.analysis import projections
 from aesens.analysis.cca import GlobalCCA, cosine_between
 from aesens.analysis.classify import classifier_weights
-from aesens.analysis.methods import principal_variances, variance_ratios
+from aesens.analysis.methods import variance_ratios
 from aesens.analysis.parallel import each
+from aesens.analysis.principal import principal_variances
 from aesens.analysis.statistics import derived_seed
 from aesens.tables.common import instrument_sides
 
