@@ -68,8 +68,9 @@ class Profile:
     scale, scales : Scale, dict of Scale
         Of every model; of those that differ, by name.
     permutations : int
-        Draws of each permutation null. The smallest p-value is 1 / (permutations + 1), which Holm's correction over
-        the eleven instruments multiplies by 11: fewer than 220 draws can never show p < 0.05 for one of them.
+        Draws of each permutation null, of joint orders only where there are too many to take all. The smallest p-value
+        is 1 / (permutations + 1), which Holm's correction over the eleven instruments multiplies by 11: fewer than 220
+        draws can never show p < 0.05 for one of them.
     resamples : int
         Bootstrap resamples over songs.
     twins : bool

@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from aesens.analysis.parallel import each
+from aesens.analysis.statistics import MINIMUM_SONGS
 
 __all__ = [
     "auc",
@@ -24,9 +25,6 @@ __all__ = [
     "two_sided",
     "without_rounding",
 ]
-
-#: Fewest test songs of an instrument that give an interval; below, the limits are the range of the resamples.
-MINIMUM_SONGS = 6
 
 # Differences of AUC below this are rounding: the same ranking summed in another order.
 _ROUNDING = 1e-12

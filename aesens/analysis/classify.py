@@ -157,6 +157,7 @@ def transformed(method: Any, x: np.ndarray) -> np.ndarray:
 
 
 def check_sides(clean, trajectories, instruments, songs, train, test):
+    """What `classify` takes, as arrays; `ValueError` if shapes disagree or a song is on both sides."""
     clean = np.asarray(clean)
     trajectories = (
         np.empty((0, *clean.shape), clean.dtype) if trajectories is None else np.asarray(trajectories)

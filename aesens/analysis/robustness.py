@@ -34,7 +34,6 @@ import pandas as pd
 import xarray as xr
 
 from aesens.analysis.auc import (
-    MINIMUM_SONGS,
     auc,
     fewest_songs,
     limits,
@@ -48,7 +47,7 @@ from aesens.analysis.auc import (
 from aesens.analysis.classify import by_instrument, check_sides, grouped_folds, is_subspace, transformed
 from aesens.analysis.logistic import fit_logistic
 from aesens.analysis.parallel import each
-from aesens.analysis.statistics import derived_seed
+from aesens.analysis.statistics import MINIMUM_SONGS, derived_seed
 
 __all__ = ["LOSS", "fit_scores", "ranking_and_threshold", "recovery"]
 

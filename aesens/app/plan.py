@@ -15,6 +15,7 @@ calibrated untrained. Rendered clips are rendered and kept, since nothing is kno
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -55,7 +56,7 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
     Returns
     -------
     pandas.DataFrame
-        One row a model and effect (first ``clean``): ``model``, ``pretrained`` (whether its pretrained weights are at
+        One row a network and effect (first ``clean``): ``model``, ``pretrained`` (whether its pretrained weights are at
         hand), ``effect``, ``strengths``, ``clips``, ``embeddings`` and how many of them are ``stored`` and
         ``missing``, ``gflop`` (1e9 operations) and ``megabytes`` (1e6) of all its embeddings, ``seconds`` for those
         that are missing. ``attrs`` holds ``data``, ``sides`` (clips a side), ``device`` and ``notes`` (list of str).
@@ -65,9 +66,8 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
     rows, costs, audio, devices, untrained = [], [], {}, [], []
     kinds = [None, *map(effect, study.effects)]
     with environment(AESENS_OFFLINE="1"):
-        for name in study.models:
-            model, ready = _model(study, name)
-            if study.weights != "untrained" and not model.weights.pretrained:
+        for name, model, ready, twin in _networks(study):
+            if study.weights != "untrained" and not model.weights.pretrained and not twin:
                 untrained.append(names.model_title(name))
             devices.append(str(model.device))
             clips = study.clips(name) if at_hand else None
@@ -85,7 +85,7 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
                 costs.append((missing, network, audio[shared], model.device.type))
                 rows.append(
                     {
-                        "model": name,
+                        "model": f"{name}, untrained" if twin else name,
                         "pretrained": model.weights.pretrained,
                         "effect": kind.name if kind else CLEAN,
                         "strengths": len(parameters),
@@ -193,12 +193,16 @@ def _short(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.2g}"
 
 
-def _model(study: Study, name: str) -> tuple[Embedder, bool]:
-    """A model, and whether its weights are those that a run from here would take."""
-    try:
-        return study.model(name), True
-    except WeightsError:
-        return study.model(name, "untrained"), False
+def _networks(study: Study) -> Iterator[tuple[str, Embedder, bool, bool]]:
+    """Each network, by its model's name; whether its weights are those of a run from here; whether it is a twin."""
+    for name in study.models:
+        try:
+            model, ready = study.model(name), True
+        except WeightsError:
+            model, ready = study.model(name, "untrained"), False
+        yield name, model, ready, False
+        if study.twins and not (ready and len(study.policies(name)) == 1):
+            yield name, study.model(name, "untrained"), True, True
 
 
 def _beside_published(sides: dict[str, int], clips: int) -> str:

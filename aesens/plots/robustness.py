@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.ticker import MultipleLocator
 
-from aesens.analysis.auc import MINIMUM_SONGS
+from aesens.analysis.statistics import MINIMUM_SONGS
 from aesens.plots import titles as names
 from aesens.plots.curves import projection_line
 from aesens.plots.style import grid, legend_entries, parameter_axis
