@@ -17,7 +17,7 @@ import os
 
 from aesens.cache import runtime_environment
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # matplotlib and numba choose their folders when they are imported, and would choose the home directory.
 for _name in ("MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
