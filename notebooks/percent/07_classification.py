@@ -78,6 +78,7 @@ def classifier(clips, project):
     search = GridSearchCV(regression, {"C": 10.0 ** np.arange(-8, 4)}, scoring="roc_auc", cv=folds)
     return search.fit(project(sweep.clean[clips].astype(float)), mine[clips])
 
+# %%
 drawn, _ = draw_training_clips(sweep.instruments, instrument, sweep.train, seed=study.seed)
 auc = {name: roc_auc_score(truth, classifier(drawn, project).decision_function(project(versions[-1])))
        for name, project in projections.items()}

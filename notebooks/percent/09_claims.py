@@ -99,6 +99,8 @@ strength = rankdata(sweep.effect.departure(sweep.parameters))
 ranks, strength = ranks - ranks.mean(axis=0), strength - strength.mean()
 with np.errstate(invalid="ignore"):
     growth = np.nan_to_num(ranks / np.linalg.norm(ranks, axis=0))
+
+# %%
 rho = strength @ growth / np.linalg.norm(strength)
 n = len(set(sweep.songs))
 parts = pd.Series(rho - rho.mean()).groupby(sweep.songs).sum() / len(rho)
@@ -118,6 +120,8 @@ p = row["p"]
 if len(strength) <= 6:
     others = np.array([strength[list(order)] @ growth.mean(axis=1) for order in permutations(range(len(strength)))])
     p = np.mean(others >= strength @ growth.mean(axis=1) - 1e-9)
+
+# %%
 family = np.sort(response.loc[response["pretrained"].astype(bool), "p"])
 corrected = np.minimum(np.maximum.accumulate(family * np.arange(len(family), 0, -1)), 1)
 p_holm = corrected[np.searchsorted(family, row["p"])] if row["pretrained"] else np.nan
