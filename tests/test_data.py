@@ -28,6 +28,7 @@ from aesens.data import clips, folder, irmas, remember
 from aesens.data.irmas import IrmasName, format_name, parse_name
 from aesens.models import downloads
 from aesens.plots.outputs import read_table
+from aesens.plots.player import player
 from aesens.settings import Profile
 from aesens.study import NeedsSplit, Study
 
@@ -1092,3 +1093,24 @@ def test_labels_hold_any_character(root, take):
     (root / "metadata.csv").write_text('file,instrument,song\ncel/a.wav,strings/bowed,"two\nlines"\n')
     table = data.load_dataset(root).table
     assert table.loc["cel/a", ["instrument", "song"]].tolist() == ["strings/bowed", "two lines"]
+
+
+def test_what_sources_say_of_a_clip_is_shown_where_it_is_heard(tmp_path):
+    place = write_clips(tmp_path / "clips", songs=2)
+    lines = [
+        "File,freesound_id,license,artist",
+        "aaa/aaa0.wav,12,Attribution,<b>A</b>",
+        "gone.wav,1,CC0,B",
+        "bbb/bbb1.wav,,CC0,",
+    ]
+    (place / "SOURCES.csv").write_text("\n".join(lines))
+    dataset = data.load_dataset(place)
+    assert dataset.credits == {
+        "aaa/aaa0": "license: Attribution, artist: <b>A</b>, page: freesound.org/s/12",
+        "bbb/bbb1": "license: CC0",
+    }
+    shown = player(*dataset.load("aaa/aaa0"), "Clean", dataset.credits["aaa/aaa0"]).data
+    assert "artist: &lt;b&gt;A&lt;/b&gt;, page: freesound.org/s/12" in shown
+    (place / "SOURCES.csv").write_text("name\nx")
+    with pytest.raises(ValueError, match=r"SOURCES.csv has no column file; it has name"):
+        data.load_dataset(place)

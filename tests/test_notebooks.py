@@ -269,5 +269,13 @@ def test_what_answers_without_an_environment_is_the_command_line():
     done = subprocess.run([*bare, "--help"], capture_output=True, text=True)
     whole = subprocess.run([sys.executable, "-m", "aesens", "run", "--help"], capture_output=True, text=True)
     assert done.stdout == whole.stdout and done.returncode == whole.returncode == 0
-    options = ["tiny", "--models", "yamnet,hear:x.py", "--weights-file", "yamnet=a=b.pth", "--precision", "bf16"]
+    options = [
+        "tiny",
+        "--models",
+        "yamnet,hear:x.py",
+        "--weights-file",
+        "yamnet=a=b.pth",
+        "--precision",
+        "bf16",
+    ]
     assert subprocess.run([*bare, *options], capture_output=True).returncode == 100

@@ -163,6 +163,8 @@ class Dataset:
         How to cite the audio and on what terms it comes; empty where unknown.
     seconds : float
         Length of every clip as `load` returns it.
+    credits : dict of str
+        Attribution of single clips, shown wherever they are heard.
     left_out : pandas.DataFrame
         Files that are not in the table since it is not known what they are: columns ``problem`` and ``path``,
         indexed by ``clip``, the file's place below the data set's folder.
@@ -181,6 +183,7 @@ class Dataset:
     citation: str = field(default="", repr=False)
     licence: str = field(default="", repr=False)
     seconds: float = 3.0
+    credits: dict[str, str] = field(default_factory=dict, repr=False)
     left_out: pd.DataFrame = field(default_factory=lambda: left_out_table([]), repr=False)
 
     def __post_init__(self):

@@ -6,12 +6,15 @@
         cel/00353774.wav
         vio/take 2.flac
         metadata.csv        optional
+        SOURCES.csv         optional
 
 Each file is one clip, of which the first 3 s are taken, and a song of its own, unless its name follows the IRMAS
 grammar (then the grammar says the song) or ``metadata.csv`` says otherwise. That file has a column ``file`` (path
 relative to the folder) and any of ``song``, ``split`` (``train``, ``test``, ``unused``), ``genre`` and
 ``instrument``; empty cells and files that are not listed keep the defaults, and are ``unused`` where others have a
 split. Clips that were cut from one recording must be given the same song, or the split cannot keep them together.
+``SOURCES.csv`` with a column ``file`` says whose the recordings are and on what terms; all its other columns are shown
+where a clip is heard, and ``freesound_id`` as the address of its page.
 The class folders may also lie in folders ``train`` and ``test``, which are then the split.
 
 Hidden files and folders are none of it. What else is no clip is left out and listed, see `aesens.data.Dataset`: files
@@ -110,8 +113,26 @@ def load_folder(folder: str | os.PathLike, *, seconds: float = 3.0) -> Dataset:
         f"Folder {folder.name}",
         table,
         seconds=seconds,
+        credits=_credits(folder, rows, table),
         left_out=left_out_table(problems, folder),
     )
+
+
+def _credits(folder: Path, rows: dict[str, dict], table: pd.DataFrame) -> dict[str, str]:
+    """Attribution of the clips that ``SOURCES.csv`` lists."""
+    path = folder / "SOURCES.csv"
+    if not path.is_file():
+        return {}
+    sources, found = read_texts(path), {}
+    if "file" not in sources:
+        raise ValueError(f"{path} has no column file; it has {', '.join(sources)}")
+    for row in sources.to_dict("records"):
+        clip = rows.get(composed(row.pop("file")), {}).get("clip")
+        if number := row.pop("freesound_id", ""):
+            row["page"] = f"freesound.org/s/{number}"
+        if clip in table.index:
+            found[clip] = ", ".join(f"{name.replace('_', ' ')}: {text}" for name, text in row.items() if text)
+    return found
 
 
 def composed(text: str) -> str:

@@ -146,7 +146,8 @@ class Explorer:
             kind = effect(effect_name)
             value = kind.parameters(self.study.scale(model).strengths)[strength - 1]
             audio = render(kind, decoded, value, self.study.protocol)
-        return player(audio, decoded.sample_rate, title=self.strengths(model, effect_name)[strength])
+        title = self.strengths(model, effect_name)[strength]
+        return player(audio, decoded.sample_rate, title, self.study.source.credits.get(clip, ""))
 
 
 def explore(study):

@@ -19,7 +19,7 @@ from aesens.effects import PROTOCOLS, Effect, render
 __all__ = ["effect_levels", "player", "protocol_differences", "sweep_versions"]
 
 
-def player(audio: np.ndarray, sample_rate: int, title: str = "") -> HTML:
+def player(audio: np.ndarray, sample_rate: int, title: str = "", credit: str = "") -> HTML:
     """An audio element with the sound inside, as mp3.
 
     Parameters
@@ -28,15 +28,16 @@ def player(audio: np.ndarray, sample_rate: int, title: str = "") -> HTML:
         Played at its own level: differences of gain are heard. Values beyond full scale are clipped.
     sample_rate : int
         In Hz.
-    title : str
-        Shown beside the player.
+    title, credit : str
+        Shown beside the player: what is heard, and whose it is (`aesens.data.Dataset.credits`).
     """
     buffer = io.BytesIO()
     # A page holds a dozen of these: a bit rate that keeps it small.
     sf.write(buffer, np.clip(audio.T, -1, 1), sample_rate, format="MP3", compression_level=0.8)
     encoded = base64.b64encode(buffer.getvalue()).decode()
+    caption = escape(title) + (f" <small>({escape(credit)})</small>" if credit else "")
     return HTML(
-        f'<figure style="margin:0.3em 0"><figcaption>{escape(title)}</figcaption>'
+        f'<figure style="margin:0.3em 0"><figcaption>{caption}</figcaption>'
         f'<audio controls preload="none" aria-label="{escape(title)}" src="data:audio/mpeg;base64,{encoded}"></audio>'
         "</figure>"
     )

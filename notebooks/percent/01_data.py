@@ -75,7 +75,7 @@ from aesens.plots.player import player
 
 for instrument in study.source.instruments[:3]:
     clip = study.source.select(instruments=[instrument], per_song=1).clips[0]
-    display(player(*study.source.load(clip), title=f"{instrument_title(instrument)}: {clip}"))
+    display(player(*study.source.load(clip), f"{instrument_title(instrument)}: {clip}", study.source.credits.get(clip, "")))
 
 # %% [markdown]
 # ## The split

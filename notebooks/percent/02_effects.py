@@ -133,7 +133,8 @@ clip = study.source.clips[0]
 decoded = study.source.decode(clip)
 sample_rate = decoded.sample_rate
 print(f"{clip}: {len(decoded.audio)} channels, {sample_rate} Hz")
-display(player(decoded.audio, sample_rate, title="Clean"))
+credit = study.source.credits.get(clip, "")
+display(player(decoded.audio, sample_rate, "Clean", credit))
 
 # %%
 for kind in map(effect, study.effects):
@@ -142,7 +143,7 @@ for kind in map(effect, study.effects):
     display(study.figure(plots.effect_strip(kind, shown, sample_rate), f"02_{kind.name}",
                          f"{kind.title}: waveform and spectrogram of one clip, clean and at three strengths."))
     for title, version in versions[1:]:
-        display(player(version, sample_rate, title=title if kind.title in title else f"{kind.title}: {title}"))
+        display(player(version, sample_rate, title if kind.title in title else f"{kind.title}: {title}", credit))
 
 # %% [markdown]
 # ## How much signal is left
