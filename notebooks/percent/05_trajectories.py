@@ -330,7 +330,7 @@ shown(pooled.drop(columns=["instrument", "significant"]))
 
 # %%
 study.figure(plots.against_null(pooled, "rho", low="rho_low", high="rho_high", null="rho_null", points=single, limits=(-0.5, 1),
-                                label="Order within held-out clips"),
+                                label="Order within unseen clips"),
              "05_decoding", "Mean Spearman correlation within clips of decoded and true strength on held-out songs, with 95 % "
              "intervals over songs and the 95 % quantile over other orders of the strengths; small dots are instruments, values "
              "below -0.5 drawn there.")
