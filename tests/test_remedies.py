@@ -426,3 +426,12 @@ def test_pictures_show_every_method_and_effect(repaired):
     figure = plots.linearity_curves(linear)
     assert figure.axes[0].get_title() == "Low-pass filtering" and len(figure.axes[0].lines) == 3
     plt.close(figure)
+
+
+def test_further_seeds_ask_for_the_transferred_method_alone():
+    whole = tables.remedies(two_effects("nuisance"), resamples=50, seed=3)
+    brief = tables.remedies(two_effects("nuisance"), resamples=50, seed=3, transferred=True)
+    expected = whole[whole["chosen"] & (whole["condition"] == "transfer")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(brief.drop(columns="p_holm"), expected.drop(columns="p_holm"))
+    with pytest.raises(ValueError, match="transferred from other effects"):
+        tables.remedies(two_effects("nuisance")[:1], resamples=50, seed=3, transferred=True)

@@ -354,10 +354,12 @@ def of_study(study, definitions: Mapping[str, dict] | None = None) -> pd.DataFra
     orders = {"permutations": study.profile.permutations, "resamples": study.profile.resamples}
     pictured = study.collect(tables.response, pictured=True, seed=study.seed, **orders)
     runs = [study, *(study.variant(seed=seed, twins=False) for seed in others)]
-    return agreed([_of_seed(run, pictured, definitions) for run in runs])
+    return agreed([_of_seed(run, pictured, definitions, further=run is not study) for run in runs])
 
 
-def _of_seed(study, pictured, definitions):
+def _of_seed(study, pictured, definitions, further):
+    # The run's own seed shares chapter 8's table; with one effect nothing is transferred.
+    brief = {"transferred": True} if further and len(study.effects) > 1 else {}
     drawn = {"resamples": study.profile.resamples, "seed": study.seed}
     orders = {"permutations": study.profile.permutations, **drawn}
     return verdicts(
@@ -365,7 +367,7 @@ def _of_seed(study, pictured, definitions):
         study.collect(tables.decoding, **orders),
         study.collect(tables.geometry, seed=study.seed),
         study.collect(tables.robustness, pooled=pools(definitions), **drawn),
-        study.collect(tables.remedies, together=True, **drawn),
+        study.collect(tables.remedies, together=True, **drawn, **brief),
         pictured=pictured,
         definitions=definitions,
     )
