@@ -65,8 +65,8 @@ class Profile:
         Name of a data set, or a folder; options of its loader.
     model_options : dict of dict
         By model, e.g. ``{"openl3": {"hop": 1.0}}``.
-    scale, scales : Scale, dict of Scale
-        Of every model; of those that differ, by name.
+    scale, short : Scale
+        Of the run's models, and of those that stand `beside` them.
     permutations : int
         Draws of each permutation null, of joint orders only where there are too many to take all. The smallest p-value
         is 1 / (permutations + 1), which Holm's correction over the eleven instruments multiplies by 11: fewer than 220
@@ -102,7 +102,7 @@ class Profile:
     protocol: str = "study"
     model_options: dict = field(default_factory=dict)
     scale: Scale = Scale()
-    scales: dict[str, Scale] = field(default_factory=dict)
+    short: Scale = Scale(strengths=2, songs=(2, 1))
     permutations: int = 500
     resamples: int = 10_000
     twins: bool = False
@@ -128,7 +128,6 @@ PROFILES: dict[str, Profile] = {
             data_options={"songs": 5, "excerpts": 1, "instruments": ("cel", "pia", "voi")},
             model_options={"openl3": {"hop": 1.5}},
             scale=Scale(strengths=4, pictured=5),
-            scales={name: Scale(strengths=2, songs=(2, 1)) for name in _LARGE},
             twins=True,
             beside=_LARGE,
             permutations=20,
@@ -144,7 +143,6 @@ PROFILES: dict[str, Profile] = {
             n_folds=2,
             model_options={"openl3": {"hop": 2.0, "center": False}},
             scale=Scale(strengths=6, pictured=16),
-            scales={name: Scale(strengths=2, songs=(2, 1)) for name in _LARGE},
             twins=True,
             beside=_LARGE,
         ),

@@ -81,9 +81,8 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
             # Checked as for a run; there, no model at all means the profile's.
             if value is not None and value != []:
                 setattr(other.settings, name, OPTIONS[name].check(value, other.settings))
-        if models is not None:
-            other.settings.beside = []
-            other.settings.models = other.models if models else []
+        if models is not None and not models:
+            other.settings.models = []
         # Which clips can be used depends on the effects, and the split on the clips and on the seed.
         stale = {"_split", "dataset"} if other.seed != self.seed else set()
         if not set(other.effects) <= set(self.effects):

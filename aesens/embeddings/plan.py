@@ -86,7 +86,7 @@ class Plan:
         if self.effect:
             roots.append(("aesens.embeddings.forward", "waves"))
             process = self.effect.process
-            if getattr(process, "__module__", "").startswith("aesens."):
+            if (getattr(process, "__module__", None) or "").startswith("aesens."):
                 roots.append((process.__module__, process.__qualname__.partition(".")[0]))
             # As it is now: what was registered may have been edited since.
             settings = {key: value for key, value in self.effect.describe().items() if key != "source"}

@@ -33,14 +33,12 @@ import pandas as pd
 from IPython.display import Markdown
 
 from aesens import plots, tables
-from aesens.cache import from_root
 from aesens.effects import effect
 from aesens.plots.frames import shown
 from aesens.plots.outputs import with_other_runs
 from aesens.plots.titles import model_title, sweep_title
 from aesens.study import Study
 from aesens.tables import claims
-from aesens.tables.answers import answers
 
 plots.use_style()
 study = Study(profile, **options)
@@ -52,6 +50,8 @@ study
 # What all this means for someone who uses embeddings. The sentences are made from the table below.
 
 # %%
+from aesens.tables.answers import answers
+
 study.require_split()
 verdicts = claims.of_study(study).assign(data=study.source.title)
 study.table(verdicts, "09_claims", "Claims under test: statistic, 95 % interval over songs, line, verdict, and the twin.")
@@ -158,6 +158,8 @@ assert ours["verdict"] in (verdict, "control") or ours["reason"] == "seeds"
 
 # %%
 from scipy.stats import binomtest
+
+from aesens.cache import from_root
 
 truth = pd.read_csv(from_root("benchmarks/results/verdicts.csv"))
 truth["wrong"] = (truth["error_rate"] * truth["seeds"]).round().astype(int)
