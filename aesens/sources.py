@@ -381,9 +381,9 @@ def _defines(module: ModuleType | None, name: str, kind: type) -> bool:
 
 
 def _version(thing: FunctionType | ModuleType | type) -> str:
-    return _version_of(
-        (thing.__name__ if isinstance(thing, ModuleType) else thing.__module__).partition(".")[0]
-    )
+    # What a package makes by `exec` may have no module.
+    place = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__ or "builtins"
+    return _version_of(place.partition(".")[0])
 
 
 @lru_cache(maxsize=256)
