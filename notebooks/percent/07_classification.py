@@ -115,7 +115,7 @@ before, undone = (fits["none"].decision_function(x).round(9) for x in (versions[
 for name, score in {"strongest": before, "shared displacement undone": undone}.items():
     print(f"{sweep_title(sweep)}, {instrument_title(instrument).lower()}, {name}: ROC-AUC {roc_auc_score(truth, score):.3f}, "
           f"balanced accuracy {balanced_accuracy_score(truth, score > 0):.3f}")
-assert np.isclose(roc_auc_score(truth, before), roc_auc_score(truth, undone))
+assert np.allclose(before - undone, (before - undone).mean(), atol=1e-6)  # all scores shift alike: the same ranking
 
 # %% [markdown]
 # What a method is worth is the *share of the loss that it recovers*,
