@@ -186,18 +186,7 @@ def classification(table: Table, quick: bool) -> np.ndarray:
     strengths, codes = len(sweep.parameters), list(dict.fromkeys(sweep.instruments))
     subspaces, fitted = seconds(tables.fitted_subspaces, sweep, seed=0, jobs=CORES)
     with peak_memory() as memory:
-        result, trained = seconds(
-            classify,
-            sweep.clean,
-            sweep.trajectories,
-            sweep.instruments,
-            sweep.songs,
-            sweep.train,
-            sweep.test,
-            subspaces,
-            classes=codes,
-            n_jobs=CORES,
-        )
+        result, trained = seconds(classify, *sweep.labelled, subspaces, classes=codes, n_jobs=CORES)
     part = f"all {len(codes)} instruments, {strengths} strengths and {len(subspaces)} projections"
     table.add("classification", f"ours, measured: {part}, {CORES} threads", trained, "s")
     table.add("classification", f"ours, peak memory: {part}", memory[0], "GB")

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from aesens.analysis.parallel import each
-from aesens.analysis.statistics import MINIMUM_SONGS
+from aesens.analysis.statistics import limit_percentages
 
 __all__ = [
     "auc",
@@ -260,7 +260,7 @@ def auc_change(
         ``auc_low``, ``auc_high``, ``change``, ``change_low``, ``change_high`` (95 %), ``p`` (two-sided bootstrap
         p-value of no change); and, the same for all projections of a pair, ``loss``, ``loss_low``, ``loss_high``: what
         the pair costs without a projection, the ROC-AUC of clean clips on both sides minus its own; and ``songs``, test
-        songs of the instrument with fewest: below `MINIMUM_SONGS` the limits are the range of the resamples and no
+        songs of the instrument with fewest: below six the limits are the range of the resamples and no
         interval. ``none`` itself has rows with change 0 and no p-value.
 
     Raises
@@ -346,8 +346,7 @@ def fewest_songs(songs: np.ndarray, instruments: np.ndarray) -> int:
 
 def limits(name: str, drawn: np.ndarray, songs: int) -> dict[str, float]:
     """A statistic, of the songs as they are, and its limits, of their resamples after it: a range with few songs."""
-    few = songs < MINIMUM_SONGS
-    low, high = np.percentile(drawn[1:], [0, 100] if few else [2.5, 97.5]) if len(drawn) > 1 else [np.nan] * 2
+    low, high = np.percentile(drawn[1:], limit_percentages(songs)) if len(drawn) > 1 else [np.nan] * 2
     return {name: drawn[0], f"{name}_low": low, f"{name}_high": high}
 
 

@@ -47,7 +47,7 @@ from aesens.analysis.auc import (
 from aesens.analysis.classify import by_instrument, check_sides, grouped_folds, is_subspace, transformed
 from aesens.analysis.logistic import fit_logistic
 from aesens.analysis.parallel import each
-from aesens.analysis.statistics import MINIMUM_SONGS, derived_seed
+from aesens.analysis.statistics import derived_seed, limit_percentages
 
 __all__ = ["LOSS", "fit_scores", "ranking_and_threshold", "recovery"]
 
@@ -388,7 +388,7 @@ def _share(change: np.ndarray, loss: np.ndarray, songs: int) -> dict[str, float]
     loss = without_rounding(loss)
     lost = loss > 0
     share = np.divide(change, loss, out=np.zeros(len(loss)), where=lost)
-    at = [0, 100] if songs < MINIMUM_SONGS else [2.5, 97.5]
+    at = limit_percentages(songs)
     # Whole order statistics, since nothing lies between a number and infinity.
     low = np.percentile(np.where(lost, share, -np.inf)[1:], at[0], method="lower")
     high = np.percentile(np.where(lost, share, np.inf)[1:], at[1], method="higher")

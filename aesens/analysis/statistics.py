@@ -25,6 +25,7 @@ __all__ = [
     "derived_seed",
     "holm",
     "joint_orders",
+    "limit_percentages",
     "mean_over_songs",
     "permutation_p_value",
     "permute_within_clips",
@@ -177,6 +178,11 @@ def mean_over_songs(
     high = np.where(few, np.where(counts > 0, single, -np.inf).max(axis=0), mean + half)
     none = np.where(n > 0, 0.0, np.nan)
     return Interval(mean[()], np.maximum(low, limits[0]) + none, np.minimum(high, limits[1]) + none, n[()])
+
+
+def limit_percentages(songs: int) -> tuple[float, float]:
+    """Percentages of resamples at which a statistic's limits lie: the first and the last, a range, for few songs."""
+    return (2.5, 97.5) if songs >= MINIMUM_SONGS else (0.0, 100.0)
 
 
 def bootstrap_songs(

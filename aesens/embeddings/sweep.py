@@ -67,6 +67,11 @@ class Sweep:
         """Effected minus clean embeddings, (strength, clip, feature)."""
         return self.trajectories - self.clean[None]
 
+    @property
+    def labelled(self) -> tuple[np.ndarray, ...]:
+        """What classifiers are trained and tested on: clean, trajectories, instruments, songs, train and test."""
+        return self.clean, self.trajectories, self.instruments, self.songs, self.train, self.test
+
     def take(self, mask: np.ndarray) -> Sweep:
         """The same sweep with fewer clips, by a mask or by their places."""
         return replace(

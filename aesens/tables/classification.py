@@ -43,18 +43,7 @@ def classification(
     """
     classes = [code for code, _, _ in instrument_sides(sweep)]
     subspaces = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
-    result = classify(
-        sweep.clean,
-        sweep.trajectories,
-        sweep.instruments,
-        sweep.songs,
-        sweep.train,
-        sweep.test,
-        subspaces,
-        classes=classes,
-        seed=seed,
-        n_jobs=jobs,
-    )
+    result = classify(*sweep.labelled, subspaces, classes=classes, seed=seed, n_jobs=jobs)
     cells = metric_table(result).drop(columns=["cost"])
     cells.insert(0, "condition", cells.pop("train") + "-" + cells.pop("test"))
     place = ["condition", "projection", "strength"]

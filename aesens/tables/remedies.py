@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -29,8 +30,8 @@ _FOLDS, _DEALS = 3, 20
 # Training songs an instrument that choices are made on: with thousands of clips hundreds of fits would take days.
 _SONGS = 30
 
-# Fits on resampled training songs, and resamples of test songs: of many methods, so that more would take long.
-_REFITS, _RESAMPLES = 20, 1000
+# Resamples of test songs: of many methods, so that more would take long.
+_RESAMPLES = 1000
 
 
 def remedies(
@@ -103,7 +104,8 @@ def remedies(
     if not chosen:
         raise ValueError("a method is transferred from other effects, of which there are none")
     # All at once: the classifiers of many methods take little more time than those of a few.
-    scored = fit_scores(*_arrays(first, np.concatenate(thinned)), methods, n_refits=_REFITS, **how)
+    every = replace(first, trajectories=np.concatenate(thinned))
+    scored = fit_scores(*every.labelled, methods, **how)
     about, tables = pd.concat(chosen), []
     for place, effect in enumerate(effects):
         mine = about[about["effect"] == effect]
@@ -194,10 +196,6 @@ def _candidates(seed) -> list[tuple[str, str, BaseEstimator]]:
 
 def _fit(unfitted, versions):
     return projections.removes(clone(unfitted).fit(versions))
-
-
-def _arrays(sweep, trajectories):
-    return sweep.clean, trajectories, sweep.instruments, sweep.songs, sweep.train, sweep.test
 
 
 def _choose(candidates, values) -> pd.DataFrame:

@@ -13,9 +13,6 @@ from aesens.tables.projections import fitted_subspaces
 
 __all__ = ["robustness"]
 
-# Fits on resampled training songs.
-_REFITS = 20
-
 
 def robustness(
     sweep,
@@ -43,15 +40,9 @@ def robustness(
     """
     subspaces = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
     result = fit_scores(
-        sweep.clean,
-        sweep.trajectories,
-        sweep.instruments,
-        sweep.songs,
-        sweep.train,
-        sweep.test,
+        *sweep.labelled,
         subspaces,
         classes=[code for code, _, _ in instrument_sides(sweep)],
-        n_refits=_REFITS,
         seed=seed,
         n_jobs=jobs,
     )

@@ -11,7 +11,7 @@ from aesens.analysis import geometry as trajectories
 from aesens.analysis.cca import singular_spectrum
 from aesens.analysis.parallel import each
 from aesens.analysis.samplewise import random_walks, samplewise_directions, samplewise_report, transfer
-from aesens.analysis.statistics import MINIMUM_SONGS, derived_seed
+from aesens.analysis.statistics import derived_seed, limit_percentages
 from aesens.data import sort_instruments, spread_over_instruments
 from aesens.tables.common import POOLED
 
@@ -132,7 +132,7 @@ def geometry(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
     found = pd.DataFrame(found, columns=["dimensions_90", "dimensions_90_clean"])
     ratio = found["dimensions_90"] / found["dimensions_90_clean"]
     songs = len(set(sweep.songs))
-    ends = (0.025, 0.975) if songs >= MINIMUM_SONGS else (0.0, 1.0)
+    ends = np.divide(limit_percentages(songs), 100)
     row = {
         "songs": songs,
         "path_over_chord": pd.Series(trajectories.path_over_chord(sweep.trajectories)).median(),
