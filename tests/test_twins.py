@@ -64,6 +64,13 @@ def test_beside_the_profiles_models_stand_those_it_names_and_beside_others_nothi
     assert Study(study.profile, models="yamnet").scale("yamnet") == study.profile.scale
 
 
+def test_protocols_are_drawn_of_the_same_clips_and_strengths_whatever_stands_beside(study, monkeypatch):
+    monkeypatch.setitem(models.MODELS, "yamnet", models.Entry(ToyModel))
+    sweeps = [sweep for _, sweep in study.both_protocols("gain", ("yamnet",))]
+    assert len(sweeps) == 6 and {len(sweep.parameters) for sweep in sweeps} == {4}
+    assert all(sweep.clips.equals(sweeps[0].clips) for sweep in sweeps)
+
+
 def test_a_table_has_the_twins_own_rows(study):
     table = study.collect(tables.distances, seed=0)
     of_twins = table[table["model"] == "twinned"]

@@ -177,7 +177,10 @@ class StudyData:
 
     def clips(self, model: str) -> Dataset:
         """The clips a model embeds."""
-        scale, dataset = self.scale(model), self.dataset
+        return self._scaled(self.scale(model))
+
+    def _scaled(self, scale) -> Dataset:
+        dataset = self.dataset
         if scale.songs and self.has_split:
             limit = dict(zip(("train", "test"), scale.songs, strict=True))
             songs = dataset.table[["instrument", "split", "song"]].drop_duplicates().sort_values("song")
@@ -185,8 +188,8 @@ class StudyData:
             dataset = dataset.select(songs=list(songs["song"][place < songs["split"].map(limit)]))
         return dataset.select(per_song=scale.excerpts) if scale.excerpts else dataset
 
-    def pictured(self, model: str) -> Dataset:
-        """The few clips of a model whose trajectories are drawn: one an instrument, then a second, and so on."""
-        clips = self.clips(model)
+    def pictured(self) -> Dataset:
+        """The few clips whose trajectories are drawn: one an instrument, then a second, and so on."""
+        clips = self._scaled(self.profile.scale)
         chosen = spread_over_instruments(clips.table, self.profile.picture_clips)
         return replace(clips, table=clips.table.iloc[chosen])

@@ -30,7 +30,7 @@ class StudyEmbeddings:
         scale = self.scale(model)
         # Pictures draw some of the clips that are embedded anyway, unless they are to show them more finely.
         finer = pictured and scale.pictured is not None
-        clips = self.pictured(model) if finer else self.clips(model)
+        clips = self.pictured() if finer else self.clips(model)
         strengths = scale.pictured if finer else scale.strengths
         return Plan.of(self.model(model, weights), map(effect, effects), strengths, clips, self.protocol)
 
@@ -44,10 +44,10 @@ class StudyEmbeddings:
 
     def _both_protocols(self, effect_name: str, extra: Iterable[str]) -> list[list[Plan]]:
         """A clean and an effected plan for each model and protocol, of the few clips that are drawn."""
-        pairs, kind = [], effect(effect_name)
+        pairs, kind, few = [], effect(effect_name), self.pictured()
+        # The same for all, which are drawn side by side.
+        strengths = self.profile.scale.pictured or self.profile.scale.strengths
         for name in dict.fromkeys([*extra, *self.models]):
-            strengths = self.scale(name).pictured or self.scale(name).strengths
-            few = self.pictured(name)
             try:
                 model = self.model(name)
             except WeightsError:

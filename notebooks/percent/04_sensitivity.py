@@ -277,7 +277,7 @@ def front_end(clip, value=None, protocol="study"):
     return openl3.network.decibels(openl3.windows(wave)[0]).mean(0).flatten().numpy()
 
 # %%
-kind, clips = effect("gain"), study.pictured("openl3")
+kind, clips = effect("gain"), study.pictured()
 decoded = [clips.decode(clip) for clip in clips.clips]
 clean = np.stack([front_end(clip) for clip in decoded])
 unit = np.median(pdist(clean))
