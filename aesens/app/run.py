@@ -194,7 +194,8 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> Path:
 
 
 def _look_at_weights(study) -> None:
-    untrained = [name for name in study.models if not study.model(name).weights.pretrained]
+    names = [*study.models, *study.beside]
+    untrained = [name for name in names if not study.model(name).weights.pretrained]
     for name in untrained:
         weights = study.model(name).weights
         if weights.word == "undeclared":
