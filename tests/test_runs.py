@@ -210,6 +210,7 @@ def test_runs_of_other_settings_do_not_meet(own_cache, tmp_path, monkeypatch, ca
         and about["data"]["name"] == "mine"
         and outputs.of_run(folder, folder / "01_table.csv")
     )
+    assert str(elsewhere) not in (folder / "run.json").read_text()
     for out in ("a/same", "b/same"):
         assert main([*few, "--data", "mine", "--out", out]) == 0
         assert (elsewhere / out / "report" / "01_page.html").exists()

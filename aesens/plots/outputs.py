@@ -59,12 +59,20 @@ def manifest(study) -> dict:
     """
     about = {
         "profile": study.profile.name,
-        "settings": study.settings.changed,
+        # Where a file lies is the machine's; what it holds is told below, or in the provenance.
+        "settings": {name: _without_folder(value) for name, value in study.settings.changed.items()},
         "data": study.source.fingerprint,
         "weights": {name: _digest(study, name) for name in study.models},
     }
     whole = json.dumps([about, asdict(study.profile)], sort_keys=True, default=str)
     return about | {"run": hashlib.sha256(whole.encode()).hexdigest()[:16]}
+
+
+def _without_folder(value):
+    """A setting without the folder of a file that it names."""
+    if isinstance(value, dict):
+        return {key: _without_folder(part) for key, part in value.items()}
+    return os.path.basename(value) if isinstance(value, str) and os.path.isabs(value) else value
 
 
 def _digest(study, name: str) -> str:
