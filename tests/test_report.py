@@ -219,7 +219,10 @@ def test_the_reference_names_every_public_thing(small):
         assert set(getattr(module, "__all__", ())) <= page.anchors, module.__name__
         assert not re.search(r"@import|url\((?!.?data:)", page.text)
     # What is said of a constant, and no set whose order changes from run to run.
-    assert "Clips a chunk of a new store" in Page(out / "report" / "api" / "aesens" / "embeddings" / "store.html").text
+    assert (
+        "Clips a chunk of a new store"
+        in Page(out / "report" / "api" / "aesens" / "embeddings" / "store.html").text
+    )
     assert "frozenset" not in Page(out / "report" / "api" / "aesens" / "data" / "irmas.html").text
 
 

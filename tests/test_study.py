@@ -60,9 +60,7 @@ def test_collect_computes_once_and_reads_the_same(study, monkeypatch):
 
 
 def test_scale_limits_songs_and_excerpts(toy, own_cache, tmp_path):
-    profile = Profile(
-        "toy", "", models=("toy",), effects=("gain",), scale=Scale(strengths=2, songs=(3, 1))
-    )
+    profile = Profile("toy", "", models=("toy",), effects=("gain",), scale=Scale(strengths=2, songs=(3, 1)))
     study = Study(profile, data=write_clips(tmp_path / "clips", songs=8, seconds=0.2), out=tmp_path)
     counts = study.clips("toy").table.groupby(["instrument", "split"]).size()
     assert counts.to_dict() == {(i, s): n for i in ("aaa", "bbb") for s, n in (("train", 3), ("test", 1))}

@@ -7,7 +7,14 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MultipleLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from aesens.analysis import projections as registry
 from aesens.effects import effect
@@ -202,6 +209,8 @@ def spectra(table: pd.DataFrame) -> plt.Figure:
             ax.plot([1, kept], [threshold] * 2, zorder=3, **_KEPT)
             ax.plot(kept, threshold, ".", color=_KEPT["color"], markersize=4, zorder=3)
         ax.set_xscale("log")
+        # Few ranks are less than a decade.
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda rank, _: f"{rank:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_ylim(0, 1.03)

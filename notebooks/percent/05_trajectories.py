@@ -336,7 +336,7 @@ study.figure(plots.against_null(pooled, "rho", low="rho_low", high="rho_high", n
              "below -0.5 drawn there.")
 
 # %%
-study.figure(plots.heatmap(pooled, "r2", rows=["model", "pretrained"], column="effect", limits=(0, 1), label="Held-out $R^2$",
+study.figure(plots.heatmap(pooled, "r2", rows=["model", "pretrained"], column="effect", limits=(0, 1), label="Held-out R²",
                            row_title=plots.model_row, column_title=plots.effect_column),
              "05_decoding_r2", "R^2 of strength read from a single embedding of a held-out song, all instruments.")
 
