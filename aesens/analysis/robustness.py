@@ -257,7 +257,6 @@ def _song_values(score: np.ndarray, truth: np.ndarray, parts: list, weights: np.
 def recovery(
     result: xr.Dataset,
     *,
-    reference: str = "none",
     pooled: Mapping[str, Sequence[str | Sequence[str]]] | None = None,
     n_resamples: int = 2000,
     seed: int = 0,
@@ -268,9 +267,7 @@ def recovery(
     Parameters
     ----------
     result : xarray.Dataset
-        From `fit_scores`, with the method `reference`.
-    reference : str
-        The method that the others are compared with.
+        From `fit_scores`, with the method ``none``, which the others are compared with.
     pooled : mapping, optional
         Further methods by name: the mean over those listed, resample by resample; a list in the list counts as one.
     n_resamples : int
@@ -288,9 +285,9 @@ def recovery(
         ``effected``, means over all strengths, but ``recovered`` over those that lose more than `LOSS`, of which there
         are ``losing``; where it is ``random``, a random strength a clip. Columns, limits being ``_low`` and ``_high``:
 
-        ``value``, ``clean`` : of the method there, and of the reference on clean clips
-        ``loss`` : what the effect costs the reference, from ``clean``
-        ``change`` : of the method against the reference; ``p`` is the two-sided p-value of none, and ``visible`` half
+        ``value``, ``clean`` : of the method there, and of no method on clean clips
+        ``loss`` : what the effect costs without a method, from ``clean``
+        ``change`` : of the method against none; ``p`` is the two-sided p-value of no change, and ``visible`` half
             the width of its interval, the smallest change that could have been seen
         ``recovered`` (limits ``low``, ``high``) : change over loss, each summed over the strengths that lose; NaN where
             none does, and without a bound on the side where resamples have no loss to recover
@@ -302,7 +299,7 @@ def recovery(
     Raises
     ------
     ValueError
-        If the reference or a method of `pooled` is not in the result.
+        If ``none`` or a method of `pooled` is not in the result.
 
     Examples
     --------
@@ -322,7 +319,7 @@ def recovery(
     """
     names = [str(name) for name in result.method.values]
     pooled = pooled or {}
-    if missing := sorted({reference, *_flat(pooled.values())} - set(names)):
+    if missing := sorted({"none", *_flat(pooled.values())} - set(names)):
         raise ValueError(f"no method {', '.join(missing)} among {', '.join(names)}")
     score, label, songs = result.score.values, result.label.values, result.song.values
     truth = label == result.instrument.values[:, None]
@@ -340,7 +337,7 @@ def recovery(
         )
         deviation = refits - refits.mean(axis=0)
         drawn[1:] += deviation[np.arange(len(drawn) - 1) % len(deviation)]
-    base = names.index(reference)
+    base = names.index("none")
     drawn = np.moveaxis(drawn, 2, -1)
     shape = drawn.shape[:-1]
     flat = drawn.reshape(-1, len(names))
