@@ -67,11 +67,11 @@ class Profile:
         By model, e.g. ``{"openl3": {"hop": 1.0}}``.
     scale, short : Scale
         Of the run's models, and of those that stand `beside` them.
-    permutations : int
+    n_permutations : int
         Draws of each permutation null, of joint orders only where there are too many to take all. The smallest p-value
-        is 1 / (permutations + 1), which Holm's correction over the eleven instruments multiplies by 11: fewer than 220
-        draws can never show p < 0.05 for one of them.
-    resamples : int
+        is 1 / (n_permutations + 1), which Holm's correction over the eleven instruments multiplies by 11: fewer than
+        220 draws can never show p < 0.05 for one of them.
+    n_resamples : int
         Bootstrap resamples over songs.
     twins : bool
         Whether each pretrained model stands beside its twin, the same network untrained, in every chapter.
@@ -103,8 +103,8 @@ class Profile:
     model_options: dict = field(default_factory=dict)
     scale: Scale = Scale()
     short: Scale = Scale(strengths=2, songs=(2, 1))
-    permutations: int = 500
-    resamples: int = 10_000
+    n_permutations: int = 500
+    n_resamples: int = 10_000
     twins: bool = False
     beside: tuple[str, ...] = ()
     picture_clips: int = 11
@@ -130,8 +130,8 @@ PROFILES: dict[str, Profile] = {
             scale=Scale(strengths=4, pictured=5),
             twins=True,
             beside=_LARGE,
-            permutations=20,
-            resamples=200,
+            n_permutations=20,
+            n_resamples=200,
             picture_clips=3,
             seeds=2,
         ),
@@ -153,7 +153,7 @@ PROFILES: dict[str, Profile] = {
             data="irmas",
             models=("openl3", "panns", "msclap", "clap", "yamnet", "musicnn"),
             weights="pretrained",
-            permutations=1000,
+            n_permutations=1000,
             appendices=True,
             seeds=1,
         ),

@@ -105,7 +105,7 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
         ----------
         measure : callable
             ``measure(sweep, **options) -> DataFrame``, a pure function. Its result is kept, see
-            `aesens.embeddings.results`, so it is computed once. If it takes ``jobs`` or ``fitted``, it is given the
+            `aesens.embeddings.results`, so it is computed once. If it takes ``n_jobs`` or ``fitted``, it is given the
             study's number of threads or what `fitted` returns.
         pictured : bool
             Give it the sweeps that pictures draw, see `sweep`.
@@ -151,7 +151,7 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
     def _extras(self, measure: Callable, sweep: Sweep, options: dict) -> dict:
         """What a measure asks for by the names of its parameters."""
         wanted = inspect.signature(measure).parameters
-        extras = {"jobs": self.jobs} if "jobs" in wanted else {}
+        extras = {"n_jobs": self.jobs} if "n_jobs" in wanted else {}
         if "fitted" in wanted:
             extras["fitted"] = self.fitted(sweep, options.get("seed"))
         return extras
@@ -167,7 +167,7 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
         path = place.with_suffix(".npz")
         fitted = results.read_fits(path)
         if fitted is None:
-            made = tables.fitted_subspaces(sweep, seed=seed, jobs=self.jobs)
+            made = tables.fitted_subspaces(sweep, seed=seed, n_jobs=self.jobs)
             results.write_fits(path, projections.states(made))
             fitted = results.read_fits(path)
         return projections.from_states(fitted, seed)

@@ -129,7 +129,7 @@ def directions(table: Table, quick: bool) -> None:
         fast, slow = [], []
         for _ in range(2 if quick else 7):
             # The first of them share the cores with BLAS threads that still wait for more of the other way's work.
-            runs = [seconds(samplewise_directions, sweep.trajectories, jobs=CORES) for _ in range(15)]
+            runs = [seconds(samplewise_directions, sweep.trajectories, n_jobs=CORES) for _ in range(15)]
             ours = runs[0][0]
             fast.append(np.median([run[1] for run in runs]))
             plain, took = seconds(_one_by_one, sweep.trajectories.astype(float))
@@ -184,7 +184,7 @@ def classification(table: Table, quick: bool) -> np.ndarray:
     """(b) Classification of one model and effect against the plain way; returns both times of its scoring."""
     sweep = study_sweep(512, quick)
     strengths, codes = len(sweep.parameters), list(dict.fromkeys(sweep.instruments))
-    subspaces, fitted = seconds(tables.fitted_subspaces, sweep, seed=0, jobs=CORES)
+    subspaces, fitted = seconds(tables.fitted_subspaces, sweep, seed=0, n_jobs=CORES)
     with peak_memory() as memory:
         result, trained = seconds(classify, *sweep.labelled, subspaces, classes=codes, n_jobs=CORES)
     part = f"all {len(codes)} instruments, {strengths} strengths and {len(subspaces)} projections"
@@ -301,8 +301,8 @@ def _train(sweep, code, fitted):
 
 def _pair(table: Table, features: int, quick: bool, scoring: np.ndarray) -> Parts:
     """Every measure on one pair of model and effect."""
-    draws = {"permutations": 20 if quick else PERMUTATIONS, "seed": 0}
-    cores = {"jobs": CORES}
+    draws = {"n_permutations": 20 if quick else PERMUTATIONS, "seed": 0}
+    cores = {"n_jobs": CORES}
     sweep = study_sweep(features, quick)
     strengths, codes = len(sweep.parameters), list(dict.fromkeys(sweep.instruments))
     parts = Parts(table, f"{features} features")
@@ -312,8 +312,8 @@ def _pair(table: Table, features: int, quick: bool, scoring: np.ndarray) -> Part
     fixed = both_seconds(frechet_floor, sweep.clean, sweep.songs, **cores)
     share = {"factor": strengths / few, "share": f"{few} of {strengths} strengths", "fixed": fixed}
     parts.measure("distances", tables.distances, _some_strengths(sweep, few), seed=0, **cores, **share)
-    resamples = 50 if quick else RESAMPLES
-    parts.measure("response", tables.response, sweep, **draws, resamples=resamples, **cores)
+    n_resamples = 50 if quick else RESAMPLES
+    parts.measure("response", tables.response, sweep, **draws, n_resamples=n_resamples, **cores)
     if not quick:
         # UMAP compiles itself once a process, not once a pair.
         tables.layout(sweep, method="umap", clips=PICTURE_CLIPS, seed=0)
@@ -325,7 +325,7 @@ def _pair(table: Table, features: int, quick: bool, scoring: np.ndarray) -> Part
     share = {"factor": len(sweep.clips) / len(tenth.clips), "share": "a tenth of the clips"}
     parts.measure("samplewise", tables.samplewise, tenth, **draws, **cores, **share)
     name = "samplewise with one permutation, for its memory"
-    parts.measure(name, tables.samplewise, sweep, permutations=1, seed=0, counts=False, **cores)
+    parts.measure(name, tables.samplewise, sweep, n_permutations=1, seed=0, counts=False, **cores)
     parts.measure("spectra", tables.spectra, sweep, seed=0, **cores)
 
     # As many instruments as cores at a time; a classifier needs two.
@@ -333,7 +333,7 @@ def _pair(table: Table, features: int, quick: bool, scoring: np.ndarray) -> Part
     some = sweep.take(np.isin(sweep.instruments, codes[:group]))
     share = {"factor": -(-len(codes) // group), "share": f"{group} of {len(codes)} instruments"}
     parts.measure("global_directions", tables.global_directions, some, **draws, **cores, **share)
-    parts.measure("decoding", tables.decoding, some, **draws, resamples=resamples, **cores, **share)
+    parts.measure("decoding", tables.decoding, some, **draws, n_resamples=n_resamples, **cores, **share)
     parts.measure("direction_points", tables.direction_points, some, instrument=codes[0])
     parts.measure("fitted_subspaces", tables.fitted_subspaces, some, seed=0, **cores, **share)
     fitted = tables.fitted_subspaces(some, seed=0, **cores)

@@ -185,7 +185,7 @@ def per_file(table: Table, quick: bool) -> None:
             for model, call in calls.items():
                 theirs, turn["theirs", model] = timed(lambda call=call: np.stack(list(map(call, files))))
                 work = sweeps_of(networks[model], clips, effects, strengths)
-                values, turn["ours", model] = fresh_extract(work, jobs=CORES)
+                values, turn["ours", model] = fresh_extract(work, n_jobs=CORES)
                 ours = np.concatenate([v.reshape(-1, v.shape[-1]) for v in values])
                 norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
                 distance[model] = (1 - (ours * theirs).sum(axis=1) / norms).max()
@@ -214,8 +214,8 @@ def per_file(table: Table, quick: bool) -> None:
 # ---- b: arithmetic --------------------------------------------------------------------------------------------------
 
 
-def rate_of(work: Callable, operations: float, jobs: int, seconds: float) -> float:
-    """Operations a second, in 1e9, of `jobs` threads that repeat `work`, with one thread each inside."""
+def rate_of(work: Callable, operations: float, n_jobs: int, seconds: float) -> float:
+    """Operations a second, in 1e9, of `n_jobs` threads that repeat `work`, with one thread each inside."""
     work()
 
     def loop(_):
@@ -225,8 +225,8 @@ def rate_of(work: Callable, operations: float, jobs: int, seconds: float) -> flo
             count += 1
         return count
 
-    with ThreadPoolExecutor(jobs) as pool:
-        counts, took = timed(lambda: list(pool.map(loop, range(jobs))))
+    with ThreadPoolExecutor(n_jobs) as pool:
+        counts, took = timed(lambda: list(pool.map(loop, range(n_jobs))))
     return sum(counts) * operations / took / 1e9
 
 
@@ -302,20 +302,20 @@ def growth(table: Table, quick: bool) -> None:
     sizes, grids, large = ((16, 32), (2, 4), 64) if quick else ((32, 64, 128), (4, 8, 16), 128)
     with tempfile.TemporaryDirectory() as folder:
         clips = write_clips(Path(folder, "clips"), large)
-        fresh_extract(sweeps_of(model, clips.select(songs=clips.clips[:4]), ("gain",), 2), jobs=CORES)
+        fresh_extract(sweeps_of(model, clips.select(songs=clips.clips[:4]), ("gain",), 2), n_jobs=CORES)
         for count in sizes:
             some = clips.select(songs=clips.clips[:count])
-            _, took = fresh_extract(sweeps_of(model, some, ("reverb",), 4), jobs=CORES)
+            _, took = fresh_extract(sweeps_of(model, some, ("reverb",), 4), n_jobs=CORES)
             table.add(name, f"clips grow: {count} of 4 strengths, an embedding", 1e3 * took / count / 4, "ms")
         for strengths in grids:
             some = clips.select(songs=clips.clips[: sizes[0]])
-            _, took = fresh_extract(sweeps_of(model, some, ("reverb",), strengths), jobs=CORES)
+            _, took = fresh_extract(sweeps_of(model, some, ("reverb",), strengths), n_jobs=CORES)
             label = f"strengths grow: {strengths} of {sizes[0]} clips, an embedding"
             table.add(name, label, 1e3 * took / sizes[0] / strengths, "ms")
         work = sweeps_of(model, clips, ("reverb", "gain"), 2)
-        local = {jobs: fresh_extract(work, jobs=jobs)[1] for jobs in (1, 2)}
-        for jobs, took in local.items():
-            table.add(name, f"{large} clips, two effects of 2 strengths: {jobs} thread(s)", took, "s")
+        local = {n_jobs: fresh_extract(work, n_jobs=n_jobs)[1] for n_jobs in (1, 2)}
+        for n_jobs, took in local.items():
+            table.add(name, f"{large} clips, two effects of 2 strengths: {n_jobs} thread(s)", took, "s")
         table.add(name, "2 threads: times as fast as one", local[1] / local[2], "")
         turns = dask_turns(
             sweeps_of(model, clips.select(songs=clips.clips[:64]), ("reverb", "gain"), 2), quick
@@ -365,7 +365,7 @@ def dask_turns(work: list[Plan], quick: bool) -> pd.DataFrame | None:
         fresh_extract([Plan.clean(work[0].model, work[0].clips)], **spread)
         for _ in range(1 if quick else 5):
             _, workers = fresh_extract(work, **spread)
-            _, threads = fresh_extract(work, jobs=2)
+            _, threads = fresh_extract(work, n_jobs=2)
             turns.append({"workers": workers, "threads": threads})
     return pd.DataFrame(turns)
 
@@ -376,7 +376,7 @@ def memory_of(count: int) -> None:
     model = load_model("musicnn", weights="untrained", device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         clips = write_clips(Path(folder, "clips"), count)
-        fresh_extract([Plan.clean(model, clips), *sweeps_of(model, clips, ("gain",), 2)], jobs=CORES)
+        fresh_extract([Plan.clean(model, clips), *sweeps_of(model, clips, ("gain",), 2)], n_jobs=CORES)
     status = Path("/proc/self/status")
     if status.exists():
         # Not from getrusage, which on Linux starts with the memory of the process that started this one.
@@ -408,9 +408,9 @@ def precision(table: Table, quick: bool) -> None:
                 network.precision = kind
                 # The first run chooses algorithms and grows the memory pool.
                 fresh_extract(
-                    sweeps_of(network, clips.select(songs=clips.clips[:64]), ("gain",), 2), jobs=CORES
+                    sweeps_of(network, clips.select(songs=clips.clips[:64]), ("gain",), 2), n_jobs=CORES
                 )
-                values, took = fresh_extract(sweeps_of(network, clips, effects, strengths), jobs=CORES)
+                values, took = fresh_extract(sweeps_of(network, clips, effects, strengths), n_jobs=CORES)
                 values = np.stack(values)
                 reference = values if reference is None else reference
                 speed = count * strengths * len(effects) / took
@@ -445,9 +445,9 @@ def cpu_error(table: Table, quick: bool) -> None:
         clips = write_clips(Path(folder, "clips"), count)
         for model in MODELS:
             network = load_model(model, weights="untrained", device="cpu")
-            plain, slow = fresh_extract([Plan.clean(network, clips)], jobs=CORES)
+            plain, slow = fresh_extract([Plan.clean(network, clips)], n_jobs=CORES)
             network.precision = "bf16"
-            coarse, fast = fresh_extract([Plan.clean(network, clips)], jobs=CORES)
+            coarse, fast = fresh_extract([Plan.clean(network, clips)], n_jobs=CORES)
             median, largest = errors(coarse[0], plain[0])
             table.add(name, f"{model}, bf16: median relative error", median, "")
             table.add(name, f"{model}, bf16: largest relative error", largest, "")

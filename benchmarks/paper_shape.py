@@ -86,35 +86,35 @@ def through_store(table: Table, label: str, sweep, root: Path):
 
 def measures(sweep, quick: bool) -> list[tuple]:
     """Every measure of chapters 4 to 9 on one pair: name, function, options."""
-    seed, jobs = {"seed": 0}, {"jobs": CORES}
-    draws = {"permutations": 20 if quick else PERMUTATIONS}
-    boot = {"resamples": 50 if quick else RESAMPLES}
+    seed, n_jobs = {"seed": 0}, {"n_jobs": CORES}
+    draws = {"n_permutations": 20 if quick else PERMUTATIONS}
+    boot = {"n_resamples": 50 if quick else RESAMPLES}
     drawn = {"clips": 3 if quick else PICTURE_CLIPS} | seed
     return [
-        ("distances", tables.distances, seed | jobs),
-        ("response", tables.response, draws | boot | seed | jobs),
+        ("distances", tables.distances, seed | n_jobs),
+        ("response", tables.response, draws | boot | seed | n_jobs),
         *([] if quick else [("clip_umap", tables.clip_umap, seed)]),
         *([] if quick else [("layout (umap)", tables.layout, drawn | {"method": "umap"})]),
         ("layout (pca)", tables.layout, drawn | {"method": "pca"}),
-        ("geometry", tables.geometry, seed | jobs),
-        ("samplewise", tables.samplewise, draws | seed | jobs),
-        ("spectra", tables.spectra, seed | jobs),
-        ("global_directions", tables.global_directions, draws | seed | jobs),
+        ("geometry", tables.geometry, seed | n_jobs),
+        ("samplewise", tables.samplewise, draws | seed | n_jobs),
+        ("spectra", tables.spectra, seed | n_jobs),
+        ("global_directions", tables.global_directions, draws | seed | n_jobs),
         ("direction_points", tables.direction_points, {"instrument": sweep.instruments[0]}),
-        ("decoding", tables.decoding, draws | boot | seed | jobs),
-        ("fitted_subspaces", tables.fitted_subspaces, seed | jobs),
-        ("projected", tables.projected, seed | jobs),
-        ("normalised_pca", tables.normalised_pca, jobs),
-        ("method_cosines", tables.method_cosines, seed | jobs),
-        ("classifier_cosines", tables.classifier_cosines, seed | jobs),
-        ("agreements", _agreements, seed | jobs),
-        ("classification", tables.classification, boot | seed | jobs),
-        ("robustness", tables.robustness, boot | seed | jobs),
+        ("decoding", tables.decoding, draws | boot | seed | n_jobs),
+        ("fitted_subspaces", tables.fitted_subspaces, seed | n_jobs),
+        ("projected", tables.projected, seed | n_jobs),
+        ("normalised_pca", tables.normalised_pca, n_jobs),
+        ("method_cosines", tables.method_cosines, seed | n_jobs),
+        ("classifier_cosines", tables.classifier_cosines, seed | n_jobs),
+        ("agreements", _agreements, seed | n_jobs),
+        ("classification", tables.classification, boot | seed | n_jobs),
+        ("robustness", tables.robustness, boot | seed | n_jobs),
     ]
 
 
-def _agreements(sweep, *, fitted, seed, jobs):
-    return tables.agreements([sweep], fitted=lambda _: fitted, seed=seed, jobs=jobs)
+def _agreements(sweep, *, fitted, seed, n_jobs):
+    return tables.agreements([sweep], fitted=lambda _: fitted, seed=seed, n_jobs=n_jobs)
 
 
 def pair(table: Table, features: int, quick: bool) -> tuple[float, float]:

@@ -30,7 +30,7 @@ def chosen(kind: str, seed: int, size: float = 10.0) -> pd.DataFrame:
     about = {"seed": seed, "songs": 12, "test_songs": 6, "clips_per_song": 1, "strengths": 3, "features": 16}
     first, second = (synthetic_sweep(kind, size=length, **about) for length in (size, size / 2))
     second = replace(second, effect=replace(second.effect, name="other"))
-    table = tables.remedies([first, second], resamples=300, seed=seed, jobs=cores())
+    table = tables.remedies([first, second], n_resamples=300, seed=seed, n_jobs=cores())
     pooled = table[(table["kind"] == "pooled") & (table["test"] == "effected") & table["chosen"]]
     return pooled[pooled["condition"] == "transfer"].assign(kind=kind, seed=seed)
 

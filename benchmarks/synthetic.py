@@ -407,8 +407,8 @@ def judge(
     sweep: Sweep,
     which: Sequence[str] = CLAIMS,
     *,
-    permutations: int = 200,
-    resamples: int = 500,
+    n_permutations: int = 200,
+    n_resamples: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Verdicts on one sweep, by the measures and rules that a study uses.
@@ -418,7 +418,7 @@ def judge(
     sweep : Sweep
     which : sequence of str
         Claims; only what they and their gates need is computed.
-    permutations, resamples, seed : int
+    n_permutations, n_resamples, seed : int
         As in `aesens.tables`.
 
     Returns
@@ -431,8 +431,8 @@ def judge(
     >>> judge(synthetic_sweep("jump", strengths=12), ["C1", "C2"])["verdict"].tolist()
     ['supported', 'supported']
     """
-    drawn = {"resamples": resamples, "seed": seed}
-    orders = {"permutations": permutations, **drawn}
+    drawn = {"n_resamples": n_resamples, "seed": seed}
+    orders = {"n_permutations": n_permutations, **drawn}
     which = set(which)
     found = {
         "response": which - {"C6"} and tables.response(sweep, **orders),

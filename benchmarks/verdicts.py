@@ -43,7 +43,7 @@ def judged(kind: str, seed: int, options: dict, claims: tuple[str, ...]) -> dict
     """Verdict and statistic of each claim on one data set."""
     with threadpool_limits(1):
         sweep = synthetic_sweep(kind, seed=seed, model="panns", **options)
-        found = judge(sweep, claims, permutations=1000, seed=seed)
+        found = judge(sweep, claims, n_permutations=1000, seed=seed)
     return {row.claim: (row.verdict, row.statistic) for row in found.itertuples()}
 
 

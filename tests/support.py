@@ -31,8 +31,8 @@ PROFILE = Profile(
     models=("toy",),
     effects=("gain", "reverb"),
     scale=Scale(strengths=4),
-    permutations=20,
-    resamples=50,
+    n_permutations=20,
+    n_resamples=50,
 )
 
 

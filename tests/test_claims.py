@@ -279,7 +279,7 @@ class Recorded:
     def __init__(self, by_seed, seed=5, twins=True):
         self.by_seed, self.seed, self.twins, self.asked = by_seed, seed, twins, []
         self.effects = ["gain", "reverb"]
-        self.profile = SimpleNamespace(seeds=len(by_seed), resamples=100, permutations=50)
+        self.profile = SimpleNamespace(seeds=len(by_seed), n_resamples=100, n_permutations=50)
 
     def variant(self, *, seed, twins):
         other = Recorded(self.by_seed, seed, twins)

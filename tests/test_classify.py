@@ -489,5 +489,5 @@ def test_threads_change_no_interval(example):
         "seed": 1,
         "pooled": {"all": ["direction", "subspace"]},
     }
-    one, three = (auc_change(result, n_jobs=jobs, **options) for jobs in (1, 3))
+    one, three = (auc_change(result, n_jobs=n_jobs, **options) for n_jobs in (1, 3))
     assert one.equals(three)

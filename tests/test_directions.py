@@ -396,7 +396,7 @@ def test_transfer_equals_its_definition(monkeypatch):
     # Few others, drawn anew for every hundred clips: noisier, about the same, and the same for any number of threads.
     many, label = path("line", 6, 40, n_clips=230) + 0.1 * noise(6, 230, 40), np.arange(230) // 2
     few = transfer(many, label, seed=1)
-    np.testing.assert_array_equal(few, transfer(many, label, seed=1, jobs=2))
+    np.testing.assert_array_equal(few, transfer(many, label, seed=1, n_jobs=2))
     assert (few != transfer(many, label, seed=2)).any()
     monkeypatch.setattr(samplewise, "_OTHERS", 230)
     assert np.median(few) == pytest.approx(np.median(transfer(many, label)), abs=0.02)
@@ -423,7 +423,7 @@ def test_random_walks_keep_the_steps_lengths_and_nothing_else():
 def test_the_table_of_sample_wise_fits_shows_what_fools_them():
     def medians(kind):
         table = tables.samplewise(
-            synthetic_sweep(kind, features=200, strengths=8), permutations=39, seed=0, jobs=2
+            synthetic_sweep(kind, features=200, strengths=8), n_permutations=39, seed=0, n_jobs=2
         )
         # A row a clip for what has a value for each, one row for a sweep's p-values.
         counts = table.groupby("kind").size()
@@ -444,7 +444,7 @@ def test_the_table_of_sample_wise_fits_shows_what_fools_them():
 
 def test_sample_wise_fits_are_those_of_the_training_clips():
     sweep = synthetic_sweep("walk", songs=6, features=6, strengths=9)
-    table = tables.samplewise(sweep, permutations=1, seed=0)
+    table = tables.samplewise(sweep, n_permutations=1, seed=0)
     found = table[table["kind"] == "in-sample"].set_index("clip")["value"]
     train = np.flatnonzero(sweep.train)
     assert list(found.index) == list(sweep.clips.index[train]) and len(found) < len(sweep.clips)
@@ -456,14 +456,14 @@ def test_sample_wise_fits_are_those_of_the_training_clips():
     moved = sweep.trajectories.copy()
     moved[:, sweep.test] = 1e3
     pd.testing.assert_frame_equal(
-        tables.samplewise(replace(sweep, trajectories=moved), permutations=1, seed=0), table
+        tables.samplewise(replace(sweep, trajectories=moved), n_permutations=1, seed=0), table
     )
 
 
 def test_spectra_are_those_of_one_instrument_at_a_time():
     """scikit-learn's CCA for each training clip of an instrument, stacked; the clean clips of the same, centred."""
     sweep = synthetic_sweep("curve", songs=9, features=60, strengths=7)
-    table = tables.spectra(sweep, seed=0, jobs=2).set_index(["instrument", "kind"])["value"]
+    table = tables.spectra(sweep, seed=0, n_jobs=2).set_index(["instrument", "kind"])["value"]
     assert list(table.index.unique("instrument")) == ["cel", "cla", "flu"]
     y = np.linspace(0, 1, 7)
     fitted = tables.fitted_subspaces(sweep, seed=0)
@@ -575,7 +575,7 @@ def test_clips_that_start_apart_are_in_order_though_strength_cannot_be_read_from
 
 def test_tables_of_directions_pool_instruments_under_one_order():
     sweep = synthetic_sweep("nuisance", songs=18, strengths=4, noise=20.0)
-    table = tables.decoding(sweep, permutations=0, resamples=200, seed=0).set_index("instrument")
+    table = tables.decoding(sweep, n_permutations=0, n_resamples=200, seed=0).set_index("instrument")
     orders = joint_orders(4, 0)
     rho, r2, energy, songs = [], [], [], []
     for code in ("cel", "cla", "flu"):
@@ -600,14 +600,14 @@ def test_tables_of_directions_pool_instruments_under_one_order():
     low, high = t.interval(0.95, 17, means.mean(), means.std() / np.sqrt(18))
     assert (whole["rho_low"], whole["rho_high"]) == pytest.approx((low, min(high, 1)))
     # Four strengths have twelve pairs of orders: no p-value can be below 0.05, let alone after a correction.
-    cca = tables.global_directions(sweep, permutations=0, resamples=50, seed=0)
+    cca = tables.global_directions(sweep, n_permutations=0, n_resamples=50, seed=0)
     assert not table["significant"].any() and not cca["significant"].any()
     assert (cca["p_floor"] == 2 / 24).all() and (cca["p"] >= 2 / 24).all()
 
 
 def test_few_test_songs_give_ranges():
     sweep = synthetic_sweep("line", songs=9, noise=3.0)
-    table = tables.decoding(sweep, permutations=0, resamples=50, seed=0).set_index("instrument")
+    table = tables.decoding(sweep, n_permutations=0, n_resamples=50, seed=0).set_index("instrument")
     train, test = (side & (sweep.instruments == "cla") for side in (sweep.train, sweep.test))
     parts = sweep.trajectories[:, train], sweep.trajectories[:, test], sweep.clean[test]
     rho = decode_strength(*parts, sweep.songs[train], joint_orders(6, 0)).rho[0]
@@ -631,8 +631,8 @@ def test_instruments_share_orders_and_effects_and_models_have_their_own(monkeypa
     rows = []
     for kind, model in (("line", "one"), ("line", "other"), ("curve", "one")):
         sweep = synthetic_sweep(kind, songs=6, model=model, strengths=8)
-        tables.global_directions(sweep, permutations=5, resamples=5, seed=0)
-        tables.decoding(sweep, permutations=5, resamples=5, seed=0)
+        tables.global_directions(sweep, n_permutations=5, n_resamples=5, seed=0)
+        tables.decoding(sweep, n_permutations=5, n_resamples=5, seed=0)
         fitted = tables.fitted_subspaces(sweep, seed=0)
         rows += [found[0] for found in fitted["random"].values()]
         for code, found in fitted["random"].items():
@@ -640,7 +640,7 @@ def test_instruments_share_orders_and_effects_and_models_have_their_own(monkeypa
             assert np.linalg.norm(subspace @ found[0]) < 0.9
     assert len(given) == 3 * 3 * 2 and len(set(given)) == 3 * 2
     assert np.abs(np.triu(cosine_between(rows, rows), 1)).max() < 0.6
-    again = tables.fitted_subspaces(sweep, seed=0, jobs=2)
+    again = tables.fitted_subspaces(sweep, seed=0, n_jobs=2)
     np.testing.assert_array_equal(again["random"]["cla"][0], rows[-2])
     assert (tables.fitted_subspaces(sweep, seed=1)["random"]["cla"][0] != rows[-2]).all()
 
@@ -648,7 +648,7 @@ def test_instruments_share_orders_and_effects_and_models_have_their_own(monkeypa
 def test_held_out_correlations_of_global_directions_have_intervals_over_songs():
     """SciPy's BCa over songs, for one instrument."""
     sweep = synthetic_sweep("line", songs=30, noise=2.0)
-    table = tables.global_directions(sweep, permutations=1, resamples=2000, seed=0)
+    table = tables.global_directions(sweep, n_permutations=1, n_resamples=2000, seed=0)
     assert (table["low"] < table["held_out"]).all() and (table["held_out"] < table["high"]).all()
     assert (table["test_songs"] == 10).all() and ((table["high"] - table["low"]) < 0.3).all()
     mine = sweep.take(sweep.instruments == "cel")

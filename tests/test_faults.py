@@ -143,7 +143,7 @@ def test_a_clip_that_breaks_in_the_middle_can_be_mended(clips, own_cache):
     content = path.read_bytes()
     path.write_bytes(b"no sound")
     with pytest.raises(ValueError, match=r"clip bbb/bbb9: .*Mend or replace the file and run again"):
-        extract(sweeps, progress=False, jobs=1)
+        extract(sweeps, progress=False, n_jobs=1)
     missing = sum(int(sweep.store().missing().sum()) for sweep in sweeps)
     assert missing == 16 * 6
     path.write_bytes(content)
@@ -174,7 +174,7 @@ def test_an_error_of_a_network_names_model_effect_and_clip(clips, own_cache):
     ]:
         sweep = embed.Plan(model, data.effect, np.array([0.5]), data.clips)
         with pytest.raises(ModelError, match=message):
-            extract([sweep], progress=False, jobs=1)
+            extract([sweep], progress=False, n_jobs=1)
 
 
 _FULL = """
@@ -229,7 +229,7 @@ def test_forgetting_a_study_leaves_others_alone(own_cache, tmp_path, monkeypatch
     data = write_clips(tmp_path / "clips", songs=8, seconds=0.5, rate=22050)
     one, other = (Study(PROFILE, data=data, effects="gain", weights_seed=seed) for seed in (0, 1))
     for study in (one, other):
-        study.collect(tables.response, permutations=20, resamples=50, seed=0)
+        study.collect(tables.response, n_permutations=20, n_resamples=50, seed=0)
         study.fitted(study.sweep("toy", "gain"))
 
     def kept():
@@ -247,9 +247,9 @@ def test_forgetting_a_study_leaves_others_alone(own_cache, tmp_path, monkeypatch
     assert not any(sweep.store().path.exists() for sweep in one._plans())
     assert not any(sweep.store().missing().any() for sweep in other._plans())
     # The other one finds all that it had, and the first one makes its own again.
-    other.collect(tables.response, permutations=20, resamples=50, seed=0)
+    other.collect(tables.response, n_permutations=20, n_resamples=50, seed=0)
     assert kept() == after
-    one.collect(tables.response, permutations=20, resamples=50, seed=0)
+    one.collect(tables.response, n_permutations=20, n_resamples=50, seed=0)
     one.fitted(one.sweep("toy", "gain"))
     assert kept() == both
 

@@ -58,8 +58,8 @@ def toy_study(tmp_path, names=("bitcrush", "gain")) -> Study:
         models=("toy",),
         effects=names,
         scale=Scale(strengths=3),
-        resamples=50,
-        permutations=10,
+        n_resamples=50,
+        n_permutations=10,
     )
     return Study(profile, out=tmp_path / "figures", jobs=1)
 
@@ -112,7 +112,7 @@ def test_what_a_cell_ends_with_is_shown_as_a_table(registries, own_cache, tmp_pa
     sweep = study.sweep("toy", "gain")
     for thing in (study, sweep, sweep.effect, study.dataset):
         assert "<table" in thing._repr_html_(), type(thing)
-    (store, *_) = extract([Plan.clean(study.model("toy"), study.clips("toy"))], jobs=1, progress=False)
+    (store, *_) = extract([Plan.clean(study.model("toy"), study.clips("toy"))], n_jobs=1, progress=False)
     assert "Strengths" in store._repr_html_() and "Clips" in store._repr_html_()
     assert {"model", "weights", "licence"} <= set(tables.model_table(study))
 
@@ -267,7 +267,7 @@ def test_an_added_projection_is_in_every_table(registries, own_cache, tmp_path):
     projections.register_projection("first", First)
     after = study.collect(tables.projected, seed=0)
     assert set(after["projection"]) - set(before["projection"]) == {"first"}
-    results = study.collect(tables.classification, resamples=20, seed=0)
+    results = study.collect(tables.classification, n_resamples=20, seed=0)
     figure = plots.auc_curves(
         results[results["kind"] == "curve"].dropna(subset="parameter"), ["none", "first"]
     )

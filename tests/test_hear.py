@@ -239,10 +239,10 @@ def test_a_module_that_works_in_place_changes_no_other_input(toy, own_cache, tmp
     def plans(*models):
         return [Plan(model, kind, kind.parameters(3), data) for model in models]
 
-    (found,) = extract(plans(first, ToyModel()), progress=False, jobs=1)[1:]
+    (found,) = extract(plans(first, ToyModel()), progress=False, n_jobs=1)[1:]
     found = found.read()
     shutil.rmtree(own_cache / "store")
-    (alone,) = extract(plans(ToyModel()), progress=False, jobs=1)
+    (alone,) = extract(plans(ToyModel()), progress=False, n_jobs=1)
     assert np.array_equal(found, alone.read())
 
 

@@ -231,7 +231,7 @@ def test_openl3_is_shown_whatever_the_study_insists_on(clip_folder, own_cache, t
         models=("toy",),
         scale=Scale(strengths=2),
         picture_clips=2,
-        resamples=20,
+        n_resamples=20,
         model_options={"openl3": {"hop": 1.0, "center": False}},
     )
     study = Study(profile, data=clip_folder, weights="pretrained", out=tmp_path / "out", jobs=1)

@@ -281,7 +281,7 @@ def two_effects(kind, **options):
 @pytest.fixture(scope="module")
 def repaired():
     with threadpool_limits(1):
-        return tables.remedies(two_effects("nuisance"), resamples=100, seed=0)
+        return tables.remedies(two_effects("nuisance"), n_resamples=100, seed=0)
 
 
 def test_remedies_help_where_a_nuisance_can_be_removed(repaired):
@@ -326,7 +326,7 @@ def test_the_tested_effect_and_the_test_songs_have_no_say_in_the_transfer(repair
     other[:, sweeps[1].test] += 1
     swapped = [replace(sweeps[0], trajectories=changed), replace(sweeps[1], trajectories=other)]
     with threadpool_limits(1):
-        again = tables.remedies(swapped, resamples=20, seed=0)
+        again = tables.remedies(swapped, n_resamples=20, seed=0)
     what = ["method", "metric", "kind", "test", "strength", "setting", "selection", "chosen", "cost"]
     transfer = [
         table[(table["effect"] == sweeps[0].effect.name) & (table["condition"] == "transfer")][what]
@@ -337,7 +337,7 @@ def test_the_tested_effect_and_the_test_songs_have_no_say_in_the_transfer(repair
 
 def test_nothing_is_repaired_where_nothing_is_lost():
     with threadpool_limits(1):
-        table = tables.remedies(two_effects("nothing"), resamples=20, seed=0)
+        table = tables.remedies(two_effects("nothing"), n_resamples=20, seed=0)
     pooled = table[(table["kind"] == "pooled") & (table["test"] == "effected")]
     assert pooled["recovered"].isna().all() and (pooled["loss"].abs() < 0.01).all()
     mild = pooled[~pooled["method"].isin(["wccn", "whitening", "nap", "augmentation"])]
@@ -347,13 +347,13 @@ def test_nothing_is_repaired_where_nothing_is_lost():
 def test_too_few_songs_to_choose_take_first_settings():
     sweeps = [synthetic_sweep("nuisance", **SMALL | {"songs": 4, "test_songs": 2})]
     with threadpool_limits(1):
-        table = tables.remedies(sweeps, resamples=20, seed=0)
+        table = tables.remedies(sweeps, n_resamples=20, seed=0)
     assert table["selection"].isna().all() and set(table["condition"]) == {"own"}
     assert set(table.loc[table["method"] == "wccn", "setting"]) == {json.dumps(REMEDIES["wccn"].settings[0])}
     assert set(table.loc[table["chosen"], "method"]) == {"lda"}
     with pytest.raises(ValueError, match="same clips"):
         tables.remedies(
-            [sweeps[0], sweeps[0].take(np.arange(len(sweeps[0].clean)) != 1)], resamples=20, seed=0
+            [sweeps[0], sweeps[0].take(np.arange(len(sweeps[0].clean)) != 1)], n_resamples=20, seed=0
         )
 
 
@@ -366,7 +366,7 @@ def test_a_method_from_outside_is_compared_too(monkeypatch):
     projections.register_projection("turned", Turned, title="Turned round")
     sweeps = two_effects("nuisance")[:1]
     with threadpool_limits(1):
-        table = tables.remedies(sweeps, resamples=20, seed=0)
+        table = tables.remedies(sweeps, n_resamples=20, seed=0)
         removed = tables.projected(sweeps[0], seed=0).set_index("projection")
     assert "turned" in set(table["method"])
     # Chapter 6 measures what its `transform` does, which moves everything.
@@ -389,19 +389,19 @@ def test_shares_removed_are_those_of_the_transform(monkeypatch):
     removed = tables.projected(sweep, seed=0).set_index("projection")
     same = ["dimension", "effect_removed", "clean_removed"]
     np.testing.assert_allclose(removed.loc["hidden", same], removed.loc["average", same], atol=1e-5)
-    results = tables.classification(sweep, resamples=20, seed=0)
+    results = tables.classification(sweep, n_resamples=20, seed=0)
     curves = results[results["kind"] == "curve"].set_index("projection")
     np.testing.assert_allclose(curves.loc["hidden", "roc_auc"], curves.loc["average", "roc_auc"], atol=1e-6)
 
 
 def test_linearity_tells_what_all_share_from_what_is_linear():
-    line = tables.linearity(synthetic_sweep("line", noise=0.5), resamples=50, seed=0)
+    line = tables.linearity(synthetic_sweep("line", noise=0.5), n_resamples=50, seed=0)
     assert line["strength"].tolist() == [*range(6), -1]
     np.testing.assert_allclose(line["shift"], line["linear"], atol=0.05)
     assert (line["shift"].iloc[3:] > 0.9).all()
-    scattered = tables.linearity(synthetic_sweep("scattered"), resamples=50, seed=0)
+    scattered = tables.linearity(synthetic_sweep("scattered"), n_resamples=50, seed=0)
     assert (scattered["linear"] < 0.1).all() and (scattered["low"] <= scattered["high"]).all()
-    assert tables.linearity(synthetic_sweep("still"), resamples=20, seed=0)["linear"].isna().all()
+    assert tables.linearity(synthetic_sweep("still"), n_resamples=20, seed=0)["linear"].isna().all()
 
 
 def test_pictures_show_every_method_and_effect(repaired):
@@ -421,7 +421,7 @@ def test_pictures_show_every_method_and_effect(repaired):
     ends = [tuple(line.get_xydata()[-1]) for line in ax.lines if len(line.get_xydata()) == 2]
     assert any(np.allclose(end, (-100 * row["cost"], 100 * row["change"])) for end in ends)
     plt.close(figure)
-    linear = tables.linearity(synthetic_sweep("line"), resamples=20, seed=0)
+    linear = tables.linearity(synthetic_sweep("line"), n_resamples=20, seed=0)
     linear = linear[linear["strength"] >= 0].assign(model="musicnn", pretrained=True, effect="lowpass")
     figure = plots.linearity_curves(linear)
     assert figure.axes[0].get_title() == "Low-pass filtering" and len(figure.axes[0].lines) == 3
@@ -429,9 +429,9 @@ def test_pictures_show_every_method_and_effect(repaired):
 
 
 def test_further_seeds_ask_for_the_transferred_method_alone():
-    whole = tables.remedies(two_effects("nuisance"), resamples=50, seed=3)
-    brief = tables.remedies(two_effects("nuisance"), resamples=50, seed=3, transferred=True)
+    whole = tables.remedies(two_effects("nuisance"), n_resamples=50, seed=3)
+    brief = tables.remedies(two_effects("nuisance"), n_resamples=50, seed=3, transferred=True)
     expected = whole[whole["chosen"] & (whole["condition"] == "transfer")].reset_index(drop=True)
     pd.testing.assert_frame_equal(brief.drop(columns="p_holm"), expected.drop(columns="p_holm"))
     with pytest.raises(ValueError, match="transferred from other effects"):
-        tables.remedies(two_effects("nuisance")[:1], resamples=50, seed=3, transferred=True)
+        tables.remedies(two_effects("nuisance")[:1], n_resamples=50, seed=3, transferred=True)

@@ -269,7 +269,7 @@ def test_a_sweep_has_its_rows_and_pools_the_methods_named():
         "pca": fitted["pca"],
         "mine": fitted["random"],
     }
-    options = dict(resamples=60, seed=0, pooled={"two": ["average", "pca"]}, fitted=mine)
+    options = dict(n_resamples=60, seed=0, pooled={"two": ["average", "pca"]}, fitted=mine)
     table = tables.robustness(sweep, **options).set_index(["kind", "metric", "test", "method"]).sort_index()
     assert set(table.index.get_level_values("method")) == {*mine, "two"}
     rows = table.loc[("pooled", "roc_auc", "effected")]

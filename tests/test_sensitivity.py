@@ -100,9 +100,9 @@ def test_threads_change_no_frechet_distance():
     clean, trajectories = make(5, 40, 7)
     songs = np.arange(40) // 2
     np.testing.assert_array_equal(
-        frechet_curve(clean, trajectories), frechet_curve(clean, trajectories, jobs=3)
+        frechet_curve(clean, trajectories), frechet_curve(clean, trajectories, n_jobs=3)
     )
-    np.testing.assert_array_equal(frechet_floor(clean, songs), frechet_floor(clean, songs, jobs=3))
+    np.testing.assert_array_equal(frechet_floor(clean, songs), frechet_floor(clean, songs, n_jobs=3))
 
 
 def ratio_of(steps, **options):
@@ -316,7 +316,7 @@ def test_few_steps_show_no_jump_and_places_ascend():
 
 def test_intervals_and_p_of_the_response_by_hand():
     sweep = synthetic_sweep("jump", noise=4.0, songs=8)
-    row = tables.response(sweep, permutations=0, resamples=200, seed=0).iloc[0]
+    row = tables.response(sweep, n_permutations=0, n_resamples=200, seed=0).iloc[0]
     assert row["songs"] == 24 and row["strengths"] == 6 and row["jump_visible"] == 0.5
     rho = monotonicity(cosine_distance(sweep.clean, sweep.trajectories), np.arange(6))["spearman"].to_numpy()
     means = rho.reshape(24, 2).mean(axis=1)
@@ -337,7 +337,7 @@ def test_movement_is_not_that_of_the_largest_of_noisy_means():
         lengths = rng.exponential(size=(8, 6))
         steps = lengths[..., None] * np.eye(48)[0]
         moved = replace(sweep, trajectories=(sweep.clean + steps * clean_scale(sweep.clean)))
-        found.append(tables.response(moved, permutations=0, resamples=1, seed=0)["moved"].item())
+        found.append(tables.response(moved, n_permutations=0, n_resamples=1, seed=0)["moved"].item())
         largest.append(lengths.mean(axis=1).max())
     assert np.mean(largest) > 1.4
     assert np.mean(found) == pytest.approx(1, abs=3 * np.std(found) / np.sqrt(200))

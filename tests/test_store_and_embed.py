@@ -173,7 +173,7 @@ def test_a_clip_is_decoded_once_for_all_models_effects_and_strengths(
     monkeypatch.setattr(Dataset, "decode", lambda self, clip: decoded.append(clip) or load(self, clip))
     kinds = [EFFECTS[name] for name in ("gain", "reverb", "bitcrush")]
     plan = [Plan(model, kind, kind.parameters(3), data) for model in (toy_model, other) for kind in kinds]
-    extract([*plan, Plan.clean(toy_model, data)], progress=False, jobs=2)
+    extract([*plan, Plan.clean(toy_model, data)], progress=False, n_jobs=2)
     assert sorted(decoded) == data.clips
 
 
@@ -340,9 +340,9 @@ def test_nobody_changes_what_another_is_given(own_cache, clip_folder, first, pro
 
     for model in models:
         model.batch_size = 3
-    together = extract(plans(models, own), progress=False, jobs=1)
+    together = extract(plans(models, own), progress=False, n_jobs=1)
     for number, model in enumerate(models):
-        alone = extract(plans([model], pure), progress=False, jobs=1)
+        alone = extract(plans([model], pure), progress=False, n_jobs=1)
         for found, expected in zip(together[number::2], alone, strict=True):
             assert np.array_equal(found.read(), expected.read())
 

@@ -206,7 +206,7 @@ def test_seed_and_parameters_of_profiles_make_sense():
         assert set(profile.beside) <= set(models.MODELS) - set(profile.models)
         # The smallest p-value, corrected over the instruments, must be able to show something.
         if profile.name != "tiny":
-            assert len(INSTRUMENTS) / (profile.permutations + 1) < 0.05
+            assert len(INSTRUMENTS) / (profile.n_permutations + 1) < 0.05
     assert PROFILES["paper"].scale == Scale() and PROFILES["paper"].weights == "pretrained"
 
 

@@ -29,8 +29,8 @@ STUDY_PROFILE = Profile(
     weights="pretrained",
     protocol="float",
     scale=Scale(strengths=6),
-    permutations=2,
-    resamples=10,
+    n_permutations=2,
+    n_resamples=10,
 )
 
 

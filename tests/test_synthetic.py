@@ -145,7 +145,7 @@ def test_a_walk_has_no_common_direction_and_restless_clips_no_order():
 @pytest.mark.parametrize("strengths", [4, 6, 12])
 def test_steps_that_grow_smoothly_are_no_jump(growth, strengths):
     sweep = synthetic_sweep("growing", strengths=strengths, growth=growth, noise=0.0)
-    row = tables.response(sweep, permutations=5, resamples=20, seed=0).iloc[0]
+    row = tables.response(sweep, n_permutations=5, n_resamples=20, seed=0).iloc[0]
     # By the median alone it would be: the longest of eleven steps that double is 32 times the median.
     if growth ** ((strengths - 2) // 2) < 300:
         assert row["largest_step"] == pytest.approx(growth ** ((strengths - 2) / 2), rel=0.5)
@@ -153,7 +153,9 @@ def test_steps_that_grow_smoothly_are_no_jump(growth, strengths):
 
 
 def test_where_nothing_else_moves_a_jump_is_as_large_as_can_be_and_finite_in_a_table():
-    row = tables.response(synthetic_sweep("jump", noise=0.0), permutations=5, resamples=20, seed=0).iloc[0]
+    row = tables.response(synthetic_sweep("jump", noise=0.0), n_permutations=5, n_resamples=20, seed=0).iloc[
+        0
+    ]
     assert row["jump"] == row["jump_low"] == 1e6
 
 
@@ -161,20 +163,22 @@ def test_a_step_counts_by_its_place_in_the_grid():
     whole = synthetic_sweep("line", noise=0.0, strengths=12)
     some = np.array([0, 1, 2, 11])
     few = replace(whole, parameters=whole.parameters[some], trajectories=whole.trajectories[some])
-    row = tables.response(few, permutations=5, resamples=20, seed=0).iloc[0]
+    row = tables.response(few, n_permutations=5, n_resamples=20, seed=0).iloc[0]
     assert row["largest_step"] == pytest.approx(9, rel=0.01)
     assert row["jump"] == pytest.approx(1, abs=0.01)
 
 
 def test_movement_is_the_largest_mean_distance_in_units_of_two_clean_clips():
     sweep = synthetic_sweep("line", noise=0.0)
-    row = tables.response(sweep, permutations=5, resamples=50, seed=0).iloc[0]
+    row = tables.response(sweep, n_permutations=5, n_resamples=50, seed=0).iloc[0]
     unit = sensitivity.clean_scale(sweep.clean)
     np.testing.assert_allclose(row[["moved", "moved_low", "moved_high"]].astype(float), 10 / unit, rtol=1e-4)
     # Not at the strongest setting: where the mean over clips is largest.
     back = replace(sweep, trajectories=sweep.trajectories[::-1])
-    assert tables.response(back, permutations=5, resamples=50, seed=0)["moved"].item() == row["moved"]
-    part = tables.response(synthetic_sweep("line", share=0.5), permutations=5, resamples=200, seed=0).iloc[0]
+    assert tables.response(back, n_permutations=5, n_resamples=50, seed=0)["moved"].item() == row["moved"]
+    part = tables.response(
+        synthetic_sweep("line", share=0.5), n_permutations=5, n_resamples=200, seed=0
+    ).iloc[0]
     assert part["moved_low"] < part["moved"] < part["moved_high"] < row["moved"]
 
 
@@ -182,10 +186,10 @@ def test_clips_that_never_move_count_as_not_growing():
     sweep = synthetic_sweep("line", share=0.5, noise=0.0)
     moving = (sweep.displacements != 0).any(axis=(0, 2)).mean()
     assert 0.2 < moving < 0.8
-    row = tables.response(sweep, permutations=50, resamples=50, seed=0).iloc[0]
+    row = tables.response(sweep, n_permutations=50, n_resamples=50, seed=0).iloc[0]
     assert row["spearman"] == pytest.approx(moving)
     # And so under the null, which has the mean over the same clips.
-    whole = tables.response(synthetic_sweep("line", noise=0.0), permutations=50, resamples=50, seed=0)
+    whole = tables.response(synthetic_sweep("line", noise=0.0), n_permutations=50, n_resamples=50, seed=0)
     assert row["spearman_null"] == pytest.approx(moving * whole["spearman_null"].item())
 
 
@@ -194,7 +198,7 @@ def test_clips_without_a_cosine_distance_count_neither_in_the_estimate_nor_in_th
     silent = sweep.trajectories.copy()
     silent[2, ::2] = 0.0
     rows = [
-        tables.response(s, permutations=50, resamples=50, seed=0).iloc[0]
+        tables.response(s, n_permutations=50, n_resamples=50, seed=0).iloc[0]
         for s in (replace(sweep, trajectories=silent), sweep.take(np.arange(len(sweep.clips)) % 2 == 1))
     ]
     for column in ("spearman", "spearman_null", "p", "kendall"):
@@ -206,7 +210,7 @@ def test_noise_fits_in_sample_and_not_on_strengths_left_out():
         kind: synthetic_sweep(kind, features=200, noise=0.5) for kind in ("nothing", "line", "scattered")
     }
     found = {
-        kind: tables.samplewise(sweep, permutations=20, seed=0).groupby("kind")["value"].median()
+        kind: tables.samplewise(sweep, n_permutations=20, seed=0).groupby("kind")["value"].median()
         for kind, sweep in kinds.items()
     }
     for medians in found.values():
@@ -223,7 +227,7 @@ def test_noise_fits_in_sample_and_not_on_strengths_left_out():
 def test_a_direction_that_exists_is_found_with_more_features_than_clips():
     def pooled(kind):
         sweep = synthetic_sweep(kind, songs=18, features=200, size=20)
-        table = tables.decoding(sweep, permutations=19, resamples=50, seed=0)
+        table = tables.decoding(sweep, n_permutations=19, n_resamples=50, seed=0)
         return sweep, table.set_index("instrument").loc["all"]
 
     for kind in ("line", "curve", "jump"):
@@ -231,7 +235,7 @@ def test_a_direction_that_exists_is_found_with_more_features_than_clips():
         assert row["low"] > 0.5 and row["rho_low"] > 0.7 and row["p"] < 0.05
         assert row["share"] > 0.5
     # Without a penalty the same embeddings say the opposite.
-    assert tables.global_directions(sweep, permutations=1, seed=0)["held_out_r2"].mean() < -1
+    assert tables.global_directions(sweep, n_permutations=1, seed=0)["held_out_r2"].mean() < -1
     for kind in ("nothing", "onset", "scattered", "subspace"):
         assert pooled(kind)[1]["high"] < 0.1
 
@@ -239,7 +243,7 @@ def test_a_direction_that_exists_is_found_with_more_features_than_clips():
 def test_a_shared_path_is_read_in_any_order_and_in_order_only_if_it_has_one():
     """All 720 orders of six strengths: a line beats them, points in no order and a circle do not."""
     for kind, reads in (("line", True), ("unordered", True), ("circle", None)):
-        row = tables.decoding(synthetic_sweep(kind), permutations=1000, resamples=50, seed=0).iloc[-1]
+        row = tables.decoding(synthetic_sweep(kind), n_permutations=1000, n_resamples=50, seed=0).iloc[-1]
         assert reads is None or (row["r2"] > 0.5) == reads
         # An order and its reverse tie.
         assert row["p_floor"] == pytest.approx(2 / 720)
@@ -248,22 +252,22 @@ def test_a_shared_path_is_read_in_any_order_and_in_order_only_if_it_has_one():
 
 def test_the_null_of_the_global_direction_holds_what_is_nothing():
     table = pd.concat(
-        tables.global_directions(synthetic_sweep("nothing", seed=seed), permutations=99, seed=seed)
+        tables.global_directions(synthetic_sweep("nothing", seed=seed), n_permutations=99, seed=seed)
         for seed in range(10)
     )
     assert (table["p"] < 0.05).mean() <= 0.15
-    line = tables.global_directions(synthetic_sweep("line"), permutations=99, seed=0)
+    line = tables.global_directions(synthetic_sweep("line"), n_permutations=99, seed=0)
     assert line["significant"].all()
     assert line["held_out"].min() > 0.5
 
 
 def test_subspaces_that_are_given_are_those_that_are_fitted():
     sweep = synthetic_sweep("curve", songs=9)
-    fitted = tables.fitted_subspaces(sweep, seed=2, jobs=2)
+    fitted = tables.fitted_subspaces(sweep, seed=2, n_jobs=2)
     assert set(fitted["cca"]) == set(sweep.instruments)
     for name in ("projected", "method_cosines", "classifier_cosines"):
         work = getattr(tables, name)
-        pd.testing.assert_frame_equal(work(sweep, seed=2, fitted=fitted, jobs=2), work(sweep, seed=2))
+        pd.testing.assert_frame_equal(work(sweep, seed=2, fitted=fitted, n_jobs=2), work(sweep, seed=2))
     own, given = tables.direction_vectors(sweep), tables.direction_vectors(sweep, fitted=fitted)
     for code in own:
         np.testing.assert_allclose(own[code], given[code], atol=1e-12)
@@ -299,7 +303,7 @@ def test_every_measure_takes_embeddings_that_do_not_move():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         distances = tables.distances(sweep, seed=0)
-        response = tables.response(sweep, permutations=5, resamples=20, seed=0)
+        response = tables.response(sweep, n_permutations=5, n_resamples=20, seed=0)
         geometry = tables.geometry(sweep, seed=0)
         removed = tables.projected(sweep, seed=0)
         cosines = tables.method_cosines(sweep, seed=0)
@@ -315,7 +319,7 @@ def test_every_measure_takes_embeddings_that_do_not_move():
 def test_instruments_are_told_apart_and_the_carrier_carries_them():
     for kind in ("line", "carrier"):
         sweep = synthetic_sweep(kind)
-        table = tables.classification(sweep, resamples=50, seed=0)
+        table = tables.classification(sweep, n_resamples=50, seed=0)
         curves = table[table["kind"] == "curve"].set_index(["condition", "projection"])["roc_auc"]
         clean, without = (curves["clean-clean", name].item() for name in ("none", "average"))
         if kind == "line":
@@ -333,7 +337,7 @@ def test_each_instrument_has_its_row():
     few = sweep.take(
         ~(sweep.train & (sweep.instruments == "cla") & ~np.isin(sweep.songs, sweep.songs[18:22]))
     )
-    table = tables.classification(few, resamples=20, seed=0)
+    table = tables.classification(few, n_resamples=20, seed=0)
     rows = table[table["kind"] == "instrument"].dropna(axis=1, how="all")
     assert set(rows["condition"]) == {"clean-clean", "clean-effected", "effected-clean"}
     place = ["condition", "projection", "strength"]
@@ -361,7 +365,7 @@ def test_normalised_pca_of_a_sweep_divides_by_all_training_clips():
     moves = (sweep.trajectories - sweep.clean) * np.geomspace(3, 0.3, 20, dtype=np.float32)
     sweep = replace(sweep, trajectories=sweep.clean + moves)
     fitted = tables.fitted_subspaces(sweep, seed=0)["npca"]
-    table = tables.normalised_pca(sweep, jobs=2).set_index("instrument")
+    table = tables.normalised_pca(sweep, n_jobs=2).set_index("instrument")
     reference = PCA().fit(sweep.clean[sweep.train].astype(float)).explained_variance_
     own = []
     for code, found in fitted.items():
@@ -383,7 +387,7 @@ def test_normalised_pca_of_a_sweep_divides_by_all_training_clips():
 
 def test_methods_count_once_in_the_pooled_change_and_those_that_help_are_counted():
     sweep = synthetic_sweep("nuisance")
-    table = tables.classification(sweep, resamples=100, seed=0)
+    table = tables.classification(sweep, n_resamples=100, seed=0)
     changes = table[(table["kind"] == "change") & (table["condition"] == "clean-effected")].set_index(
         "projection"
     )
@@ -413,7 +417,7 @@ def test_what_a_projection_counts_as_stands_in_its_entry_and_not_in_its_name(mon
 
     def pooled(names):
         few = {name: fitted[name] for name in names}
-        table = tables.classification(sweep, resamples=20, seed=0, fitted=few)
+        table = tables.classification(sweep, n_resamples=20, seed=0, fitted=few)
         assert set(table.loc[table["kind"] == "change", "projection"]) == {*few, "all"} - {"none"}
         return set(table.loc[(table["kind"] == "change") & (table["projection"] == "all"), "methods"])
 
@@ -468,13 +472,13 @@ def test_verdicts_on_repairs_are_right(kind):
     ("kind", "options", "expected"), [case for case in VARIANTS if case[1].get("features") != 1024]
 )
 def test_verdicts_are_right_at_other_sizes(kind, options, expected):
-    check(judge(synthetic_sweep(kind, **options), list(expected), permutations=1000), expected)
+    check(judge(synthetic_sweep(kind, **options), list(expected), n_permutations=1000), expected)
 
 
 @pytest.mark.parametrize("kind", ["unordered", "circle"])
 def test_shared_paths_without_order_are_not_in_order(kind):
     verdicts = [
-        judge(synthetic_sweep(kind, seed=seed), ["C3a"], permutations=1000)["verdict"].item()
+        judge(synthetic_sweep(kind, seed=seed), ["C3a"], n_permutations=1000)["verdict"].item()
         for seed in range(12)
     ]
     # Of unrelated points one order in twenty is among the best twentieth.

@@ -226,7 +226,7 @@ def test_dimensions_of_a_half_are_those_of_scikit_learn(monkeypatch):
             assert row[0] == 1 + np.searchsorted(np.cumsum(shares) / shares.sum(), 0.9)
             shares = PCA().fit(clean[half]).explained_variance_ratio_
             assert row[1] == 1 + np.searchsorted(np.cumsum(shares), 0.9)
-    np.testing.assert_array_equal(found, halves_of(moves, clean, songs, seed=5, jobs=2))
+    np.testing.assert_array_equal(found, halves_of(moves, clean, songs, seed=5, n_jobs=2))
 
 
 def test_displacements_are_drawn_by_their_energy(monkeypatch):

@@ -55,14 +55,14 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return _frechet(_reference(a), b)
 
 
-def frechet_curve(clean: np.ndarray, trajectories: np.ndarray, jobs: int = 1) -> np.ndarray:
+def frechet_curve(clean: np.ndarray, trajectories: np.ndarray, n_jobs: int = 1) -> np.ndarray:
     """`frechet_distance` of the effected set from the clean set at every strength, (strength,)."""
     trajectories, clean = check_trajectories(trajectories, clean)
     (reference,) = each(_reference, [clean])
-    return np.array(each(lambda x: _frechet(reference, x), trajectories, jobs))
+    return np.array(each(lambda x: _frechet(reference, x), trajectories, n_jobs))
 
 
-def frechet_floor(clean: np.ndarray, songs: np.ndarray, seed: int = 0, jobs: int = 1) -> np.ndarray:
+def frechet_floor(clean: np.ndarray, songs: np.ndarray, seed: int = 0, n_jobs: int = 1) -> np.ndarray:
     """Fréchet distances (10,) between random halves of the clean set that share no song.
 
     The distance that chance alone makes between two sets of half the size, of *other* songs. Effected sets are as large
@@ -78,7 +78,7 @@ def frechet_floor(clean: np.ndarray, songs: np.ndarray, seed: int = 0, jobs: int
     halves = [np.isin(songs, rng.permutation(labels)[: len(labels) // 2]) for _ in range(_HALVINGS)]
     if min(min(half.sum(), (~half).sum()) for half in halves) < 2:
         raise ValueError("each half of the clean set needs at least two clips: use more songs")
-    return np.array(each(lambda half: frechet_distance(clean[half], clean[~half]), halves, jobs))
+    return np.array(each(lambda half: frechet_distance(clean[half], clean[~half]), halves, n_jobs))
 
 
 def _root(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

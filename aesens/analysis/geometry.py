@@ -153,7 +153,7 @@ def energy_along(
 
 
 def dimension_halves(
-    trajectories: np.ndarray, clean: np.ndarray, songs: np.ndarray, seed: int = 0, jobs: int = 1
+    trajectories: np.ndarray, clean: np.ndarray, songs: np.ndarray, seed: int = 0, n_jobs: int = 1
 ) -> np.ndarray:
     r"""Dimensions that hold 90 % of what displacements and clean embeddings spread over, in random halves of the songs.
 
@@ -163,7 +163,7 @@ def dimension_halves(
     clean : array, shape (clip, feature)
     songs : array, shape (clip,)
     seed : int
-    jobs : int
+    n_jobs : int
         Threads, as in joblib; the result does not depend on it.
 
     Returns
@@ -201,7 +201,7 @@ def dimension_halves(
         return [[_dimension(moved[half]), _dimension(_centred(clean[half]))] for half in (first, ~first)]
 
     generators = np.random.default_rng(seed).spawn(_HALVINGS)
-    return np.concatenate(each(halving, generators, jobs))
+    return np.concatenate(each(halving, generators, n_jobs))
 
 
 def _centred(x: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def each(work: Callable, items: Iterable, jobs: int = 1) -> list:
+def each(work: Callable, items: Iterable, n_jobs: int = 1) -> list:
     """Apply a function to every item, some at a time; results in the order of the items.
 
     Parameters
@@ -27,15 +27,15 @@ def each(work: Callable, items: Iterable, jobs: int = 1) -> list:
         Of one argument; heavy in NumPy, which lets other threads run meanwhile. NumPy's error state is a thread's own,
         so that `numpy.errstate` belongs inside.
     items : iterable
-    jobs : int
+    n_jobs : int
         Threads, as in joblib (-1: all cores).
 
     Notes
     -----
     Linear algebra runs on one thread a job: faster for many problems of middling size than one problem on all cores,
-    and the rounding of a result does not depend on `jobs`.
+    and the rounding of a result does not depend on `n_jobs`.
     """
-    with _libraries().limit(limits=1), ThreadPoolExecutor(joblib.effective_n_jobs(jobs)) as pool:
+    with _libraries().limit(limits=1), ThreadPoolExecutor(joblib.effective_n_jobs(n_jobs)) as pool:
         return list(pool.map(work, items))
 
 

@@ -78,13 +78,13 @@ def _gram_inverse(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return inverse, special, hat
 
 
-def samplewise_directions(trajectories: np.ndarray, jobs: int = 1) -> np.ndarray:
+def samplewise_directions(trajectories: np.ndarray, n_jobs: int = 1) -> np.ndarray:
     """Each clip's own direction, in batched solves.
 
     Parameters
     ----------
     trajectories : array, shape (strength, clip, feature)
-    jobs : int
+    n_jobs : int
         Threads, as in joblib; the result does not depend on it.
 
     Returns
@@ -107,7 +107,7 @@ def samplewise_directions(trajectories: np.ndarray, jobs: int = 1) -> np.ndarray
         x = _centred(trajectories[:, part])
         return ((_gram_inverse(x)[0] @ centred)[:, None] @ x)[:, 0]
 
-    return unit(np.concatenate(each(solved, _blocks(trajectories), jobs)))
+    return unit(np.concatenate(each(solved, _blocks(trajectories), n_jobs)))
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ def random_walks(trajectories: np.ndarray, seed: int = 0) -> np.ndarray:
     return walks
 
 
-def transfer(trajectories: np.ndarray, songs: np.ndarray, seed: int = 0, jobs: int = 1) -> np.ndarray:
+def transfer(trajectories: np.ndarray, songs: np.ndarray, seed: int = 0, n_jobs: int = 1) -> np.ndarray:
     """How well each clip's own direction orders the strengths of clips of other songs.
 
     Parameters
@@ -288,7 +288,7 @@ def transfer(trajectories: np.ndarray, songs: np.ndarray, seed: int = 0, jobs: i
         Song of each clip.
     seed : int
         Of the draw of the other clips that a direction is tried on, where there are more than fifty.
-    jobs : int
+    n_jobs : int
         Threads; the result does not depend on it.
 
     Returns
@@ -311,7 +311,7 @@ def transfer(trajectories: np.ndarray, songs: np.ndarray, seed: int = 0, jobs: i
     songs = np.asarray(songs)
     if songs.shape != (n_clips,):
         raise ValueError(f"songs must hold one label per clip ({n_clips}), not {songs.shape}")
-    found = samplewise_directions(trajectories, jobs)
+    found = samplewise_directions(trajectories, n_jobs)
     rng = np.random.default_rng(seed)
     # Other clips anew for every few: all clips are heard, and each gather serves many directions.
     panels = [
@@ -331,4 +331,4 @@ def transfer(trajectories: np.ndarray, songs: np.ndarray, seed: int = 0, jobs: i
         with np.errstate(invalid="ignore"):
             return np.where(known, rho, 0.0).sum(axis=0) / known.sum(axis=0)
 
-    return np.concatenate(each(tried, panels, jobs))
+    return np.concatenate(each(tried, panels, n_jobs))

@@ -224,14 +224,14 @@ def _seconds(table: pd.DataFrame, costs: list[tuple[int, float, float, str]]) ->
     return seconds
 
 
-def _network(model: Embedder, seconds: float, jobs: int) -> tuple[int, float]:
-    """Operations of one clip by definition, and seconds a clip with `jobs` threads at work where it runs on a CPU."""
+def _network(model: Embedder, seconds: float, n_jobs: int) -> tuple[int, float]:
+    """Operations of one clip by definition, and seconds a clip with `n_jobs` threads at work where it runs on a CPU."""
     rng = np.random.default_rng(0)
     samples = round(seconds * model.sample_rate)
     # No forward pass of a run reaches beyond a block.
     size = min(model.batch_size, BLOCK)
     clips = (0.1 * rng.standard_normal((size, samples))).astype(np.float32)
-    jobs = jobs if model.device.type == "cpu" else 1
+    n_jobs = n_jobs if model.device.type == "cpu" else 1
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -242,11 +242,11 @@ def _network(model: Embedder, seconds: float, jobs: int) -> tuple[int, float]:
         batch = clips if model.device.type != "cpu" or took * len(clips) < 2 else clips[:1]
         if model.device.type != "cpu":
             model.embed(batch)
-        with ThreadPoolExecutor(jobs) as pool:
-            took = _timed(lambda: list(pool.map(model.embed, [batch] * jobs)))
+        with ThreadPoolExecutor(n_jobs) as pool:
+            took = _timed(lambda: list(pool.map(model.embed, [batch] * n_jobs)))
     finally:
         torch.set_num_threads(before)
-    return counter.get_total_flops(), took / (jobs * len(batch))
+    return counter.get_total_flops(), took / (n_jobs * len(batch))
 
 
 def _audio(

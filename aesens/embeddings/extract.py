@@ -50,7 +50,7 @@ def _made() -> dict:
 
 
 def extract(
-    plans: Sequence[Plan], *, jobs: int = 2, progress: bool = True, scheduler: str | None = None
+    plans: Sequence[Plan], *, n_jobs: int = 2, progress: bool = True, scheduler: str | None = None
 ) -> list[Stored]:
     """Embed whatever the stores of some plans lack.
 
@@ -58,7 +58,7 @@ def extract(
     ----------
     plans : sequence of Plan
         Those that share their clips and an effect share its computation.
-    jobs : int
+    n_jobs : int
         Threads. With a scheduler the workers' own numbers count instead.
     progress : bool
         Whether to show a bar.
@@ -108,7 +108,7 @@ def extract(
 
             cluster.spread(compute_shard, _shards(tasks), scheduler, tell)
         else:
-            _compute(tasks, jobs, tell)
+            _compute(tasks, n_jobs, tell)
         _check_code(plans, code, tasks)
     _check_complete(lacking)
     return asked
@@ -252,7 +252,7 @@ def compute_shard(shard: Shard) -> None:
             tasks.append(replace(task, pieces=missing))
     devices = {piece.model.device.type for task in tasks for piece in task.pieces}
     # A worker on a CPU is one thread among the workers' threads; on a GPU its other cores prepare the audio.
-    _compute(tasks, jobs=1 if devices == {"cpu"} else min(8, cores()), tell=lambda clips, note: None)
+    _compute(tasks, n_jobs=1 if devices == {"cpu"} else min(8, cores()), tell=lambda clips, note: None)
 
 
 # Of a process: the models of a worker with their recipes, and what its threads must do one at a time.
@@ -282,7 +282,7 @@ def _resident(piece: _Piece) -> Embedder:
     return model
 
 
-def _compute(tasks: list[_Task], jobs: int, tell: Callable[[int, str], None]) -> None:
+def _compute(tasks: list[_Task], n_jobs: int, tell: Callable[[int, str], None]) -> None:
     """Compute tasks on this machine, calling ``tell(clips, note)`` after each chunk."""
     for model in {id(piece.model): piece.model for task in tasks for piece in task.pieces}.values():
         # Built here, once: a network is made on first use, and threads would race for it.
@@ -306,11 +306,11 @@ def _compute(tasks: list[_Task], jobs: int, tell: Callable[[int, str], None]) ->
             piece.store.write(piece.chunk, forward.embed(piece.model, batch, setting, task.names, alone))
             tell(len(task.names), f"{piece.model.name}, {task.effect_name}")
 
-    jobs, waiting = max(1, jobs), iter(tasks)
-    with _one_thread_each(), ThreadPoolExecutor(max_workers=jobs) as pool:
+    n_jobs, waiting = max(1, n_jobs), iter(tasks)
+    with _one_thread_each(), ThreadPoolExecutor(max_workers=n_jobs) as pool:
         try:
             # A few more than there are threads: memory must not grow with the number of tasks.
-            running = {pool.submit(run, task) for task in islice(waiting, 2 * jobs)}
+            running = {pool.submit(run, task) for task in islice(waiting, 2 * n_jobs)}
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:

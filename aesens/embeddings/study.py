@@ -165,4 +165,4 @@ class StudyEmbeddings:
 
     def _extract(self, plans: list[Plan]) -> list[Stored]:
         vars(self).setdefault("_made", {}).clear()
-        return extract(plans, jobs=self.jobs, scheduler=self.scheduler)
+        return extract(plans, n_jobs=self.jobs, scheduler=self.scheduler)

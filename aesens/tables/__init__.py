@@ -1,9 +1,9 @@
 """Sweeps in, tidy tables out: one module a chapter.
 
 A function takes an `aesens.embeddings.sweep.Sweep` and gives the rows of that model and effect;
-`aesens.study.Study.collect` joins those of all. Everywhere ``resamples`` counts bootstrap draws over songs,
-``permutations`` the shuffled orders of a null, ``seed`` rules both, ``fitted`` is what `fitted_subspaces` gave with the
-same seed, so that it need not be fitted again, and ``jobs`` is how many threads work, which no number depends on.
+`aesens.study.Study.collect` joins those of all. Everywhere ``n_resamples`` counts bootstrap draws over songs,
+``n_permutations`` the shuffled orders of a null, ``seed`` rules both, ``fitted`` is what `fitted_subspaces` gave with
+the same seed, so that it need not be fitted again, and ``n_jobs`` is how many threads work, which no number depends on.
 Intervals ``low`` and ``high`` hold 95 %. Without a split, what needs one is left out.
 """
 

@@ -351,7 +351,7 @@ def of_study(study, definitions: Mapping[str, dict] | None = None) -> pd.DataFra
     # Statistics and twins are those of the run's own seed, and so are the clips of finer sweeps: others of them would
     # have to be embedded first.
     others = range(study.seed + 1, study.seed + study.profile.seeds)
-    orders = {"permutations": study.profile.permutations, "resamples": study.profile.resamples}
+    orders = {"n_permutations": study.profile.n_permutations, "n_resamples": study.profile.n_resamples}
     pictured = study.collect(tables.response, pictured=True, seed=study.seed, **orders)
     runs = [study, *(study.variant(seed=seed, twins=False) for seed in others)]
     return agreed([_of_seed(run, pictured, definitions, further=run is not study) for run in runs])
@@ -360,8 +360,8 @@ def of_study(study, definitions: Mapping[str, dict] | None = None) -> pd.DataFra
 def _of_seed(study, pictured, definitions, further):
     # The run's own seed shares chapter 8's table; with one effect nothing is transferred.
     brief = {"transferred": True} if further and len(study.effects) > 1 else {}
-    drawn = {"resamples": study.profile.resamples, "seed": study.seed}
-    orders = {"permutations": study.profile.permutations, **drawn}
+    drawn = {"n_resamples": study.profile.n_resamples, "seed": study.seed}
+    orders = {"n_permutations": study.profile.n_permutations, **drawn}
     return verdicts(
         study.collect(tables.response, **orders),
         study.collect(tables.decoding, **orders),

@@ -18,7 +18,7 @@ __all__ = ["classification", "counted_methods"]
 
 
 def classification(
-    sweep, *, resamples: int, seed: int, fitted: Mapping | None = None, jobs: int = 1
+    sweep, *, n_resamples: int, seed: int, fitted: Mapping | None = None, n_jobs: int = 1
 ) -> pd.DataFrame:
     """Instrument classification in every training and test condition and with every projection.
 
@@ -42,8 +42,8 @@ def classification(
         where an instrument has fewer training songs).
     """
     classes = [code for code, _, _ in instrument_sides(sweep)]
-    subspaces = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
-    result = classify(*sweep.labelled, subspaces, classes=classes, seed=seed, n_jobs=jobs)
+    subspaces = fitted_subspaces(sweep, seed=seed, n_jobs=n_jobs) if fitted is None else fitted
+    result = classify(*sweep.labelled, subspaces, classes=classes, seed=seed, n_jobs=n_jobs)
     cells = metric_table(result).drop(columns=["cost"])
     cells.insert(0, "condition", cells.pop("train") + "-" + cells.pop("test"))
     place = ["condition", "projection", "strength"]
@@ -53,7 +53,7 @@ def classification(
         kind="curve", clean_auc=clean["roc_auc"], clean_balanced_accuracy=clean["balanced_accuracy"]
     )
 
-    drawn = {"n_resamples": resamples, "seed": seed, "n_jobs": jobs}
+    drawn = {"n_resamples": n_resamples, "seed": seed, "n_jobs": n_jobs}
     by_strength = [
         table.assign(parameter=np.append(sweep.parameters, np.nan)[table["strength"]])
         for table in (curves, _by_instrument(cells, result))

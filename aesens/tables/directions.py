@@ -26,7 +26,7 @@ __all__ = ["decoding", "direction_points", "global_directions"]
 
 
 def global_directions(
-    sweep, *, permutations: int, seed: int, resamples: int = 1000, jobs: int = 1
+    sweep, *, n_permutations: int, seed: int, n_resamples: int = 1000, n_jobs: int = 1
 ) -> pd.DataFrame:
     """Global CCA direction of each instrument, in-sample and on held-out songs.
 
@@ -40,7 +40,7 @@ def global_directions(
         ``p_floor``, the smallest that it could be, and ``significant``, whether it is below 0.05 after Holm's
         correction over the instruments, which it cannot be where the floor times their number is not.
     """
-    orders = _orders(sweep, "global_directions", permutations, seed)
+    orders = _orders(sweep, "global_directions", n_permutations, seed)
 
     def row(side):
         code, train, test = side
@@ -48,7 +48,7 @@ def global_directions(
         interval = bootstrap_songs(
             lambda weights: _squared_spearman(report.projections, sweep.parameters, weights),
             sweep.songs[test],
-            resamples,
+            n_resamples,
             seed=seed,
         )
         return {
@@ -65,15 +65,15 @@ def global_directions(
             "p_floor": smallest_p_value(orders),
         }
 
-    table = pd.DataFrame(each(row, instrument_sides(sweep), jobs))
+    table = pd.DataFrame(each(row, instrument_sides(sweep), n_jobs))
     table["significant"] = holm(table["p"].to_numpy()) < 0.05
     return table
 
 
-def _orders(sweep, name, permutations, seed):
+def _orders(sweep, name, n_permutations, seed):
     """Orders of the strengths that all instruments share, drawn anew for each model and effect."""
     own = derived_seed(seed, name, sweep.model, sweep.effect.name)
-    return joint_orders(len(sweep.parameters), permutations, own)
+    return joint_orders(len(sweep.parameters), n_permutations, own)
 
 
 def _p_value(statistic, orders):
@@ -91,7 +91,7 @@ def _squared_spearman(projections, parameters, weights):
     return np.concatenate([weighted_spearman(*rows, np.tile(part, strengths)) ** 2 for part in parts])
 
 
-def decoding(sweep, *, permutations: int, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
+def decoding(sweep, *, n_permutations: int, n_resamples: int, seed: int, n_jobs: int = 1) -> pd.DataFrame:
     """Strength decoded linearly from single embeddings of held-out songs: its order within each clip, and its value.
 
     Returns
@@ -119,14 +119,14 @@ def decoding(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
     and ``r2`` is not.
     """
     sides = list(instrument_sides(sweep))
-    orders = _orders(sweep, "decoding", permutations, seed)
+    orders = _orders(sweep, "decoding", n_permutations, seed)
 
     def report_of(side):
         _, train, test = side
         parts = sweep.trajectories[:, train], sweep.trajectories[:, test], sweep.clean[test]
         return decode_strength(*parts, sweep.songs[train], orders)
 
-    reports = each(report_of, sides, jobs)
+    reports = each(report_of, sides, n_jobs)
     parts = [
         (code, sweep.songs[test], report) for (code, _, test), report in zip(sides, reports, strict=True)
     ]
@@ -135,12 +135,12 @@ def decoding(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
         for name in ("rho", "r2", "along", "energy")
     }
     parts.append((POOLED, np.concatenate([songs for _, songs, _ in parts]), SimpleNamespace(**joined)))
-    table = pd.DataFrame(_decoding_row(*part, orders, resamples, seed) for part in parts)
+    table = pd.DataFrame(_decoding_row(*part, orders, n_resamples, seed) for part in parts)
     corrected = np.append(holm(table["p"].to_numpy()[:-1]), table["p"].iloc[-1])
     return table.assign(significant=corrected < 0.05)
 
 
-def _decoding_row(name, songs, found, orders, resamples, seed):
+def _decoding_row(name, songs, found, orders, n_resamples, seed):
     statistic = found.rho.mean(axis=1)
     rho, r2 = (
         mean_over_songs(found.rho[0], songs, (-1.0, 1.0)),
@@ -152,7 +152,7 @@ def _decoding_row(name, songs, found, orders, resamples, seed):
         with np.errstate(invalid="ignore"):
             return (weights @ found.along) / (weights @ found.energy)
 
-    share = bootstrap_songs(share_of, songs, resamples, seed=seed)
+    share = bootstrap_songs(share_of, songs, n_resamples, seed=seed)
     return {
         "instrument": name,
         "test_songs": rho.songs,

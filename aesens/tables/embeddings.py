@@ -86,7 +86,7 @@ def clean_classification(study) -> pd.DataFrame:
         for policy in study.policies(name):
             clean, clips = study.clean(name, policy)
             scores = _scores(
-                clean, clips, resamples=study.profile.resamples, seed=study.seed, jobs=study.jobs
+                clean, clips, n_resamples=study.profile.n_resamples, seed=study.seed, n_jobs=study.jobs
             )
             pretrained = study.model(name, policy).weights.pretrained
             about = {"data": study.source.title, "model": name, "pretrained": pretrained}
@@ -94,10 +94,10 @@ def clean_classification(study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _scores(clean: np.ndarray, clips: pd.DataFrame, *, resamples: int, seed: int, jobs: int) -> dict:
+def _scores(clean: np.ndarray, clips: pd.DataFrame, *, n_resamples: int, seed: int, n_jobs: int) -> dict:
     """Mean ROC-AUC over instruments with its 95 % interval over test songs, without a projection."""
     train, test = (clips["split"].to_numpy(dtype=str) == side for side in ("train", "test"))
     instruments, songs = (clips[name].to_numpy(dtype=str) for name in ("instrument", "song"))
-    result = classify(clean, None, instruments, songs, train, test, seed=seed, n_jobs=jobs)
-    row = auc_change(result, n_resamples=resamples, seed=seed, n_jobs=jobs).iloc[0]
+    result = classify(clean, None, instruments, songs, train, test, seed=seed, n_jobs=n_jobs)
+    row = auc_change(result, n_resamples=n_resamples, seed=seed, n_jobs=n_jobs).iloc[0]
     return {"roc_auc": row["auc"], "low": row["auc_low"], "high": row["auc_high"]}

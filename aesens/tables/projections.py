@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict]:
+def fitted_subspaces(sweep, *, seed: int, n_jobs: int = 1) -> dict[str, dict]:
     """Every projection of every instrument, fitted on the instrument's training clips.
 
     Normalised PCA alone looks at other instruments too: the variances that it divides by are those of the clean
@@ -56,7 +56,7 @@ def fitted_subspaces(sweep, *, seed: int, jobs: int = 1) -> dict[str, dict]:
         clips = sweep.trajectories[:, train], sweep.clean[train]
         return projections.fit_all(*clips, seed=own, reference=reference)
 
-    found = each(fitted, sides, jobs)
+    found = each(fitted, sides, n_jobs)
     codes = [code for code, _, _ in sides]
     return {
         name: {code: rows[name] for code, rows in zip(codes, found, strict=True)}
@@ -71,7 +71,7 @@ def _reference(sweep) -> np.ndarray:
     return variances
 
 
-def normalised_pca(sweep, *, jobs: int = 1) -> pd.DataFrame:
+def normalised_pca(sweep, *, n_jobs: int = 1) -> pd.DataFrame:
     """Which component the normalised PCA chooses for each instrument, and by how much.
 
     Returns
@@ -95,7 +95,7 @@ def normalised_pca(sweep, *, jobs: int = 1) -> pd.DataFrame:
             "first_ratio": ratios[0] if found else np.nan,
         }
 
-    return pd.DataFrame(each(row, instrument_sides(sweep), jobs)).astype({"component": "Int64"})
+    return pd.DataFrame(each(row, instrument_sides(sweep), n_jobs)).astype({"component": "Int64"})
 
 
 def direction_vectors(sweep, *, fitted: Mapping | None = None) -> dict[str, np.ndarray]:
@@ -115,7 +115,7 @@ def direction_vectors(sweep, *, fitted: Mapping | None = None) -> dict[str, np.n
     }
 
 
-def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1) -> pd.DataFrame:
+def projected(sweep, *, seed: int, fitted: Mapping | None = None, n_jobs: int = 1) -> pd.DataFrame:
     """Dimension of each projection and what it removes on test songs.
 
     Returns
@@ -126,7 +126,7 @@ def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1)
         method with a `transform` of its own all three are those of what it changes: the dimension is the rank of its
         changes of these embeddings, and a share is negative where lengths grow.
     """
-    fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
+    fitted = fitted_subspaces(sweep, seed=seed, n_jobs=n_jobs) if fitted is None else fitted
     clean = sweep.clean[sweep.test]
     centred = clean - clean.mean(axis=0)
 
@@ -156,7 +156,7 @@ def projected(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1)
             if name != "none"
         ]
 
-    return pd.DataFrame(chain.from_iterable(each(rows, instrument_sides(sweep), jobs)))
+    return pd.DataFrame(chain.from_iterable(each(rows, instrument_sides(sweep), n_jobs)))
 
 
 def _one_dimensional(fitted) -> list[str]:
@@ -180,7 +180,7 @@ def _stacked(fitted, methods, code) -> np.ndarray:
     return np.concatenate([rows if len(rows) else nothing for rows in found])
 
 
-def method_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1) -> pd.DataFrame:
+def method_cosines(sweep, *, seed: int, fitted: Mapping | None = None, n_jobs: int = 1) -> pd.DataFrame:
     """Absolute cosine between the directions of the one-dimensional methods, averaged over instruments.
 
     Methods that were registered from outside the package and find one direction are among them.
@@ -190,7 +190,7 @@ def method_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int
     pandas.DataFrame
         Columns ``first``, ``second``, ``cosine``.
     """
-    fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
+    fitted = fitted_subspaces(sweep, seed=seed, n_jobs=n_jobs) if fitted is None else fitted
     methods = _one_dimensional(fitted)
     stacks = [_stacked(fitted, methods, code) for code in fitted[methods[0]]]
     cosine = np.mean([np.abs(cosine_between(x, x)) for x in stacks], axis=0)
@@ -198,11 +198,11 @@ def method_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int
     return pd.DataFrame({"first": first.ravel(), "second": second.ravel(), "cosine": cosine.ravel()})
 
 
-def _classifiers(sweep, seed, jobs) -> dict[str, np.ndarray]:
+def _classifiers(sweep, seed, n_jobs) -> dict[str, np.ndarray]:
     """Weights of each instrument's classifier of clean clips."""
     classes = [code for code, _, _ in instrument_sides(sweep)]
     return classifier_weights(
-        sweep.clean, sweep.instruments, sweep.songs, sweep.train, classes=classes, seed=seed, n_jobs=jobs
+        sweep.clean, sweep.instruments, sweep.songs, sweep.train, classes=classes, seed=seed, n_jobs=n_jobs
     )
 
 
@@ -227,7 +227,7 @@ def random_cosine(features: int) -> float:
     return float(np.exp(gammaln(features / 2) - gammaln((features + 1) / 2)) / np.sqrt(np.pi))
 
 
-def classifier_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs: int = 1) -> pd.DataFrame:
+def classifier_cosines(sweep, *, seed: int, fitted: Mapping | None = None, n_jobs: int = 1) -> pd.DataFrame:
     """Absolute cosine between an instrument's effect directions and the weights of its own classifier.
 
     Returns
@@ -242,10 +242,10 @@ def classifier_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs:
     Removing a direction takes from a classifier's score what its weights have along it, so that a direction at right
     angles to the weights can neither disturb that classifier nor help it.
     """
-    fitted = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
+    fitted = fitted_subspaces(sweep, seed=seed, n_jobs=n_jobs) if fitted is None else fitted
     expected = random_cosine(sweep.clean.shape[1])
     methods, rows = _one_dimensional(fitted), []
-    for code, weights in _classifiers(sweep, seed, jobs).items():
+    for code, weights in _classifiers(sweep, seed, n_jobs).items():
         cosines = np.abs(cosine_between(_stacked(fitted, methods, code), weights))
         rows += [
             {"instrument": code, "projection": name, "cosine": cosine, "expected": expected}
@@ -254,7 +254,7 @@ def classifier_cosines(sweep, *, seed: int, fitted: Mapping | None = None, jobs:
     return pd.DataFrame(rows)
 
 
-def agreement(sweeps, *, seed: int, vectors=direction_vectors, jobs: int = 1) -> dict[str, float]:
+def agreement(sweeps, *, seed: int, vectors=direction_vectors, n_jobs: int = 1) -> dict[str, float]:
     """How alike the global CCA directions of one model are, and how they lie to its instrument classifiers.
 
     Parameters
@@ -276,7 +276,7 @@ def agreement(sweeps, *, seed: int, vectors=direction_vectors, jobs: int = 1) ->
     for sweep in sweeps:
         stack.append(list(vectors(sweep).values()))
         if weights is None:
-            weights = list(_classifiers(sweep, seed, jobs).values())
+            weights = list(_classifiers(sweep, seed, n_jobs).values())
     stack = np.array(stack)
     effects, instruments, features = stack.shape
     across = np.abs(np.einsum("eid,ejd->eij", stack, stack))
@@ -298,7 +298,7 @@ def agreement(sweeps, *, seed: int, vectors=direction_vectors, jobs: int = 1) ->
     }
 
 
-def agreements(sweeps, *, fitted, seed: int, jobs: int = 1) -> pd.DataFrame:
+def agreements(sweeps, *, fitted, seed: int, n_jobs: int = 1) -> pd.DataFrame:
     """The agreement of several models, one row each.
 
     Parameters
@@ -307,7 +307,7 @@ def agreements(sweeps, *, fitted, seed: int, jobs: int = 1) -> pd.DataFrame:
         Those of a model one after the other, as `aesens.study.Study.sweeps` gives them.
     fitted : callable
         ``fitted(sweep)`` gives what `fitted_subspaces` does.
-    seed, jobs : int
+    seed, n_jobs : int
 
     Returns
     -------
@@ -320,6 +320,10 @@ def agreements(sweeps, *, fitted, seed: int, jobs: int = 1) -> pd.DataFrame:
 
     groups = groupby(sweeps, key=lambda sweep: (sweep.model, sweep.pretrained))
     return pd.DataFrame(
-        {"model": model, "pretrained": pretrained, **agreement(own, seed=seed, vectors=vectors, jobs=jobs)}
+        {
+            "model": model,
+            "pretrained": pretrained,
+            **agreement(own, seed=seed, vectors=vectors, n_jobs=n_jobs),
+        }
         for (model, pretrained), own in groups
     )

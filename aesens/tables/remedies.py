@@ -35,7 +35,7 @@ _RESAMPLES = 1000
 
 
 def remedies(
-    sweeps: Iterable, *, resamples: int, seed: int, transferred: bool = False, jobs: int = 1
+    sweeps: Iterable, *, n_resamples: int, seed: int, transferred: bool = False, n_jobs: int = 1
 ) -> pd.DataFrame:
     """Every remedy and projection on the same terms, all settings and the best method chosen on training songs.
 
@@ -46,7 +46,7 @@ def remedies(
     ----------
     sweeps : iterable of Sweep
         Of one model and the same clips, one an effect.
-    resamples : int
+    n_resamples : int
         Over test songs, a thousand at most.
     seed : int
     transferred : bool
@@ -74,7 +74,7 @@ def remedies(
     strengths = min(_STRENGTHS, *(len(sweep.parameters) for sweep in sweeps))
     thinned = [_thinned(sweep.trajectories, strengths) for sweep in sweeps]
     classes = [code for code, _, _ in instrument_sides(first)]
-    how = {"classes": classes, "seed": seed, "n_jobs": jobs}
+    how = {"classes": classes, "seed": seed, "n_jobs": n_jobs}
     candidates = _candidates(seed)
     found = _held_out(first, thinned, candidates, how)
     controls = {name for name, entry in _entries().items() if entry.control}
@@ -97,7 +97,7 @@ def remedies(
             name = best.loc[open_to_choice["selection"].fillna(-1).idxmax(), "method"]
             best = best.assign(effect=effect, condition=condition, chosen=best["method"] == name)
             best = best[best["chosen"]] if transferred else best
-            fits = each(lambda place, v=versions: _fit(candidates[place][2], v), best["place"], jobs)
+            fits = each(lambda place, v=versions: _fit(candidates[place][2], v), best["place"], n_jobs)
             best["key"] = effect + "/" + condition + "/" + best["method"]
             methods |= dict(zip(best["key"], fits, strict=True))
             chosen.append(best)
@@ -112,9 +112,9 @@ def remedies(
         shown = [0, *(1 + place * strengths + np.arange(strengths))]
         own = scored.sel(method=["none", *mine["key"]]).isel(condition=shown)
         drawn = {
-            "n_resamples": min(resamples, _RESAMPLES),
+            "n_resamples": min(n_resamples, _RESAMPLES),
             "seed": derived_seed(seed, effect),
-            "n_jobs": jobs,
+            "n_jobs": n_jobs,
         }
         table = recovery(own, **drawn).rename(columns={"method": "key"})
         tables.append(mine.merge(table, on="key").drop(columns=["key", "place"]))
@@ -126,7 +126,7 @@ def remedies(
     return table[[*front, *(name for name in table if name not in front)]]
 
 
-def linearity(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
+def linearity(sweep, *, n_resamples: int, seed: int) -> pd.DataFrame:
     """Is the effect a linear map of embeddings? What ridge maps fitted on training songs predict on test songs.
 
     Returns
@@ -163,7 +163,7 @@ def linearity(sweep, *, resamples: int, seed: int) -> pd.DataFrame:
         row = {"strength": s, "parameter": parameter, "songs": len(np.unique(songs[test]))}
         if energy.sum() > 0:
             share = lambda w, e=error, all_of_it=energy: 1 - (w @ e) / np.maximum(w @ all_of_it, 1e-300)
-            found = bootstrap_songs(share, songs[test], n_resamples=resamples, seed=seed)
+            found = bootstrap_songs(share, songs[test], n_resamples=n_resamples, seed=seed)
             row |= {"shift": 1 - offset.sum() / energy.sum(), "linear": found.estimate, "low": found.low}
             row |= {"high": found.high, "r2": 1 - error.sum() / spread.sum()}
         rows.append(row)

@@ -17,11 +17,11 @@ __all__ = ["robustness"]
 def robustness(
     sweep,
     *,
-    resamples: int,
+    n_resamples: int,
     seed: int,
     pooled: Mapping[str, Sequence] | None = None,
     fitted: Mapping | None = None,
-    jobs: int = 1,
+    n_jobs: int = 1,
 ) -> pd.DataFrame:
     """Loss and recovered share of it, by ROC-AUC and by balanced accuracy at the trained threshold.
 
@@ -38,13 +38,13 @@ def robustness(
     pandas.DataFrame
         Rows and columns of `aesens.analysis.robustness.recovery`, with ``parameter`` (NaN where strengths are pooled).
     """
-    subspaces = fitted_subspaces(sweep, seed=seed, jobs=jobs) if fitted is None else fitted
+    subspaces = fitted_subspaces(sweep, seed=seed, n_jobs=n_jobs) if fitted is None else fitted
     result = fit_scores(
         *sweep.labelled,
         subspaces,
         classes=[code for code, _, _ in instrument_sides(sweep)],
         seed=seed,
-        n_jobs=jobs,
+        n_jobs=n_jobs,
     )
-    table = recovery(result, pooled=pooled, n_resamples=resamples, seed=seed, n_jobs=jobs)
+    table = recovery(result, pooled=pooled, n_resamples=n_resamples, seed=seed, n_jobs=n_jobs)
     return table.assign(parameter=np.append(sweep.parameters, np.nan)[table["strength"]])

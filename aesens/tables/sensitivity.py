@@ -31,7 +31,7 @@ __all__ = ["distances", "protocols", "response"]
 
 
 def distances(
-    sweep, *, seed: int, measures: Sequence[str] = ("cosine", "l2", "frechet"), jobs: int = 1
+    sweep, *, seed: int, measures: Sequence[str] = ("cosine", "l2", "frechet"), n_jobs: int = 1
 ) -> pd.DataFrame:
     """Distance of the effected from the clean clips at each strength.
 
@@ -63,8 +63,8 @@ def distances(
             interval = mean_over_songs(values.T, sweep.songs, (0.0, np.inf))
             parts.append(pd.DataFrame({**base, "measure": name, **interval._asdict()}))
     if "frechet" in measures:
-        floor = np.median(frechet_floor(sweep.clean, sweep.songs, seed=seed, jobs=jobs))
-        curve = frechet_curve(sweep.clean, sweep.trajectories, jobs) / floor
+        floor = np.median(frechet_floor(sweep.clean, sweep.songs, seed=seed, n_jobs=n_jobs))
+        curve = frechet_curve(sweep.clean, sweep.trajectories, n_jobs) / floor
         parts.append(
             pd.DataFrame({**base, "measure": "frechet", "estimate": curve, "songs": len(set(sweep.songs))})
         )
@@ -94,7 +94,7 @@ def protocols(sweeps: Iterable[tuple], *, seed: int) -> pd.DataFrame:
     return table[[*first, *table.columns.difference(first, sort=False)]]
 
 
-def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int = 1) -> pd.DataFrame:
+def response(sweep, *, n_permutations: int, n_resamples: int, seed: int, n_jobs: int = 1) -> pd.DataFrame:
     """Whether the distance grows with strength, and whether it grows in jumps.
 
     Returns
@@ -107,7 +107,7 @@ def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
           largest on the *other* half of the songs, in units of the median distance of two clean clips;
         - ``spearman`` with limits: mean over clips of the Spearman correlation of cosine distance and departure from
           the identity; ``spearman_null``, the 95 % quantile over all orders of the strengths, one for all clips (or
-          `permutations` of them), ``p``, the share of orders that reach the true one, and ``p_floor``, the smallest
+          `n_permutations` of them), ``p``, the share of orders that reach the true one, and ``p_floor``, the smallest
           that it could be;
         - ``kendall``, its mean over clips;
         - ``largest_step``, ``onset_jump``: medians over clips of the longest step and the onset in median steps;
@@ -130,19 +130,19 @@ def response(sweep, *, permutations: int, resamples: int, seed: int, jobs: int =
     def jumps():
         jump = jump_ratio(*paths, places)
         interval = bootstrap_songs(
-            lambda clip: np.median(jump[clip]), sweep.songs, resamples, seed=seed, by="indices"
+            lambda clip: np.median(jump[clip]), sweep.songs, n_resamples, seed=seed, by="indices"
         )
         return discontinuity(*paths), interval
 
     def movement():
         return mean_over_songs(_movement(sweep), sweep.songs, (0.0, np.inf))
 
-    (steps, jump), moved = each(lambda part: part(), (jumps, movement), jobs)
+    (steps, jump), moved = each(lambda part: part(), (jumps, movement), n_jobs)
     clips = monotonicity(distance, order).fillna(0.0)
     clips[~np.isfinite(distance).all(axis=0)] = np.nan
     spearman = mean_over_songs(clips["spearman"], sweep.songs, (-1.0, 1.0))
     own = derived_seed(seed, "response", sweep.model, sweep.effect.name)
-    orders = joint_orders(len(order), permutations, own)
+    orders = joint_orders(len(order), n_permutations, own)
     null = growth(distance, order, orders)
     return pd.DataFrame(
         [

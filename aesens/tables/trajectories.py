@@ -109,7 +109,7 @@ def clip_umap(sweep, *, seed: int, instrument: str | None = None) -> pd.DataFram
     return pd.concat(parts, ignore_index=True)
 
 
-def geometry(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
+def geometry(sweep, *, seed: int, n_jobs: int = 1) -> pd.DataFrame:
     """Shape of the trajectories and dimension of the displacements.
 
     Returns
@@ -128,7 +128,7 @@ def geometry(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
     """
     spectrum = trajectories.displacement_scatter(sweep.trajectories, sweep.clean).spectrum()
     own = derived_seed(seed, "geometry", sweep.model, sweep.effect.name)
-    found = trajectories.dimension_halves(sweep.trajectories, sweep.clean, sweep.songs, own, jobs)
+    found = trajectories.dimension_halves(sweep.trajectories, sweep.clean, sweep.songs, own, n_jobs)
     found = pd.DataFrame(found, columns=["dimensions_90", "dimensions_90_clean"])
     ratio = found["dimensions_90"] / found["dimensions_90_clean"]
     songs = len(set(sweep.songs))
@@ -146,7 +146,7 @@ def geometry(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
-def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.DataFrame:
+def samplewise(sweep, *, n_permutations: int, seed: int, n_jobs: int = 1) -> pd.DataFrame:
     """Fit of the sample-wise directions: in-sample, on strengths left out, on other songs, and of what has none.
 
     Parameters
@@ -188,7 +188,7 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
                 strength[:] = rng.standard_normal(strength.shape)
         elif prefix == "walk ":
             x = random_walks(x, seed_of("walk"))
-        report = samplewise_report(x, 0 if prefix else permutations, seed_of("shuffles"))
+        report = samplewise_report(x, 0 if prefix else n_permutations, seed_of("shuffles"))
         values = {"in-sample": report.in_sample, "held-out": report.held_out}
         if not prefix:
             # One shuffle a clip: its spread is then that of single clips, as the data's is.
@@ -198,7 +198,7 @@ def samplewise(sweep, *, permutations: int, seed: int, jobs: int = 1) -> pd.Data
             values["transfer"] = transfer(x, sweep.songs, seed=seed_of("others"))
         return {prefix + kind: value for kind, value in values.items()}
 
-    found = each(values_of, ("", "noise ", "walk "), jobs)
+    found = each(values_of, ("", "noise ", "walk "), n_jobs)
     parts = [
         pd.DataFrame({"clip": sweep.clips.index, "kind": kind, "value": np.asarray(value)})
         if np.ndim(value)
@@ -213,7 +213,7 @@ def _fitted_on(sweep) -> np.ndarray:
     return sweep.train if sweep.train.any() else np.ones(len(sweep.clips), bool)
 
 
-def spectra(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
+def spectra(sweep, *, seed: int, n_jobs: int = 1) -> pd.DataFrame:
     """Normalised singular values of each instrument's sample-wise directions, clean embeddings and random unit vectors.
 
     Parameters
@@ -245,4 +245,4 @@ def spectra(sweep, *, seed: int, jobs: int = 1) -> pd.DataFrame:
         return pd.concat(parts)
 
     codes = [str(code) for code in sort_instruments(sweep.instruments[chosen])]
-    return pd.concat(each(of_one, codes, jobs), ignore_index=True)
+    return pd.concat(each(of_one, codes, n_jobs), ignore_index=True)

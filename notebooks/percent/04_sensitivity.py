@@ -157,8 +157,8 @@ assert np.allclose(rho, growth(distance, strength, orders), equal_nan=True)
 # of model and effect, pretrained and untrained apart.
 
 # %%
-response = study.collect(tables.response, permutations=study.profile.permutations,
-                         resamples=study.profile.resamples, seed=study.seed)
+response = study.collect(tables.response, n_permutations=study.profile.n_permutations,
+                         n_resamples=study.profile.n_resamples, seed=study.seed)
 response["p_holm"] = response.groupby("pretrained")["p"].transform(holm)
 if len(some) == len(sweep.parameters):
     assert np.isclose(response.query(this)["p"].item(), p, equal_nan=True)

@@ -168,7 +168,7 @@ for what, x in {f"{sweep_title(sweep)}, {name}": path, "White noise": noise}.ite
 # For every clip, model and effect, with the same fits to random walks and noise:
 
 # %%
-samplewise = study.collect(tables.samplewise, permutations=study.profile.permutations, seed=study.seed)
+samplewise = study.collect(tables.samplewise, n_permutations=study.profile.n_permutations, seed=study.seed)
 medians = samplewise.groupby(["model", "pretrained", "effect", "kind"], sort=False)["value"].median().unstack().reset_index()
 study.table(medians, "05_samplewise", "Median over training clips of the sample-wise fits, in-sample, on strengths left out "
             "and on other training songs, for clips, random walks and noise; p-values of the medians.")
@@ -237,8 +237,8 @@ print("{}, {}: squared Spearman correlation {:.3f} on the clips it was fitted to
 # of one strength tie up to rounding: the in-sample number is compared roughly.
 
 # %%
-directions = study.collect(tables.global_directions, permutations=study.profile.permutations,
-                           resamples=study.profile.resamples, seed=study.seed)
+directions = study.collect(tables.global_directions, n_permutations=study.profile.n_permutations,
+                           n_resamples=study.profile.n_resamples, seed=study.seed)
 ours = directions.query(f"{this} and instrument == @instrument")
 assert np.allclose(squared, ours[["in_sample", "held_out"]].iloc[0], rtol=0, atol=[0.1, 1e-3], equal_nan=True)
 study.table(directions, "05_global_cca", "Global CCA an instrument: in-sample and held-out correlations, joint null, p-value.")
@@ -321,8 +321,8 @@ assert np.allclose(rho, package.rho.mean(axis=1), atol=0.02)
 # For every instrument, model and effect; the claims rest on the rows of all instruments together, shown here:
 
 # %%
-decoding = study.collect(tables.decoding, permutations=study.profile.permutations,
-                         resamples=study.profile.resamples, seed=study.seed)
+decoding = study.collect(tables.decoding, n_permutations=study.profile.n_permutations,
+                         n_resamples=study.profile.n_resamples, seed=study.seed)
 study.table(decoding, "05_decoding", "Strength decoded on held-out songs: order within clips with its joint null, share of the "
             "displacement energy along the direction, R^2.")
 pooled, single = decoding[decoding["instrument"] == "all"], decoding[decoding["instrument"] != "all"]
@@ -359,7 +359,7 @@ print(floor_of(single))
 # dimensions have about $\sqrt{2 / (\pi D)}$; those fitted to the same few clips lie a little above without agreeing.
 
 # %%
-agreement = tables.agreements(study.sweeps(), fitted=study.fitted, seed=study.seed, jobs=study.jobs)
+agreement = tables.agreements(study.sweeps(), fitted=study.fitted, seed=study.seed, n_jobs=study.jobs)
 study.table(agreement, "05_agreement", "Mean absolute cosine between global CCA directions, within and across effects, and "
             "with the weights of instrument classifiers.")
 shown(agreement, precision=3)

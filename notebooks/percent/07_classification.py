@@ -91,7 +91,7 @@ print(f"{sweep_title(sweep)}, {instrument_title(instrument).lower()}, strongest:
 # same cross-validated ROC-AUC, that can decide which comes first, so a difference of a hundredth is allowed.
 
 # %%
-results = study.collect(tables.classification, resamples=study.profile.resamples, seed=study.seed)
+results = study.collect(tables.classification, n_resamples=study.profile.n_resamples, seed=study.seed)
 ours = results.query("model == @sweep.model and pretrained == @sweep.pretrained and effect == @sweep.effect.name "
                      "and kind == 'instrument' and condition == 'clean-effected' and instrument == @instrument")
 ours = ours[ours["strength"] == len(sweep.parameters) - 1].set_index("projection")["roc_auc"]
@@ -148,7 +148,7 @@ assert np.isclose(ours, recovered, atol=0.1, equal_nan=True)
 # within each instrument, the classifiers fitted again on twenty draws of training songs.
 
 # %%
-robust = study.collect(tables.robustness, resamples=study.profile.resamples, seed=study.seed, pooled=pools())
+robust = study.collect(tables.robustness, n_resamples=study.profile.n_resamples, seed=study.seed, pooled=pools())
 study.table(robust, "07_robustness", "Loss and recovered share of it by projection, strength and metric, with 95 % intervals over "
             "test and training songs (a range below six test songs an instrument).")
 curves = results[results["kind"] == "curve"].dropna(axis=1, how="all")

@@ -152,7 +152,7 @@ assert abs(by_hand - package) < 0.02
 #   refits on resampled training songs.
 
 # %%
-results = study.collect(tables.remedies, together=True, resamples=study.profile.resamples, seed=study.seed)
+results = study.collect(tables.remedies, together=True, n_resamples=study.profile.n_resamples, seed=study.seed)
 pooled = results[(results["kind"] == "pooled") & (results["test"] == "effected")]
 study.table(pooled.drop(columns=["kind", "test", "strength"]), "08_remedies", "Every method fitted on the tested effect or on the "
             "others: change on effected clips, cost on clean ones, share of the loss recovered, chosen settings and methods.")
@@ -221,7 +221,7 @@ for (condition, metric), part in chosen.groupby(["condition", "metric"], sort=Fa
 # movement. The dots are the mean displacement alone, $A_s = 0$: what all clips share.
 
 # %%
-linear = study.collect(tables.linearity, resamples=study.profile.resamples, seed=study.seed)
+linear = study.collect(tables.linearity, n_resamples=study.profile.n_resamples, seed=study.seed)
 study.table(linear, "08_linearity", "Share of the test clips' displacement energy that ridge maps of the clean embedding and the mean "
             "displacement foresee, by strength and (strength -1) over all.")
 study.figure(plots.linearity_curves(linear[linear["strength"] >= 0]), "08_linearity",

@@ -113,8 +113,8 @@ low, high = max(rho.mean() - half, -1), min(rho.mean() + half, 1)
 # less, and so on.
 
 # %%
-response = study.collect(tables.response, permutations=study.profile.permutations, resamples=study.profile.resamples,
-                         seed=study.seed)
+response = study.collect(tables.response, n_permutations=study.profile.n_permutations,
+                         n_resamples=study.profile.n_resamples, seed=study.seed)
 row = response.iloc[0]
 p = row["p"]
 if len(strength) <= 6:

@@ -108,7 +108,7 @@ shown(fits.pivot(index=["model", "effect"], columns="split", values="squared").r
 # included: [chapter 5](05_trajectories.ipynb) has what tells a direction from that.
 
 # %%
-samplewise = collected(tables.samplewise, "histograms", permutations=study.profile.permutations, seed=study.seed)
+samplewise = collected(tables.samplewise, "histograms", n_permutations=study.profile.n_permutations, seed=study.seed)
 ours.figure(plots.study_histograms(samplewise, missing), "80_samplewise",
             "Squared Spearman correlation of each training clip's projections on its own direction: clips by value.")
 
@@ -134,7 +134,7 @@ ours.figure(plots.study_spectra(spectra, missing), "80_spectra",
 # Folds are grouped by song **[fix]**.
 
 # %%
-scores = collected(tables.classification, "auc", resamples=study.profile.resamples, seed=study.seed)
+scores = collected(tables.classification, "auc", n_resamples=study.profile.n_resamples, seed=study.seed)
 columns = ["model", "effect", "instrument", "condition", "projection", "parameter", "roc_auc"]
 ours.table(scores.reindex(columns=columns), "80_auc", "ROC-AUC of the three classifiers by condition, projection and parameter.")
 ours.figure(plots.study_auc(scores, missing), "80_auc",

@@ -51,15 +51,15 @@ study
 # %%
 level = {clip: float(20 * np.log10(study.source.load(clip)[0].std())) for clip in study.dataset.table.index}
 
-def louder_moves_less(sweep, *, level: dict, resamples: int, seed: int) -> pd.DataFrame:
+def louder_moves_less(sweep, *, level: dict, n_resamples: int, seed: int) -> pd.DataFrame:
     """Rank correlation between level and distance at the strongest end, with its 95 % interval over songs."""
     table = pd.DataFrame({"level": [level[clip] for clip in sweep.clips.index],
                           "distance": cosine_distance(sweep.clean, sweep.trajectories)[-1]})
     rho = lambda clips: table.iloc[clips].rank().corr().iloc[0, 1]
-    interval = bootstrap_songs(rho, sweep.songs, resamples, seed=seed, by="indices")
+    interval = bootstrap_songs(rho, sweep.songs, n_resamples, seed=seed, by="indices")
     return pd.DataFrame([interval._asdict()]).rename(columns={"estimate": "rho"})
 
-result = study.collect(louder_moves_less, level=level, resamples=min(1000, study.profile.resamples), seed=study.seed)
+result = study.collect(louder_moves_less, level=level, n_resamples=min(1000, study.profile.n_resamples), seed=study.seed)
 study.table(result, "90_louder", "Rank correlation between a clip's level and how far it moves.")
 shown(result)
 

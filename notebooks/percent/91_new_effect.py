@@ -79,8 +79,8 @@ study.figure(plots.sensitivity_curves(distances), "91_distances",
              "Distance from the clean clips against the parameter, under reverberation and distortion.")
 
 # %%
-response = study.collect(tables.response, permutations=study.profile.permutations,
-                         resamples=study.profile.resamples, seed=study.seed)
+response = study.collect(tables.response, n_permutations=study.profile.n_permutations,
+                         n_resamples=study.profile.n_resamples, seed=study.seed)
 study.table(response, "91_response", "Monotonicity and jumps under reverberation and distortion.")
 columns = ["model", "pretrained", "effect", "spearman", "spearman_low", "spearman_high", "jump", "jump_low", "jump_high"]
 shown(response, columns)

@@ -98,7 +98,7 @@ study.figure(plots.heatmap(mean, "effect_removed", rows=["model", "pretrained", 
 # The classifiers of [chapter 7](07_classification.ipynb): trained on clean clips, tested on effected ones.
 
 # %%
-results = study.collect(tables.classification, resamples=study.profile.resamples, seed=study.seed)
+results = study.collect(tables.classification, n_resamples=study.profile.n_resamples, seed=study.seed)
 curves = results[(results["kind"] == "curve") & (results["condition"] == "clean-effected")]
 study.figure(plots.auc_curves(curves, ["none", *shown[:3], "random"]), "92_auc",
              "ROC-AUC against the parameter with the new methods, trained on clean clips and tested on effected ones.")

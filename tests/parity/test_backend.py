@@ -32,7 +32,7 @@ def test_a_sweep_through_the_package_itself(clips, name):
     for backend in ("aesens", "reference"):
         model = load_model(name, weights="untrained", seed=3, device="cpu", backend=backend, **options)
         bitcrush = effect("bitcrush")
-        stores += extract([Plan(model, bitcrush, bitcrush.parameters(3), clips)], jobs=2, progress=False)
+        stores += extract([Plan(model, bitcrush, bitcrush.parameters(3), clips)], n_jobs=2, progress=False)
     assert stores[0].path != stores[1].path
     ours, theirs = (store.read().values.astype(float) for store in stores)
     assert ours.shape == (3, 2, {"openl3": 512, "panns": 2048, "clap": 512}[name])
