@@ -41,7 +41,9 @@ def _sorted(scores, labels):
     n = scores.shape[-1]
     index = np.broadcast_to(np.arange(n), scores.shape)
     new = np.ones(scores.shape, bool)
-    new[..., 1:] = scores[..., 1:] != scores[..., :-1]
+    np.not_equal(scores[..., 1:], scores[..., :-1], out=new[..., 1:])
+    if new.all():
+        return labels, index, index
     first = np.maximum.accumulate(np.where(new, index, 0), axis=-1)
     ends = np.ones(scores.shape, bool)
     ends[..., :-1] = new[..., 1:]

@@ -38,7 +38,7 @@ Effects", ICASSP 2025, section 5.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,13 @@ def grouped_folds(labels: np.ndarray, songs: np.ndarray, name: str = "the classi
     """
     # As text, so that the order of the songs, which the split depends on, is the same for any kind of label.
     labels, songs = np.asarray(labels, bool), np.asarray(songs).astype(str)
+    return _dealt(tuple(labels.tolist()), tuple(songs.tolist()), name).copy()
+
+
+# The same for every model and effect, and slow where there are few clips.
+@lru_cache(maxsize=256)
+def _dealt(labels, songs, name):
+    labels, songs = np.array(labels), np.array(songs)
     counts = [len(np.unique(songs[side])) for side in (labels, ~labels)]
     for splits in range(min(_FOLDS, *counts), 1, -1):
         # The unshuffled split first; its greedy choice can leave a fold without a class, so shuffled ones follow.

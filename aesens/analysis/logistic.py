@@ -17,8 +17,8 @@ in which the intercept is the weight of a constant feature 1 and is regularised 
 Reduction. The optimum lies in the span of the training rows, ``w = X^T a``, so that everything is determined by the
 Gram matrix ``K = X X^T + 1`` (n, n): the features are touched once, margins are ``K a`` and inner products of two w are
 ``a . K b``. Removing a subspace with orthonormal rows V turns K into ``K - (X V^T)(X V^T)^T``; projected features are
-never formed. Where rows are more than twice as many as features, K says little about the directions that it lacks, and
-the same iteration runs on w itself.
+never formed. Several labellings of the same rows, one an instrument, share its K. Where rows are more than twice as
+many as features, K says little about the directions that it lacks, and the same iteration runs on w itself.
 
 Iteration. Newton's method with step halving, along C from small to large, each cost started at the solution of
 the one before. The Newton equation is solved by conjugate gradients in the inner product of w, for a batch of
@@ -56,8 +56,8 @@ _NEWTON_STEPS, _HALVINGS = 100, 40
 _CG_STEPS = 80
 # Accuracy of the Newton direction relative to the gradient: looser costs more Newton steps, tighter more inner ones.
 _FORCING = 0.1
-# Numbers in the kernels of one batch: what stays in the processor's cache.
-_CELLS = 1_000_000
+# Numbers in the kernels of one batch, and in one of its vectors: what stays in the processor's cache.
+_CELLS, _NUMBERS = 1_000_000, 60_000
 # Up to so many times as many rows as features, problems are solved in terms of rows.
 _ROWS_PER_FEATURE = 2
 # Mean AUCs closer than this are ties: far above rounding, far below 1 / (positives x negatives).
@@ -81,14 +81,20 @@ class LogisticFit(NamedTuple):
 class _Kernels:
     """Weights as combinations of training rows: a vector is `a` (set, column, n), with w = X^T a and margins K a.
 
-    A K for each subspace would not stay in the processor's cache: ``kernel`` (set, n, n) is that of the features,
-    ``within`` (set, n, k of all subspaces side by side) the rows' coordinates in the subspaces, ``owner`` (column, k)
-    is 1 where a column's own are.
+    ``kernel`` (set, n, n) is that of the features, ``within`` (set, n, k of all subspaces side by side) the rows'
+    coordinates in the subspaces, ``owner`` (column, k) is 1 where a column's own are.
     """
 
     def __init__(self, kernel: np.ndarray, within: np.ndarray, owner: np.ndarray):
         self.kernel, self.within, self.owner = kernel, within, owner
         self.sets, self.size = kernel.shape[:2]
+
+    def apart(self):
+        """A set for each subspace, with a K of its own: faster, as long as they stay in the cache."""
+        own = [self.within[..., mine > 0] for mine in self.owner]
+        kernel = np.stack([self.kernel - part @ part.swapaxes(1, 2) for part in own], axis=1)
+        kernel = kernel.reshape(-1, self.size, self.size)
+        return _Kernels(kernel, np.empty((len(kernel), self.size, 0)), np.empty((1, 0)))
 
     def take(self, sets, columns):
         # One set alone, which is large, need not be copied.
@@ -164,7 +170,7 @@ def _conjugate_gradients(space, curvature, r, fr, target):
     """Solve H d = -r with H = I + X^T W X for a batch; returns d, its margins, and where `target` was missed."""
     d, fd = np.zeros_like(r), np.zeros_like(fr)
     r, fr = -r, -fr
-    p, fp = r, fr
+    p, fp = r.copy(), fr.copy()
     rr = space.inner(r, fr, r, fr)
     for _ in range(_CG_STEPS):
         running = rr > target
@@ -174,11 +180,17 @@ def _conjugate_gradients(space, curvature, r, fr, target):
         step = np.divide(rr, pp, out=np.zeros_like(rr), where=running & (pp > 0))[..., None]
         d += step * p
         fd += step * fp
-        r = r - step * (p + space.back(curvature * fp))
+        # In place: on small problems new arrays take as long as the sums.
+        change = space.back(curvature * fp)
+        change += p
+        change *= step
+        r = np.subtract(r, change, out=change)
         fr = space.margins(r)
         new = np.where(running, space.inner(r, fr, r, fr), rr)
         beta = np.divide(new, rr, out=np.zeros_like(rr), where=running & (rr > 0))[..., None]
-        p, fp = r + beta * p, fr + beta * fp
+        for along, residual in ((p, r), (fp, fr)):
+            along *= beta
+            along += residual
         rr = new
     return d, fd, rr > target
 
@@ -186,14 +198,15 @@ def _conjugate_gradients(space, curvature, r, fr, target):
 def _newton(space, sign, bound, a, f, stubborn):
     """Minimise in place from (a, f), with C c_i = ``bound`` (set, column, n); returns how many did not converge.
 
-    ``stubborn`` (set, column) marks, also for later calls, what conjugate gradients are too slow for.
+    ``sign`` (column, n) are the labels; ``stubborn`` (set, column) marks, also for later calls, what conjugate
+    gradients are too slow for.
     """
     finished = np.zeros(bound.shape[:2], bool)
     sets, columns = map(np.arange, finished.shape)
-    local, at, x, fx, top = space, np.ix_(sets, columns), a, f, bound
+    local, at, x, fx, top, y = space, np.ix_(sets, columns), a, f, bound, sign
 
     def evaluate(x, fx, top):
-        margin = sign * fx
+        margin = y * fx
         e = np.exp(-np.abs(margin))
         objective = 0.5 * local.inner(x, fx, x, fx)
         objective += np.einsum("tcn,tcn->tc", top, np.log1p(e) + np.maximum(-margin, 0.0))
@@ -202,7 +215,7 @@ def _newton(space, sign, bound, a, f, stubborn):
     objective, slope = evaluate(x, fx, top)
     for _ in range(_NEWTON_STEPS):
         # Gradient of the objective, as a vector of the space; its margins are needed for its norm.
-        r = x - local.back(top * sign * slope)
+        r = x - local.back(top * y * slope)
         fr = local.margins(r)
         rr, ww = local.inner(r, fr, r, fr), local.inner(x, fx, x, fx)
         done = finished[at] | (rr <= _TOLERANCE**2 * ww)
@@ -214,7 +227,7 @@ def _newton(space, sign, bound, a, f, stubborn):
             # Converged problems leave the batch, so that the slow ones do not keep them busy.
             a[at], f[at] = x, fx
             sets, columns = sets[slow[0].ravel()], columns[slow[1].ravel()]
-            local, at = space.take(sets, columns), np.ix_(sets, columns)
+            local, at, y = space.take(sets, columns), np.ix_(sets, columns), sign[columns]
             x, fx, top, r, fr = x[slow], fx[slow], top[slow], r[slow], fr[slow]
             objective, slope, rr, ww, done = objective[slow], slope[slow], rr[slow], ww[slow], done[slow]
         curvature = top * slope * (1.0 - slope)
@@ -264,20 +277,23 @@ def balanced_weights(labels: np.ndarray, rows: np.ndarray | None = None) -> np.n
 
 def _checked(features, labels, folds, subspaces):
     features, labels, folds = np.asarray(features, np.float64), np.asarray(labels, bool), np.asarray(folds)
-    if features.ndim != 3 or features.shape[1] != len(labels):
-        raise ValueError(f"features must have shape (batch, {len(labels)}, feature), got {features.shape}")
+    if features.ndim != 3 or features.shape[1] != labels.shape[-1]:
+        raise ValueError(
+            f"features must have shape (batch, {labels.shape[-1]}, feature), got {features.shape}"
+        )
     if not np.isfinite(features).all():
         raise ValueError("features hold NaN or infinite values: leave such clips out before classifying")
     if folds.shape != labels.shape:
         raise ValueError(f"folds must have shape {labels.shape}, got {folds.shape}")
-    count = int(folds.max()) + 1
-    for fold in range(count):
-        held = labels[folds == fold]
-        if count < 2 or held.all() or not held.any():
-            raise ValueError(
-                f"fold {fold} of {count} holds {held.sum()} positive and {(~held).sum()} negative rows: "
-                "at least two folds are needed, and both classes in each"
-            )
+    labels, folds, count = np.atleast_2d(labels), np.atleast_2d(folds), int(folds.max()) + 1
+    for own, dealt in zip(labels, folds, strict=True):
+        for fold in range(count):
+            held = own[dealt == fold]
+            if count < 2 or held.all() or not held.any():
+                raise ValueError(
+                    f"fold {fold} of {count} holds {held.sum()} positive and {(~held).sum()} negative rows: "
+                    "at least two folds are needed, and both classes in each"
+                )
     checked = [np.zeros((0, features.shape[2])) if v is None else np.atleast_2d(v) for v in subspaces]
     for k, v in enumerate(checked):
         if v.shape[1] != features.shape[2]:
@@ -310,14 +326,15 @@ def fit_logistic(
     ----------
     features : array_like, shape (batch, n, feature)
         Training sets that share their labels and folds.
-    labels : array_like of bool, shape (n,)
-    folds : array_like of int, shape (n,)
-        The fold 0 ... F-1 in which a row is held out. Every fold holds both classes.
+    labels : array_like of bool, shape (n,) or (task, n)
+        Several tasks have an axis of their own in the result, after the projections.
+    folds : array_like of int, shape of `labels`
+        The fold 0 ... F-1 in which a row is held out. Every fold of every task holds both classes.
     subspaces : sequence of (ndarray of shape (k, feature) or None), optional
         Subspaces to remove from the features, orthonormal rows; None removes nothing. Default: one None.
     resamples : array_like, shape (resample, n), optional
         How often each row counts in further fits, at the costs chosen on all rows. They follow that on all rows along
-        an axis of their own: ``coefficients`` (batch, projection, 1 + resample, feature).
+        an axis of their own: ``coefficients`` (batch, projection, [task,] 1 + resample, feature).
 
     Returns
     -------
@@ -337,63 +354,92 @@ def fit_logistic(
     >>> fit.coefficients.shape, fit.cost.shape
     ((2, 2, 5), (2, 2))
     """
+    several = np.ndim(labels) > 1
     features, labels, folds, subspaces = _checked(features, labels, folds, subspaces or [None])
     sign = np.where(labels, 1.0, -1.0)
-    weights = balanced_weights(labels, folds != np.arange(folds.max() + 1)[:, None])
     batch, n, d = features.shape
-    final = balanced_weights(labels, np.vstack([np.ones(n), *([] if resamples is None else resamples)]))
+    rows = np.vstack([np.ones(n), *([] if resamples is None else resamples)])
+    weights = balanced_weights(labels[:, None], folds[:, None] != np.arange(folds.max() + 1)[:, None])
+    final = balanced_weights(labels[:, None], np.broadcast_to(rows, (len(labels), *rows.shape)))
     owner = np.repeat(np.eye(len(subspaces)), [len(v) for v in subspaces], axis=1)
     bases = np.concatenate(subspaces)
     # By size alone, so that results do not depend on how the work is spread.
-    length = max(1, _CELLS // (len(subspaces) * n * n))
+    of_task = len(subspaces) * n * max(weights.shape[1], final.shape[1])
+    length = max(1, min(_CELLS // (len(subspaces) * n * n), _NUMBERS // (of_task * len(labels))))
+    tasks = max(1, _NUMBERS // (of_task * length))
     parts, failures = [], 0
     for start in range(0, batch, length):
         x = features[start : start + length]
         if n <= _ROWS_PER_FEATURE * (d + 1):
             space = _Kernels(np.stack([one @ one.T for one in x]) + 1.0, x @ bases.T, owner)
+            if len(subspaces) > 1 and len(subspaces) * n * n <= _CELLS:
+                space = space.apart()
         else:
-            rows = np.pad(x, ((0, 0), (0, 0), (0, 1)), constant_values=1.0)
-            space = _Features(rows, np.pad(bases, ((0, 0), (0, 1))), owner)
-        a, cost, cv_auc, missed = _search(space, sign, weights, final, folds)
+            padded = np.pad(x, ((0, 0), (0, 0), (0, 1)), constant_values=1.0)
+            space = _Features(padded, np.pad(bases, ((0, 0), (0, 1))), owner)
+        shape, found = (len(x), len(subspaces)), []
+        for first in range(0, len(labels), tasks):
+            own = slice(first, first + tasks)
+            *fits, missed = _search(space, shape, sign[own], weights[own], final[own], folds[own])
+            found.append(fits)
+            failures += missed
+        a, *chosen = (np.concatenate(part, axis=2) for part in zip(*found, strict=True))
         coefficients, intercept = space.weights(a, x)
         for k, v in enumerate(subspaces):
             coefficients[:, k] -= (coefficients[:, k] @ v.T) @ v
-        parts.append((coefficients, intercept, cost, cv_auc))
-        failures += missed
+        parts.append((coefficients, intercept, *chosen))
     if failures:
         text = f"{failures} logistic regressions did not reach the tolerance in {_NEWTON_STEPS} Newton steps"
         warnings.warn(text, ConvergenceWarning, stacklevel=2)
     coefficients, intercept, *chosen = map(np.concatenate, zip(*parts, strict=True))
     first = 0 if resamples is None else slice(None)
-    return LogisticFit(coefficients[:, :, first], intercept[:, :, first], *chosen)
+    found = coefficients[:, :, :, first], intercept[:, :, :, first], *chosen
+    return LogisticFit(*(found if several else (part[:, :, 0] for part in found)))
 
 
-def _search(space, sign, weights, final, folds):
-    """Cross-validate all subspaces of the training sets of one space, then fit each with every row of `final`."""
-    labels, (count, n) = sign > 0, weights.shape
-    shape = space.sets, len(space.owner)
-    # A column for each subspace and fold.
-    split = space.take(np.arange(shape[0]), np.repeat(np.arange(shape[1]), count))
-    weights = np.tile(weights, (shape[1], 1))
-    a, f = (np.zeros((shape[0], len(weights), size)) for size in (space.size, n))
+def _search(space, shape, sign, weights, final, folds):
+    """Cross-validate all subspaces of the training sets of one space, then fit each with every row of `final`.
+
+    Of ``shape`` (training set, subspace); ``sign`` and ``folds`` (task, n), ``weights`` (task, fold, n).
+    """
+    labels, (count, n), fits = sign > 0, weights.shape[1:], final.shape[1]
+    shape, owners = (*shape, len(sign)), len(space.owner)
+
+    def spread(columns):
+        """Columns (task, k, n), for each subspace that has no set of its own."""
+        return np.tile(columns.reshape(-1, n), (owners, 1))
+
+    def of_columns(k):
+        """The space and the signs of k columns for each task."""
+        signs = spread(np.repeat(sign[:, None], k, axis=1))
+        return space.take(np.arange(space.sets), np.repeat(np.arange(owners), len(signs) // owners)), signs
+
+    # A column for each task and fold.
+    split, signs = of_columns(count)
+    weights = spread(weights)
+    a, f = (np.zeros((space.sets, len(weights), size)) for size in (space.size, n))
     start, start_f = (np.zeros((*shape, size)) for size in (space.size, n))
     stubborn = np.zeros(a.shape[:2], bool)
     cv_auc = np.empty((*shape, len(COSTS)))
     best, chosen = np.full(shape, -np.inf), np.zeros(shape)
     failures = 0
     for k, cost in enumerate(COSTS):
-        failures += _newton(split, sign, np.broadcast_to(cost * weights, f.shape), a, f, stubborn)
+        failures += _newton(split, signs, np.broadcast_to(cost * weights, f.shape), a, f, stubborn)
         by_fold, margins = (x.reshape(*shape, count, -1) for x in (a, f))
-        held = [auc(margins[..., fold, folds == fold], labels[folds == fold]) for fold in range(count)]
-        cv_auc[..., k] = np.mean(held, axis=0)
+        for task, (own, dealt) in enumerate(zip(labels, folds, strict=True)):
+            sides = [dealt == fold for fold in range(count)]
+            held = [auc(margins[:, :, task, fold, side], own[side]) for fold, side in enumerate(sides)]
+            cv_auc[:, :, task, k] = np.mean(held, axis=0)
         # Of equal AUCs the smallest cost wins.
         better = cv_auc[..., k] > best + _TIE
         best[better], chosen[better] = cv_auc[better, k], cost
         # The mean of the folds' solutions is where the fit on all rows starts.
         start[better], start_f[better] = by_fold[better].mean(axis=1), margins[better].mean(axis=1)
-    fits = len(final)
-    space = space.take(np.arange(shape[0]), np.repeat(np.arange(shape[1]), fits))
-    start, start_f = (np.repeat(x, fits, axis=1) for x in (start, start_f))
-    bound = np.repeat(chosen, fits, axis=1)[..., None] * np.tile(final, (shape[1], 1))
-    failures += _newton(space, sign, bound, start, start_f, np.zeros(start.shape[:2], bool))
+    whole, signs = of_columns(fits)
+    start, start_f, bound = (
+        np.repeat(x.reshape(space.sets, len(signs) // fits, -1), fits, axis=1)
+        for x in (start, start_f, chosen)
+    )
+    bound = bound * spread(final)
+    failures += _newton(whole, signs, bound, start, start_f, np.zeros(start.shape[:2], bool))
     return start.reshape(*shape, fits, -1), chosen, cv_auc, failures

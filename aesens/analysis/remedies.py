@@ -48,6 +48,7 @@ __all__ = [
     "Versions",
     "Whitening",
     "from_npz",
+    "is_affine",
     "stack_effects",
     "to_npz",
 ]
@@ -174,6 +175,16 @@ class Remedy(TransformerMixin, BaseEstimator):
         rows = x.reshape(-1, x.shape[-1])
         read, write, offset = (a.astype(x.dtype, copy=False) for a in (self.read_, self.write_, self.offset_))
         return (x.dtype.type(self.scale_) * rows + (rows @ read.T) @ write + offset).reshape(x.shape)
+
+    def pull_back(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (..., feature) that score embeddings as the given ones score remedied ones, and what to add (...)."""
+        check_is_fitted(self, "offset_")
+        return self.scale_ * weights + (weights @ self.write_.T) @ self.read_, weights @ self.offset_
+
+
+def is_affine(method: object) -> bool:
+    """Whether a method maps embeddings as `Remedy` does, so that `Remedy.pull_back` says the same of it."""
+    return isinstance(method, Remedy) and type(method).transform is Remedy.transform
 
 
 class NAP(Projection):

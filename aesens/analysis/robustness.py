@@ -47,6 +47,7 @@ from aesens.analysis.auc import (
 from aesens.analysis.classify import by_instrument, check_sides, grouped_folds, is_subspace, transformed
 from aesens.analysis.logistic import fit_logistic
 from aesens.analysis.parallel import each
+from aesens.analysis.remedies import is_affine
 from aesens.analysis.statistics import derived_seed, limit_percentages
 
 __all__ = ["LOSS", "fit_scores", "ranking_and_threshold", "recovery"]
@@ -56,8 +57,8 @@ LOSS = 0.01
 
 _METRICS = ("roc_auc", "balanced_accuracy")
 
-# Numbers of training features fitted at a time.
-_CELLS = 8_000_000
+# Numbers of training features fitted at a time, and methods.
+_CELLS, _METHODS = 8_000_000, 32
 
 # Resamples worked on at a time.
 _RESAMPLES = 500
@@ -123,63 +124,67 @@ def fit_scores(
     )
     score = np.empty((len(methods), 1 + n_refits, conditions, len(classes), test.sum()))
     cost = np.empty((len(methods), len(classes)))
-    labels = {c: instruments[train] == c for c in classes}
-    folds = {c: grouped_folds(labels[c], songs[train], c) for c in classes}
+    labels = np.stack([instruments[train] == c for c in classes])
+    folds = np.stack([grouped_folds(mine, songs[train], c) for c, mine in zip(classes, labels, strict=True)])
 
-    def fit(sets, i, subspaces=None):
-        """Training sets (set, row, feature) of one instrument."""
-        c, versions = classes[i], sets.shape[1] // train.sum()
-        weights, *sides = (np.tile(x, versions) for x in (resamples, labels[c], folds[c]))
+    def fit(members, i):
+        """Cost, weights and intercept (method, instrument, ...) of methods of one kind, for instruments `i`."""
+        if is_subspace(members[0]):  # their features need not be formed
+            sets, subspaces = np.asarray(clean[None, train], np.float64), members
+        else:
+            sets, subspaces = np.stack([mapped(method) for method in members]), None
+        weights, *sides = (np.tile(x, sets.shape[1] // train.sum()) for x in (resamples, labels[i], folds[i]))
         try:
-            return fit_logistic(sets, *sides, subspaces=subspaces, resamples=weights)
+            found = fit_logistic(sets, *sides, subspaces=subspaces, resamples=weights)
         except ValueError as error:
-            raise ValueError(f"{c}: {error}") from error
-
-    def enter(places, i, moved, fits):
-        """Fill in the scores of instruments `i` on embeddings moved alike; `fits` are cost, weights and intercept."""
-        for k in range(conditions):
-            x = np.asarray(trajectories[k - 1, test] if k else clean[test], np.float64)
-            x = x if moved is None else transformed(moved, x)
-            for instrument, (chosen, weights, bias) in zip(i, fits, strict=True):
-                cost[places, instrument] = chosen
-                score[places, :, k, instrument] = weights @ x.T + bias[..., None]
-
-    def removed(i):
-        """All methods of an instrument that remove a subspace: their features need not be formed."""
-        own = [given[classes[i]] for given in methods.values()]
-        if places := [p for p, method in enumerate(own) if is_subspace(method)]:
-            found = fit(np.asarray(clean[None, train], np.float64), i, [own[p] for p in places])
-            enter(places, [i], None, [(found.cost[0], found.coefficients[0], found.intercept[0])])
+            raise ValueError(f"{', '.join(classes[k] for k in i)}: {error}") from error
+        parts = found.cost, found.coefficients, found.intercept
+        return (part[0] if subspaces else part[:, 0] for part in parts)
 
     def mapped(method):
         """Training rows of a method that maps embeddings."""
         rows = np.concatenate([clean[train][None], *_versions(method, clean[train])], dtype=np.float64)
         return transformed(method, rows.reshape(-1, clean.shape[1]))
 
-    each(removed, range(len(classes)), n_jobs)
-    # Objects that map the embeddings of the same instruments to as many features are fitted at once: one after the
+    def enter(part):
+        """Fit methods of one kind and fill in their scores."""
+        places, members, i = part
+        chosen, weights, bias = fit(members, i)
+        cost[np.ix_(places, i)] = chosen
+        # An affine map is made part of the weights: test clips need not be mapped, one method after the other.
+        moved = not all(is_subspace(method) or is_affine(method) for method in members)
+        if not moved and not is_subspace(members[0]):
+            pulled = [method.pull_back(w) for method, w in zip(members, weights, strict=True)]
+            weights, bias = np.stack([w for w, _ in pulled]), bias + np.stack([shift for _, shift in pulled])
+        p, r, c = np.ix_(places, range(1 + n_refits), i)
+        for k in range(conditions):
+            x = np.asarray(trajectories[k - 1, test] if k else clean[test], np.float64)
+            if moved:
+                own = [transformed(method, x) for method in members]
+                value = np.stack([w @ x.T for w, x in zip(weights, own, strict=True)])
+            else:
+                value = (weights.reshape(-1, x.shape[1]) @ x.T).reshape(*bias.shape, -1)
+            score[p, r, k, c] = (value + bias[..., None]).swapaxes(1, 2)
+
+    # Methods that are alike are fitted at once, for all instruments that they are the same object for: one after the
     # other takes ten times as long where clips are few.
-    objects: dict[tuple[int, int], tuple[int, Any, list[int]]] = {}
+    objects: dict[tuple[int, int, int], tuple[int, Any, list[int]]] = {}
     for p, given in enumerate(methods.values()):
         for i, c in enumerate(classes):
-            if not is_subspace(given[c]):
-                objects.setdefault((p, id(given[c])), (p, given[c], []))[2].append(i)
-    alike: dict[tuple, list[tuple[int, Any, list[int]]]] = {}
-    for p, method, places in objects.values():
-        shape = sum(map(len, _versions(method, clean[train]))), transformed(method, clean[:1]).shape
-        alike.setdefault((*places, *shape), []).append((p, method, places))
-    for (*_, versions, (_, features)), group in alike.items():
-        length = max(1, _CELLS // ((1 + versions) * train.sum() * features))
+            objects.setdefault((p, id(given[c]), folds[i].max()), (p, given[c], []))[2].append(i)
+    alike: dict[tuple, list[tuple[int, Any]]] = {}
+    for p, method, i in objects.values():
+        kind = ()
+        if not is_subspace(method):
+            kind = sum(map(len, _versions(method, clean[train]))), transformed(method, clean[:1]).shape[1]
+        alike.setdefault((tuple(i), kind), []).append((p, method))
+    parts = []
+    for (i, kind), group in alike.items():
+        cells = (1 + kind[0]) * train.sum() * kind[1] if kind else 1
+        length = max(1, min(_METHODS, _CELLS // cells))
         for start in range(0, len(group), length):
-            part, places = group[start : start + length], group[0][2]
-            sets = np.stack(each(lambda job: mapped(job[1]), part, n_jobs))
-            found = each(lambda i, sets=sets: fit(sets, i), places, n_jobs)
-
-            def entered(k, part=part, places=places, found=found):
-                fits = [(f.cost[k, 0], f.coefficients[k, 0], f.intercept[k, 0]) for f in found]
-                enter(part[k][0], places, part[k][1], fits)
-
-            each(entered, range(len(part)), n_jobs)
+            parts.append((*map(list, zip(*group[start : start + length], strict=True)), list(i)))
+    each(enter, parts, n_jobs)
     return xr.Dataset(
         {
             "score": (("method", "refit", "condition", "instrument", "clip"), score),

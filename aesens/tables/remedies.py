@@ -79,10 +79,11 @@ def remedies(
     found = _held_out(first, thinned, candidates, how)
     controls = {name for name, entry in _entries().items() if entry.control}
 
-    methods, chosen = {"none": None}, []
+    tables = []
     for tested, effect in enumerate(effects):
         others = [x for x in range(len(effects)) if x != tested]
         pairs = [(x, y) for x in others for y in others if x != y] or [(x, x) for x in others]
+        methods, chosen = {"none": None}, []
         for condition, fitted_on, seen in (
             ("own", [tested], [(tested, tested)]),
             ("transfer", others, pairs),
@@ -98,26 +99,15 @@ def remedies(
             best = best.assign(effect=effect, condition=condition, chosen=best["method"] == name)
             best = best[best["chosen"]] if transferred else best
             fits = each(lambda place, v=versions: _fit(candidates[place][2], v), best["place"], n_jobs)
-            best["key"] = effect + "/" + condition + "/" + best["method"]
+            best["key"] = condition + "/" + best["method"]
             methods |= dict(zip(best["key"], fits, strict=True))
             chosen.append(best)
-    if not chosen:
-        raise ValueError("a method is transferred from other effects, of which there are none")
-    # All at once: the classifiers of many methods take little more time than those of a few.
-    every = replace(first, trajectories=np.concatenate(thinned))
-    scored = fit_scores(*every.labelled, methods, **how)
-    about, tables = pd.concat(chosen), []
-    for place, effect in enumerate(effects):
-        mine = about[about["effect"] == effect]
-        shown = [0, *(1 + place * strengths + np.arange(strengths))]
-        own = scored.sel(method=["none", *mine["key"]]).isel(condition=shown)
-        drawn = {
-            "n_resamples": min(n_resamples, _RESAMPLES),
-            "seed": derived_seed(seed, effect),
-            "n_jobs": n_jobs,
-        }
-        table = recovery(own, **drawn).rename(columns={"method": "key"})
-        tables.append(mine.merge(table, on="key").drop(columns=["key", "place"]))
+        if not chosen:
+            raise ValueError("a method is transferred from other effects, of which there are none")
+        scored = fit_scores(*replace(first, trajectories=thinned[tested]).labelled, methods, **how)
+        drawn = {"n_resamples": min(n_resamples, _RESAMPLES), "seed": derived_seed(seed, effect)}
+        table = recovery(scored, **drawn, n_jobs=n_jobs).rename(columns={"method": "key"})
+        tables.append(pd.concat(chosen).merge(table, on="key").drop(columns=["key", "place"]))
     table = pd.concat(tables, ignore_index=True)
     table["control"] = table["method"].isin(controls)
     family = ["condition", "metric", "kind", "test", "strength"]
