@@ -22,30 +22,42 @@ _EPS = np.finfo(np.float64).eps
 
 
 def lda_direction(
-    clean: np.ndarray,
-    effected: np.ndarray,
-    means: np.ndarray,
-    difference: np.ndarray,
-    scatter: np.ndarray,
+    clean: np.ndarray, effected: np.ndarray, means: np.ndarray, difference: np.ndarray, scatter=None
 ) -> np.ndarray:
     """Solve Sw w = difference of means.
 
     Rows `clean` and `effected` (n, feature) are centred per class, on `means` (2, feature); `scatter` is
-    ``effected.T @ effected``.
+    ``effected.T @ effected``, or None where features outnumber rows: then Sw is not formed.
     """
     n = len(clean) + len(effected)
     if len(clean) < 2 or len(effected) < 2:
         raise ValueError("LDA needs at least two clean and two effected embeddings")
-    within = np.zeros_like(scatter)
-    for rows, mean, product in zip((clean, effected), means, (clean.T @ clean, scatter), strict=True):
+    products = (None, None) if scatter is None else (clean.T @ clean, scatter)
+    parts, diagonal = [], np.zeros(clean.shape[1])
+    for rows, mean, product in zip((clean, effected), means, products, strict=True):
         size, prior = len(rows), len(rows) / n
-        variance = np.diag(product) / size
+        variance = np.einsum("nd,nd->d", rows, rows) / size
         # As scikit-learn's StandardScaler: a feature that is constant up to rounding keeps its scale.
         constant = variance <= size * _EPS * variance + (size * _EPS * mean) ** 2
         scale = np.sqrt(np.where(constant, 1.0, variance))
-        shrinkage, level = _ledoit_wolf(rows, scale, scale**-2 @ (product**2) @ scale**-2)
-        within += prior * (1.0 - shrinkage) / size * product
-        within[np.diag_indices_from(within)] += prior * shrinkage * level * scale**2
+        if product is None:
+            norm = np.square((rows / scale**2) @ rows.T).sum()
+        else:
+            norm = scale**-2 @ (product**2) @ scale**-2
+        shrinkage, level = _ledoit_wolf(rows, scale, norm)
+        parts.append((prior * (1.0 - shrinkage) / size, rows, product))
+        diagonal += prior * shrinkage * level * scale**2
+    if scatter is None and diagonal.all():
+        # Sw = D + R^T R with few rows R, by Woodbury's identity.
+        root = np.sqrt(diagonal)
+        rows = np.concatenate([np.sqrt(weight) * rows for weight, rows, _ in parts]) / root
+        inner = rows @ rows.T
+        inner[np.diag_indices_from(inner)] += 1.0
+        wanted = difference / root
+        factor = cho_factor(inner, check_finite=False)
+        return (wanted - rows.T @ cho_solve(factor, rows @ wanted, check_finite=False)) / root
+    within = sum(w * (rows.T @ rows if product is None else product) for w, rows, product in parts)
+    within[np.diag_indices_from(within)] += diagonal
     try:
         return cho_solve(cho_factor(within, check_finite=False), difference, check_finite=False)
     except LinAlgError:

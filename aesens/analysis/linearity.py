@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.linear_model import Ridge
+from scipy.linalg import eigh
 
 __all__ = ["linear_predictions"]
 
@@ -43,14 +43,23 @@ def linear_predictions(
     centred = x[train] - x[train].mean(axis=0)
     unit = np.square(centred).sum() / max(min(len(centred) - 1, x.shape[1]), 1) or 1.0
 
-    def predicted(penalty, known, asked):
-        return Ridge(alpha=penalty * unit).fit(x[known], y[known]).predict(x[asked])
-
-    def error(penalty):
-        sides = ((clips[folds != fold], clips[folds == fold]) for fold in np.unique(folds))
-        return sum(np.square(predicted(penalty, known, held) - y[held]).sum() for known, held in sides)
+    def predictor(known, asked):
+        """A function of the penalty: what the regression on clips `known` predicts for clips `asked`."""
+        # One decomposition for all penalties, of the smaller of Gram and scatter matrix; no map is formed.
+        centre, mean = x[known].mean(axis=0), y[known].mean(axis=0)
+        rows, new, wanted = x[known] - centre, x[asked] - centre, y[known] - mean
+        dual = len(rows) < rows.shape[1]
+        values, vectors = eigh(rows @ rows.T if dual else rows.T @ rows)
+        left = new @ (rows.T @ vectors if dual else vectors)
+        right = vectors.T @ (wanted if dual else rows.T @ wanted)
+        return lambda penalty: left / (values + penalty * unit) @ right + mean
 
     clips = np.flatnonzero(train)
-    best = min(penalties, key=error)
-    linear = predicted(best, clips, np.arange(len(x))).reshape(moved.shape).transpose(1, 0, 2)
+    errors = np.zeros(len(penalties))
+    for fold in np.unique(folds):
+        held = clips[folds == fold]
+        predicted = predictor(clips[folds != fold], held)
+        errors += [np.square(predicted(penalty) - y[held]).sum() for penalty in penalties]
+    linear = predictor(clips, np.arange(len(x)))(penalties[errors.argmin()])
+    linear = linear.reshape(moved.shape).transpose(1, 0, 2)
     return np.broadcast_to(moved[train].mean(axis=0)[:, None], linear.shape), linear

@@ -227,7 +227,8 @@ class LDAProjection(Projection):
         """One row."""
         clean = parts.clean.astype(np.float64)
         means = np.stack([clean.mean(axis=0), parts.trajectories.mean(axis=(0, 1), dtype=np.float64)])
-        return lda_direction(clean - means[0], parts.rows, means, parts.mean_displacement, parts.scatter)
+        scatter = parts.scatter if len(clean) + len(parts.rows) > parts.n_features else None
+        return lda_direction(clean - means[0], parts.rows, means, parts.mean_displacement, scatter)
 
 
 class AverageDisplacement(Projection):
