@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from aesens.analysis import logistic
+from aesens.analysis import logistic, newton
 from aesens.analysis.logistic import COSTS, balanced_weights, fit_logistic
 
 
@@ -72,7 +72,7 @@ def test_default_liblinear_gives_the_same_auc():
 def test_solution_is_the_stationary_point_of_the_objective(monkeypatch, cost, n, d, separation):
     x, labels, folds = problem(n, d, separation, positives=0.4)
     monkeypatch.setattr(logistic, "COSTS", np.array([cost]))
-    monkeypatch.setattr(logistic, "_TOLERANCE", 1e-7)
+    monkeypatch.setattr(newton, "_TOLERANCE", 1e-7)
     fit = fit_logistic(x[None], labels, folds)
     w, b = fit.coefficients[0, 0], fit.intercept[0, 0]
     y = np.where(labels, 1.0, -1.0)
@@ -115,15 +115,33 @@ def test_every_way_of_computing_gives_the_same(monkeypatch):
         assert np.allclose(one.coefficients, other.coefficients, rtol=1e-6, atol=1e-9)
         assert np.allclose(one.intercept, other.intercept, rtol=1e-6, atol=1e-9)
 
-    monkeypatch.setattr(logistic, "_TOLERANCE", 1e-9)
+    monkeypatch.setattr(newton, "_TOLERANCE", 1e-9)
     reference = fit_logistic(x, labels, folds, subspaces=subspaces)
     for steps in (80, 1):  # nearly everything by dense solves
-        monkeypatch.setattr(logistic, "_CG_STEPS", steps)
+        monkeypatch.setattr(newton, "_CG_STEPS", steps)
         for rows in (2, 0):  # in terms of rows, and of features
             monkeypatch.setattr(logistic, "_ROWS_PER_FEATURE", rows)
             for cells in (1_000_000, 1000):  # all training sets together, and one at a time
                 monkeypatch.setattr(logistic, "_CELLS", cells)
                 same(reference, fit_logistic(x, labels, folds, subspaces=subspaces))
+
+
+@pytest.mark.parametrize("numbers", [60_000, 300])
+@pytest.mark.parametrize("d", [60, 12])
+def test_tasks_together_are_those_alone(monkeypatch, d, numbers):
+    x, labels, folds = problem(42, d, 0.8)
+    labels = np.stack([labels, np.arange(42) % 5 == 0, ~labels])
+    folds = np.stack([folds, np.arange(42) // 5 % 3, folds[::-1]])
+    given = dict(subspaces=[None, orthonormal(np.random.default_rng(3), 2, d)])
+    given["resamples"] = np.random.default_rng(4).integers(1, 3, size=(2, 42))
+    monkeypatch.setattr(newton, "_TOLERANCE", 1e-9)
+    monkeypatch.setattr(logistic, "_NUMBERS", numbers)  # all tasks in one batch, and one at a time
+    together = fit_logistic(np.stack([x, 2 * x]), labels, folds, **given)
+    assert together.coefficients.shape == (2, 2, 3, 3, d)
+    for task, sides in enumerate(zip(labels, folds, strict=True)):
+        alone = fit_logistic(np.stack([x, 2 * x]), *sides, **given)
+        for mine, its in zip(together, alone, strict=True):
+            np.testing.assert_allclose(mine[:, :, task], its, rtol=1e-6, atol=1e-9)
 
 
 def test_a_problem_does_not_depend_on_its_companions():

@@ -29,6 +29,7 @@ from aesens.analysis.remedies import (
     Versions,
     Whitening,
     from_npz,
+    is_affine,
     stack_effects,
     to_npz,
 )
@@ -214,6 +215,26 @@ def test_several_effects_are_one_set_of_versions():
         assert np.abs(gone).max() < 1e-5
     with pytest.raises(ValueError, match="clean embeddings"):
         LEACE().fit(first)
+
+
+@pytest.mark.parametrize("name", [name for name in REMEDIES if name != "nap"])
+def test_weights_pulled_back_score_as_remedied_embeddings_do(name):
+    moved, clean = make(**WIDE)
+    remedy = REMEDIES[name].factory().fit(moved, clean)
+    weights = np.random.default_rng(0).normal(size=(2, 3, clean.shape[1]))
+    pulled, shift = remedy.pull_back(weights)
+    assert is_affine(remedy) and pulled.shape == weights.shape
+    np.testing.assert_allclose(
+        pulled @ clean.T + shift[..., None], weights @ remedy.transform(clean).T, rtol=1e-9, atol=1e-9
+    )
+
+
+def test_what_maps_in_its_own_way_is_not_affine():
+    class Loud(WCCN):
+        def transform(self, x):
+            return np.sign(super().transform(x))
+
+    assert is_affine(WCCN()) and not is_affine(Loud()) and not is_affine(NAP())
 
 
 @pytest.mark.parametrize("name", list(REMEDIES))

@@ -20,16 +20,11 @@ Gram matrix ``K = X X^T + 1`` (n, n): the features are touched once, margins are
 never formed. Several labellings of the same rows, one an instrument, share its K. Where rows are more than twice as
 many as features, K says little about the directions that it lacks, and the same iteration runs on w itself.
 
-Iteration. Newton's method with step halving, along C from small to large, each cost started at the solution of
-the one before. The Newton equation is solved by conjugate gradients in the inner product of w, for a batch of
-problems in step; one on which they take too long (many rows, hard to separate) goes over to a dense solve for
-good. The objective is 1-strongly convex: a gradient norm below ``tolerance * |w|`` bounds the relative error of w.
+Iteration. `aesens.analysis.newton`, along C from small to large, each cost started at the solution of the one before.
 
 References
 ----------
-C.-J. Lin, R. Weng, S. Keerthi, "Trust region Newton method for large-scale logistic regression", JMLR 9, 2008.
 R.-E. Fan et al., "LIBLINEAR: a library for large linear classification", JMLR 9, 2008, appendix A.
-C. Rasmussen, C. Williams, "Gaussian Processes for Machine Learning", 2006, section 3.4.3 (the dense solve).
 """
 
 from __future__ import annotations
@@ -39,23 +34,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 from sklearn.exceptions import ConvergenceWarning
 
 from aesens.analysis.auc import auc
+from aesens.analysis.newton import NEWTON_STEPS, Features, Kernels, newton
 
 __all__ = ["COSTS", "balanced_weights", "fit_logistic"]
 
 #: The study's grid of costs: 12 decades.
 COSTS = np.array([float(f"1e{k}") for k in range(-8, 4)])
 
-# Bound of the relative error of the weights.
-_TOLERANCE = 1e-6
-_NEWTON_STEPS, _HALVINGS = 100, 40
-# Inner steps after which a dense solve is cheaper.
-_CG_STEPS = 80
-# Accuracy of the Newton direction relative to the gradient: looser costs more Newton steps, tighter more inner ones.
-_FORCING = 0.1
 # Numbers in the kernels of one batch, and in one of its vectors: what stays in the processor's cache.
 _CELLS, _NUMBERS = 1_000_000, 60_000
 # Up to so many times as many rows as features, problems are solved in terms of rows.
@@ -69,191 +57,14 @@ class LogisticFit(NamedTuple):
 
     Coefficients (batch, projection, feature) are for *unprojected* features: the removed subspace is out of them, so
     that ``x @ w`` is the same for x and for its projection. Intercepts and the chosen ``cost`` are (batch, projection);
-    ``cv_auc`` (batch, projection, cost) is the mean ROC-AUC of the held-out folds.
+    ``cv_auc`` (batch, projection, cost) is the mean ROC-AUC of the held-out folds. Several tasks stand after the
+    projections.
     """
 
     coefficients: np.ndarray
     intercept: np.ndarray
     cost: np.ndarray
     cv_auc: np.ndarray
-
-
-class _Kernels:
-    """Weights as combinations of training rows: a vector is `a` (set, column, n), with w = X^T a and margins K a.
-
-    ``kernel`` (set, n, n) is that of the features, ``within`` (set, n, k of all subspaces side by side) the rows'
-    coordinates in the subspaces, ``owner`` (column, k) is 1 where a column's own are.
-    """
-
-    def __init__(self, kernel: np.ndarray, within: np.ndarray, owner: np.ndarray):
-        self.kernel, self.within, self.owner = kernel, within, owner
-        self.sets, self.size = kernel.shape[:2]
-
-    def apart(self):
-        """A set for each subspace, with a K of its own: faster, as long as they stay in the cache."""
-        own = [self.within[..., mine > 0] for mine in self.owner]
-        kernel = np.stack([self.kernel - part @ part.swapaxes(1, 2) for part in own], axis=1)
-        kernel = kernel.reshape(-1, self.size, self.size)
-        return _Kernels(kernel, np.empty((len(kernel), self.size, 0)), np.empty((1, 0)))
-
-    def take(self, sets, columns):
-        # One set alone, which is large, need not be copied.
-        kernel = self.kernel if len(sets) == self.sets else self.kernel[sets]
-        return _Kernels(kernel, self.within[sets], self.owner[columns])
-
-    def margins(self, a):
-        out = a @ self.kernel
-        if self.within.shape[-1]:
-            out -= ((a @ self.within) * self.owner) @ self.within.swapaxes(1, 2)
-        return out
-
-    def back(self, g):
-        return g
-
-    def inner(self, a, fa, b, fb):
-        return np.einsum("tcn,tcn->tc", a, fb)
-
-    def weights(self, a, x):
-        return (a.reshape(len(x), -1, x.shape[1]) @ x).reshape(*a.shape[:-1], -1), a.sum(axis=-1)
-
-    def solve(self, place, curvature, r, fr):
-        """(I + X^T W X)^-1 X^T r for one problem, in terms of rows."""
-        rows = np.flatnonzero(curvature)
-        root = np.sqrt(curvature[rows])
-        within = self.within[place[0]][np.ix_(rows, np.flatnonzero(self.owner[place[1]]))]
-        b = self.kernel[place[0]][np.ix_(rows, rows)] - within @ within.T
-        b *= root[:, None]
-        b *= root
-        b[np.diag_indices_from(b)] += 1.0
-        factor = cho_factor(b, lower=True, overwrite_a=True, check_finite=False)
-        solution = r.copy()
-        solution[rows] -= root * cho_solve(factor, root * fr[rows], check_finite=False)
-        return solution
-
-
-class _Features:
-    """Weights as they are: a vector is w itself (set, column, d + 1), outside its column's subspace.
-
-    ``rows`` (set, n, d + 1) are features and the constant 1; ``bases`` (k of all subspaces, d + 1) and ``owner`` as
-    above.
-    """
-
-    def __init__(self, rows: np.ndarray, bases: np.ndarray, owner: np.ndarray):
-        self.rows, self.bases, self.owner = rows, bases, owner
-        self.sets, self.size = len(rows), rows.shape[-1]
-
-    def take(self, sets, columns):
-        return _Features(self.rows[sets], self.bases, self.owner[columns])
-
-    def margins(self, w):
-        return w @ self.rows.swapaxes(-1, -2)
-
-    def back(self, g):
-        w = g @ self.rows
-        return w - ((w @ self.bases.T) * self.owner) @ self.bases
-
-    def inner(self, a, fa, b, fb):
-        return np.einsum("tcn,tcn->tc", a, b)
-
-    def weights(self, a, x):
-        return a[..., :-1], a[..., -1]
-
-    def solve(self, place, curvature, r, fr):
-        x, own = self.rows[place[0]], self.bases[self.owner[place[1]] > 0]
-        x = x - (x @ own.T) @ own
-        hessian = (x * curvature[:, None]).T @ x
-        hessian[np.diag_indices_from(hessian)] += 1.0
-        return cho_solve(cho_factor(hessian, lower=True, check_finite=False), r, check_finite=False)
-
-
-def _conjugate_gradients(space, curvature, r, fr, target):
-    """Solve H d = -r with H = I + X^T W X for a batch; returns d, its margins, and where `target` was missed."""
-    d, fd = np.zeros_like(r), np.zeros_like(fr)
-    r, fr = -r, -fr
-    p, fp = r.copy(), fr.copy()
-    rr = space.inner(r, fr, r, fr)
-    for _ in range(_CG_STEPS):
-        running = rr > target
-        if not running.any():
-            break
-        pp = space.inner(p, fp, p, fp) + np.einsum("tcn,tcn,tcn->tc", fp, curvature, fp)
-        step = np.divide(rr, pp, out=np.zeros_like(rr), where=running & (pp > 0))[..., None]
-        d += step * p
-        fd += step * fp
-        # In place: on small problems new arrays take as long as the sums.
-        change = space.back(curvature * fp)
-        change += p
-        change *= step
-        r = np.subtract(r, change, out=change)
-        fr = space.margins(r)
-        new = np.where(running, space.inner(r, fr, r, fr), rr)
-        beta = np.divide(new, rr, out=np.zeros_like(rr), where=running & (rr > 0))[..., None]
-        for along, residual in ((p, r), (fp, fr)):
-            along *= beta
-            along += residual
-        rr = new
-    return d, fd, rr > target
-
-
-def _newton(space, sign, bound, a, f, stubborn):
-    """Minimise in place from (a, f), with C c_i = ``bound`` (set, column, n); returns how many did not converge.
-
-    ``sign`` (column, n) are the labels; ``stubborn`` (set, column) marks, also for later calls, what conjugate
-    gradients are too slow for.
-    """
-    finished = np.zeros(bound.shape[:2], bool)
-    sets, columns = map(np.arange, finished.shape)
-    local, at, x, fx, top, y = space, np.ix_(sets, columns), a, f, bound, sign
-
-    def evaluate(x, fx, top):
-        margin = y * fx
-        e = np.exp(-np.abs(margin))
-        objective = 0.5 * local.inner(x, fx, x, fx)
-        objective += np.einsum("tcn,tcn->tc", top, np.log1p(e) + np.maximum(-margin, 0.0))
-        return objective, np.where(margin > 0, e, 1.0) / (1.0 + e)
-
-    objective, slope = evaluate(x, fx, top)
-    for _ in range(_NEWTON_STEPS):
-        # Gradient of the objective, as a vector of the space; its margins are needed for its norm.
-        r = x - local.back(top * y * slope)
-        fr = local.margins(r)
-        rr, ww = local.inner(r, fr, r, fr), local.inner(x, fx, x, fx)
-        done = finished[at] | (rr <= _TOLERANCE**2 * ww)
-        finished[at] = done
-        if done.all():
-            break
-        slow = np.ix_(~done.all(axis=1), ~done.all(axis=0))
-        if done[slow].size < 0.7 * done.size:
-            # Converged problems leave the batch, so that the slow ones do not keep them busy.
-            a[at], f[at] = x, fx
-            sets, columns = sets[slow[0].ravel()], columns[slow[1].ravel()]
-            local, at, y = space.take(sets, columns), np.ix_(sets, columns), sign[columns]
-            x, fx, top, r, fr = x[slow], fx[slow], top[slow], r[slow], fr[slow]
-            objective, slope, rr, ww, done = objective[slow], slope[slow], rr[slow], ww[slow], done[slow]
-        curvature = top * slope * (1.0 - slope)
-        target = np.maximum(_FORCING**2 * rr, (0.3 * _TOLERANCE) ** 2 * ww)
-        dense = stubborn[at] & ~done
-        d, fd, missed = _conjugate_gradients(local, curvature, r, fr, np.where(done | dense, np.inf, target))
-        dense |= missed & ~done
-        stubborn[at] |= dense
-        if dense.any():
-            for place in zip(*np.nonzero(dense), strict=True):
-                d[place] = -local.solve(place, curvature[place], r[place], fr[place])
-            fd = np.where(dense[..., None], local.margins(d), fd)
-        descent = local.inner(r, fr, d, fd)
-        length = np.where(done, 0.0, 1.0)
-        for _ in range(_HALVINGS):
-            new = x + length[..., None] * d, fx + length[..., None] * fd
-            new_objective, new_slope = evaluate(*new, top)
-            # The slack is rounding: near the optimum the objective no longer tells two points apart.
-            slack = 1e-13 * np.abs(objective)
-            failed = new_objective > objective + 1e-4 * length * descent + slack
-            if not failed.any():
-                break
-            length = np.where(failed, 0.5 * length, length)
-        (x, fx), objective, slope = new, new_objective, new_slope
-    a[at], f[at] = x, fx
-    return int((~finished).sum())
 
 
 def balanced_weights(labels: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
@@ -371,12 +182,12 @@ def fit_logistic(
     for start in range(0, batch, length):
         x = features[start : start + length]
         if n <= _ROWS_PER_FEATURE * (d + 1):
-            space = _Kernels(np.stack([one @ one.T for one in x]) + 1.0, x @ bases.T, owner)
+            space = Kernels(np.stack([one @ one.T for one in x]) + 1.0, x @ bases.T, owner)
             if len(subspaces) > 1 and len(subspaces) * n * n <= _CELLS:
                 space = space.apart()
         else:
             padded = np.pad(x, ((0, 0), (0, 0), (0, 1)), constant_values=1.0)
-            space = _Features(padded, np.pad(bases, ((0, 0), (0, 1))), owner)
+            space = Features(padded, np.pad(bases, ((0, 0), (0, 1))), owner)
         shape, found = (len(x), len(subspaces)), []
         for first in range(0, len(labels), tasks):
             own = slice(first, first + tasks)
@@ -389,7 +200,7 @@ def fit_logistic(
             coefficients[:, k] -= (coefficients[:, k] @ v.T) @ v
         parts.append((coefficients, intercept, *chosen))
     if failures:
-        text = f"{failures} logistic regressions did not reach the tolerance in {_NEWTON_STEPS} Newton steps"
+        text = f"{failures} logistic regressions did not reach the tolerance in {NEWTON_STEPS} Newton steps"
         warnings.warn(text, ConvergenceWarning, stacklevel=2)
     coefficients, intercept, *chosen = map(np.concatenate, zip(*parts, strict=True))
     first = 0 if resamples is None else slice(None)
@@ -424,7 +235,7 @@ def _search(space, shape, sign, weights, final, folds):
     best, chosen = np.full(shape, -np.inf), np.zeros(shape)
     failures = 0
     for k, cost in enumerate(COSTS):
-        failures += _newton(split, signs, np.broadcast_to(cost * weights, f.shape), a, f, stubborn)
+        failures += newton(split, signs, np.broadcast_to(cost * weights, f.shape), a, f, stubborn)
         by_fold, margins = (x.reshape(*shape, count, -1) for x in (a, f))
         for task, (own, dealt) in enumerate(zip(labels, folds, strict=True)):
             sides = [dealt == fold for fold in range(count)]
@@ -441,5 +252,5 @@ def _search(space, shape, sign, weights, final, folds):
         for x in (start, start_f, chosen)
     )
     bound = bound * spread(final)
-    failures += _newton(whole, signs, bound, start, start_f, np.zeros(start.shape[:2], bool))
+    failures += newton(whole, signs, bound, start, start_f, np.zeros(start.shape[:2], bool))
     return start.reshape(*shape, fits, -1), chosen, cv_auc, failures
