@@ -65,6 +65,9 @@ def copies(root: Path, out: Path) -> Path:
 # Clips that a run needs: two in each half.
 _FEWEST = 4
 
+# What a kernel executes before any cell.
+_FIRST = "import aesens.study as _"
+
 # Of an object without a representation of its own, and of a pandas Styler, which draws it.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+(?=>)")
 _TABLE_ID = re.compile(r"\bT_[0-9a-f]{5}(?=[_\"\s])")
@@ -120,13 +123,14 @@ def run(
         executed = copies(root, out)
         executed.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
-        for number, path in enumerate(chosen, 1):
-            print(f"[{number}/{len(chosen)}] {path.stem}", flush=True)
-            begun = time.monotonic()
-            stopped = _execute(path, executed / path.name, parameters, root)
-            print(f"      {stopped or 'done'} ({time.monotonic() - begun:.0f} s)", flush=True)
-            if keep:
-                _keep(executed / path.name, path)
+        with _kernels(chosen, root) as kernels:
+            for number, (path, kernel) in enumerate(zip(chosen, kernels, strict=True), 1):
+                print(f"[{number}/{len(chosen)}] {path.stem}", flush=True)
+                begun = time.monotonic()
+                stopped = _execute(path, executed / path.name, parameters, root, kernel)
+                print(f"      {stopped or 'done'} ({time.monotonic() - begun:.0f} s)", flush=True)
+                if keep:
+                    _keep(executed / path.name, path)
         print(f"{len(chosen)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {shown}")
         if report:
             _report(out, executed, shown)
@@ -217,7 +221,42 @@ def _quieten_kernels(folder: Path) -> None:
             temporary.write_text('{"IPKernelApp": {"log_level": 40}}\n')
 
 
-def _execute(path: Path, copy: Path, parameters: dict, root: Path) -> str:
+@contextmanager
+def _kernels(paths: list[Path], root: Path) -> Iterator[Iterator]:
+    """A kernel for each notebook in turn, in which the next one imports the package meanwhile: it takes seconds."""
+    from jupyter_client.manager import AsyncKernelManager
+    from jupyter_core.utils import run_sync
+
+    running = []
+
+    def start(path):
+        kernel = AsyncKernelManager(kernel_name="python3")
+        arguments = [f"--IPKernelApp.exec_lines={_FIRST}", "--HistoryManager.hist_file=:memory:"]
+        variables = os.environ | {"AESENS_NOTEBOOK": path.stem}
+        run_sync(kernel.start_kernel)(extra_arguments=arguments, cwd=str(root), env=variables)
+        running.append(kernel)
+
+    def stop(kernel):
+        running.remove(kernel)
+        run_sync(kernel.shutdown_kernel)(now=True)
+
+    def in_turn():
+        start(paths[0])
+        for following in [*paths[1:], None]:
+            (kernel,) = running
+            if following:
+                start(following)
+            yield kernel
+            stop(kernel)
+
+    try:
+        yield in_turn()
+    finally:
+        for kernel in list(running):
+            stop(kernel)
+
+
+def _execute(path: Path, copy: Path, parameters: dict, root: Path, kernel) -> str:
     """Execute a notebook into its copy; why it stopped early, empty if it did not."""
     # Slow to import, and only wanted once the environment above is set: jupyter reads it when imported.
     import nbformat
@@ -225,7 +264,6 @@ def _execute(path: Path, copy: Path, parameters: dict, root: Path) -> str:
     from nbclient.exceptions import DeadKernelError
 
     stopped = ""
-    os.environ["AESENS_NOTEBOOK"] = path.stem
     options = {name: value for name, value in parameters.items() if name != "profile"}
     try:
         papermill.execute_notebook(
@@ -234,6 +272,7 @@ def _execute(path: Path, copy: Path, parameters: dict, root: Path) -> str:
             parameters={"profile": parameters["profile"], "options": options},
             cwd=root,
             kernel_name="python3",
+            km=kernel,
             progress_bar={"desc": "      cells", "leave": False, "file": sys.stderr},
             stderr_file=sys.stderr,
         )
