@@ -1,4 +1,4 @@
-"""Write into README.md the ten lines that the demo's table of claims comes to.
+"""Write into README.md the lines that the demo's table of claims comes to.
 
 Run it after a run of the demo whose tables are committed: `python scripts/answers.py`.
 """

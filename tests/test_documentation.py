@@ -256,7 +256,7 @@ def test_the_readme_says_what_the_demo_found(tmp_path):
         shutil.copy(ROOT / path, tmp_path / path)
     subprocess.run([sys.executable, ROOT / "scripts" / "answers.py", tmp_path], check=True)
     found = (tmp_path / "README.md").read_text()
-    assert len(re.findall("^- [*][*]", found.partition("<!-- answers -->")[2], re.M)) == 10
+    assert 5 <= len(re.findall("^- [*][*]", found.partition("<!-- answers -->")[2], re.M)) <= 10
     assert found == (ROOT / "README.md").read_text(), "after a new demo: python scripts/answers.py"
 
 
