@@ -453,11 +453,11 @@ def test_with_one_effect_nothing_is_transferred():
     alone = tables_of()
     alone["remedies"] = alone["remedies"].query("condition == 'own'")
     lines = words(alone)
-    assert "C7 (needs a second effect)" in lines[-1] and not any(line.startswith("**C7**") for line in lines)
+    assert "C7: needs a second effect" in lines[-1] and not any(line.startswith("**C7**") for line in lines)
 
 
 def test_what_only_controls_speak_of_is_not_decided():
     asked, last = words(tables_of(PAIR | {"pretrained": False}))
     assert "nothing is decided" in asked
-    assert "C1, C2, C3a, C3b, C4, C5 and C7 (no pretrained weights)" in last
-    assert "C6 (no pretrained weights of PANNs or CLAP (Microsoft))" in last
+    assert "C1, C2, C3a, C3b, C4, C5 and C7: no pretrained weights" in last
+    assert "C6: no pretrained weights of PANNs or CLAP (Microsoft)" in last

@@ -197,7 +197,7 @@ def _unsaid(claims: dict, asked: dict[str, pd.DataFrame], pairs: pd.DataFrame) -
             # In the order of the reasons, so that claims with the same ones are told together.
             met = [text for name, text in REASONS.items() if name in set(rows["reason"])]
             reasons.setdefault(_listed(met, "or"), []).append(key)
-    left = "; ".join(f"{_listed(keys)} ({why})" for why, keys in reasons.items())
+    left = "; ".join(f"{_listed(keys)}: {why}" for why, keys in reasons.items())
     data = f" than *{' or '.join(pairs['data'].unique())}*" if "data" in pairs and len(pairs) else ""
     return (
         f"**What this run cannot say:** {left}{'. ' * bool(left)}Nothing of data other{data}, of other networks and "
