@@ -22,7 +22,9 @@
 # Apply an audio effect to clips of instruments, a little and then more, embed every version, and look at how the embeddings move.
 # This reproduces V. Deng, C. Wang, G. Richard and B. McFee, "Investigating the Sensitivity of Pre-trained Audio Embeddings to Common
 # Effects" (ICASSP 2025, [arXiv:2501.15900](https://arxiv.org/abs/2501.15900)); what goes beyond it is marked **[beyond]**, what
-# corrects it **[fix]**. Ten words that all chapters use are explained at the end of this one.
+# corrects it **[fix]**.
+#
+# [Ten words](01_data.ipynb#Ten-words) that all chapters use are explained at the end of this one.
 
 # %% tags=["parameters"]
 profile = "demo"

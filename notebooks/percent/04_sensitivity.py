@@ -187,6 +187,7 @@ def continued(s, at):
 from aesens.analysis.distances import jump_ratio
 
 with np.errstate(invalid="ignore", divide="ignore"):
+    # What the step before and the step after let expect; beyond the ends, growth that goes on.
     before = [continued(steps[2:0:-1], middles[2::-1]), *steps[:-1]]
     after = [*steps[1:], continued(steps[-3:-1], middles[-3:])]
     expected = np.maximum(np.maximum(before, after), np.median(steps))

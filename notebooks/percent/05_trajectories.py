@@ -18,9 +18,11 @@
 #
 # *Before: [4. Sensitivity](04_sensitivity.ipynb). Next: [6. Projections](06_projections.ipynb)*
 #
-# The embeddings of one clip over all strengths of an effect form a *trajectory* (ten such words: [chapter 1](01_data.ipynb)).
-# If all ran along one direction, that could be removed. What is measured here, and which of it decides what in
-# [chapter 9](09_claims.ipynb):
+# The embeddings of one clip over all strengths of an effect form a *trajectory*. If all ran along one direction, that could be
+# removed.
+#
+# What is measured here, and which of it decides what in [chapter 9](09_claims.ipynb)
+# ([ten words](01_data.ipynb#Ten-words) are explained in chapter 1):
 #
 # | quantity | its question | decides |
 # | --- | --- | --- |
