@@ -143,7 +143,7 @@ def _scope(pairs: pd.DataFrame) -> str:
     return (
         f"**Asked:** {_listed(map(model_title, models))}, pretrained, under {_listed(map(_effect_title, effects))}. "
         f"An answer stands where its 95 % interval over songs lies beyond a line drawn beforehand{agree}; "
-        "else it is *open*. A *twin* is the same network, untrained."
+        f"else it is *open*.{' A *twin* is the same network, untrained.' * bool(pairs['twin'].notna().any())}"
     )
 
 
@@ -198,9 +198,9 @@ def _unsaid(claims: dict, asked: dict[str, pd.DataFrame], pairs: pd.DataFrame) -
             met = [text for name, text in REASONS.items() if name in set(rows["reason"])]
             reasons.setdefault(_listed(met, "or"), []).append(key)
     left = "; ".join(f"{_listed(keys)}: {why}" for why, keys in reasons.items())
-    data = f" than *{' or '.join(pairs['data'].unique())}*" if "data" in pairs and len(pairs) else ""
+    data = f" than *{_listed(pairs['data'].unique(), 'or')}*" if "data" in pairs and len(pairs) else ""
     return (
-        f"**What this run cannot say:** {left}{'. ' * bool(left)}Nothing of data other{data}, of other networks and "
+        f"**What this run cannot say:** {left}{'. ' * bool(left)}Nothing of other data{data}, of other networks and "
         "effects, or between the strengths that were tried. That a claim fails does not prove its opposite."
     )
 
@@ -214,7 +214,8 @@ def _where(rows: pd.DataFrame, asked: pd.DataFrame) -> str:
         if len(alike) > 1:
             return "in every pair of network and effect"
         networks = _group(map(model_title, all_models), all_models, "networks")
-        return f"for {networks} and {_group(map(_effect_title, all_effects), all_effects, 'effects')}"
+        effects = _group(map(_effect_title, all_effects), all_effects, "effects")
+        return f"for {networks} {'and' if len(all_effects) > 1 else 'under'} {effects}"
     if len(alike) > 2 or any(3 < len(who) < len(all_models) for who in alike):
         return f"in {len(rows)} of {len(asked)} pairs of network and effect"
     return " and ".join(
