@@ -124,6 +124,16 @@ def test_prose_and_captions_hold_for_other_data_and_other_networks():
                 )
 
 
+def test_chapter_1_explains_ten_words_and_chapter_5_leads_there():
+    first, fifth = (
+        (ROOT / "notebooks" / "percent" / f"{name}.py").read_text() for name in ("01_data", "05_trajectories")
+    )
+    table = first.partition("## Ten words")[2].partition("*Next")[0]
+    words = re.findall(r"^# \| ([\w, ]+) \|", table, flags=re.M)[1:]
+    assert len(words) == 10 and {"twin", "verdict", "trajectory"} <= set(words)
+    assert "01_data.ipynb#Ten-words" in fifth
+
+
 def test_the_workflow_runs_what_ci_runs():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     runs = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
