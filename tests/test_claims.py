@@ -408,6 +408,16 @@ def test_a_sentence_and_its_advice_turn_with_the_verdict(changed, said, means):
     assert against.startswith("**C3a** No one direction") == bool(changed)
 
 
+def test_twins_are_told_by_what_their_networks_have_an_answer_to():
+    def twins(**changed):
+        twin = tables_of(PAIR | {"pretrained": False}, rho=0.3, rho_low=0.2, rho_high=0.4)
+        return words(tables_of(**changed), twin)[3].partition(" *For")[0].rpartition(". ")[2]
+
+    assert twins() == "Twins do not do the same."
+    assert twins(rho_low=0.1, rho_high=0.2) == "Twins do the same."
+    assert twins(rho_low=0.6) == "Twins: 0.30."
+
+
 def test_many_scattered_pairs_are_counted():
     effects = ("gain", "lowpass", "reverb", "bitcrush")
     yes = {("panns", "gain"), ("musicnn", "lowpass"), ("yamnet", "reverb")}

@@ -108,7 +108,17 @@ _WORDS = {
 }
 _IF_OPEN = "neither rely on it nor rule it out; measure on songs of your own."
 
-_NUMBERS = {3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
+_NUMBERS = {
+    2: "two",
+    3: "three",
+    4: "four",
+    5: "five",
+    6: "six",
+    7: "seven",
+    8: "eight",
+    9: "nine",
+    10: "ten",
+}
 
 # Statistics that are told in hundredths.
 _HUNDREDTHS = ("C5", "C6", "C7")
@@ -163,22 +173,20 @@ def _claim(key: str, claim: dict, rows: pd.DataFrame) -> str:
         advice = words.if_yes if yes else words.if_no
     if 0 < undecided < len(rows):
         sentence += f"; open {_where(said[_OPEN], rows)}"
-    span = _span(rows["statistic"] * (100 if key in _HUNDREDTHS else 1), words.form)
+    span = _figures(key, rows["statistic"])
     figures = f" ({words.figures.format(span)})" if span else ""
-    return f"**{key}** {sentence}{figures}.{_twins(claim, rows)} *For you:* {advice}"
+    return f"**{key}** {sentence}{figures}.{_twins(key, claim, rows)} *For you:* {advice}"
 
 
-def _twins(claim: dict, rows: pd.DataFrame) -> str:
-    """What the untrained twins do, where their networks have an answer."""
+def _twins(key: str, claim: dict, rows: pd.DataFrame) -> str:
+    """What the untrained twins do: whether the same, where their networks have an answer, else their figures."""
     rows = rows[rows["twin"].notna()]
+    decided = rows["verdict"] != _OPEN
+    if not decided.any():
+        span = _figures(key, rows["twin"])
+        return f" Twins: {span}." if span else ""
     line = claim["side"], claim["threshold"], claim.get("refuted")
     own = [decide(low, high, *line) for low, high in zip(rows["twin_low"], rows["twin_high"], strict=True)]
-    decided = rows["verdict"] != _OPEN
-    if rows.empty:
-        return ""
-    if not decided.any():
-        open_too = sum(name == _OPEN for name in own)
-        return f" Twins are open {'too' if open_too == len(own) else f'in {open_too} of {len(own)} pairs'}."
     other = rows[decided & (rows["verdict"] != own)]
     if len(other) == decided.sum():
         return " Twins do not do the same."
@@ -234,12 +242,12 @@ def _group(titles, everything, noun: str) -> str:
     return f"both {noun}" if n == 2 else f"all {_NUMBERS.get(n, n)} {noun}"
 
 
-def _span(values: pd.Series, form: str) -> str:
-    """Range of the values that there are, empty if there are none."""
-    known = values[np.isfinite(values.astype(float))]
+def _figures(key: str, values: pd.Series) -> str:
+    """Range of the values of a claim's statistic that there are, empty if there are none."""
+    known = values[np.isfinite(values.astype(float))] * (100 if key in _HUNDREDTHS else 1)
     if known.empty:
         return ""
-    texts = [form.format(end) for end in (known.min(), known.max())]
+    texts = [_WORDS[key].form.format(end) for end in (known.min(), known.max())]
     # What rounds to zero has no sign.
     ends = [text.removeprefix("-") if float(text) == 0 else text.replace("-", "−") for text in texts]
     return " to ".join(dict.fromkeys(ends))
