@@ -371,8 +371,8 @@ def test_a_line_says_what_was_found_and_what_it_means(tmp_path):
     # Normalised PCA is asked of PANNs alone.
     assert "under both effects for PANNs" in c6
     assert (
-        "Nothing of other data than *Clips*" in last
-        and "C" not in last.partition("say:**")[2].partition("Nothing")[0]
+        "It says nothing of other data than *Clips*" in last
+        and "C" not in last.partition("say:**")[2].partition("It says")[0]
     )
 
 

@@ -108,17 +108,7 @@ _WORDS = {
 }
 _IF_OPEN = "neither rely on it nor rule it out; measure on songs of your own."
 
-_NUMBERS = {
-    2: "two",
-    3: "three",
-    4: "four",
-    5: "five",
-    6: "six",
-    7: "seven",
-    8: "eight",
-    9: "nine",
-    10: "ten",
-}
+_NUMBERS = dict(enumerate(("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), 2))
 
 # Statistics that are told in hundredths.
 _HUNDREDTHS = ("C5", "C6", "C7")
@@ -208,8 +198,8 @@ def _unsaid(claims: dict, asked: dict[str, pd.DataFrame], pairs: pd.DataFrame) -
     left = "; ".join(f"{_listed(keys)}: {why}" for why, keys in reasons.items())
     data = f" than *{_listed(pairs['data'].unique(), 'or')}*" if "data" in pairs and len(pairs) else ""
     return (
-        f"**What this run cannot say:** {left}{'. ' * bool(left)}Nothing of other data{data}, of other networks and "
-        "effects, or between the strengths that were tried. That a claim fails does not prove its opposite."
+        f"**What this run cannot say:** {left}{'. ' * bool(left)}It says nothing of other data{data}, of other "
+        "networks and effects, or between the strengths that were tried. That a claim fails does not prove its opposite."
     )
 
 
