@@ -6,8 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from support import ROOT
 
 from aesens import plots
+from aesens.effects import effect
 from aesens.tables import claims
 from aesens.tables.answers import answers
 
@@ -340,7 +342,7 @@ def read_back(table, folder):
     return pd.read_csv(folder / "claims.csv")
 
 
-def test_ten_lines_say_what_was_found(tmp_path):
+def test_a_line_says_what_was_found_and_what_it_means(tmp_path):
     pairs = [
         tables_of(),
         tables_of(
@@ -350,50 +352,122 @@ def test_ten_lines_say_what_was_found(tmp_path):
         tables_of(PAIR | {"pretrained": False}, spearman=0.7, ratio=0.1, ratio_low=0.05, ratio_high=0.2),
         tables_of(PAIR | {"model": "openl3", "pretrained": False}, jump=99.0),
     ]
-    verdicts = claims.agreed([claims.verdicts(**joined(*pairs))] * 5)
+    verdicts = claims.agreed([claims.verdicts(**joined(*pairs))] * 5).assign(data="Clips")
     lines = answers(verdicts)
     assert answers(read_back(verdicts, tmp_path)) == lines
     assert len(lines) == 10 and all(line.startswith("**") and line.endswith(".") for line in lines)
-    scope, c1, c2, _, c3b, c4, c5, c6, _, training = lines
-    assert "PANNs and musicnn with pretrained weights, gain, reverberation and theremin: 3 pairs" in scope
-    assert "5 seeds" in scope
-    assert c1.startswith("**C1** The stronger the effect, the further") and "Supported in 3 of 3 pairs" in c1
-    assert "Untrained twins: 0.70, beyond the same line in 1 of 1." in c1
-    assert (
-        "supported in 1 of 3 (PANNs: gain), not supported in 1 of 3 (PANNs: reverberation)"
-        in c2.lower().replace("panns", "PANNs")
+    scope, c1, c2, _, c3b, c4, c5, c6, _, last = lines
+    assert "PANNs and musicnn, pretrained, under gain, reverberation and theremin." in scope
+    assert "for each of five seeds" in scope
+    assert c1.startswith("**C1** The stronger the effect, the further the embedding moves, in every pair")
+    assert "(rank correlation 0.90). Twins do the same. *For you:* compare recordings that" in c1
+    assert c2.startswith(
+        "**C2** The embedding jumps between two neighbouring strengths, but only under gain for PANNs; open"
     )
-    assert "2.0 to 8.0 times" in c2 and "99" not in c2 and "at least 60 % of the path" in c2
-    assert "held-out R² −0.20 to 0.80" in c3b
-    assert "help in 0 and harm in 0 of 18 cases" in c5 and "10 % of the lost" in c5
-    assert "Supported in 2 of 2 pairs" in c6
-    assert "supported, and the opposite in the untrained twin: C4 (PANNs: gain)" in training
-    assert "dimensions (C4) higher in 1 and lower in 0 of 1 pair" in training and "0.1" in c4
+    assert "open under theremin for musicnn (longest step 2.0 to 8.0 times" in c2 and "99" not in c2
+    assert "except under reverberation for PANNs (held-out R² −0.20 to 0.80)." in c3b
+    assert "Twins do not do the same." in c4 and "0.1" not in c4
+    assert "(10 % of the loss recovered)" in c5
+    # Normalised PCA is asked of PANNs alone.
+    assert "under both effects for PANNs" in c6
+    assert (
+        "It says nothing of other data than *Clips*" in last
+        and "C" not in last.partition("say:**")[2].partition("It says")[0]
+    )
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "said", "means"),
     [
-        ({}, "One direction an instrument orders"),
-        ({"rho_low": 0.1, "rho_high": 0.2}, "No one direction an instrument orders"),
-        ({"rho_low": 0.6}, "This run cannot tell. Along one direction"),
+        ({}, "One direction an instrument puts", "a linear reader trained on other songs sorts"),
+        ({"rho_low": 0.1, "rho_high": 0.2}, "No one direction an instrument puts", "do not count on"),
+        (
+            {"rho_low": 0.6},
+            "This run cannot tell whether one direction",
+            "neither rely on it nor rule it out",
+        ),
     ],
 )
-def test_a_sentence_turns_with_its_verdict(changed, said):
-    assert words(tables_of(**changed))[3].startswith(f"**C3a** {said}")
+def test_a_sentence_and_its_advice_turn_with_the_verdict(changed, said, means):
+    line = words(tables_of(**changed))[3]
+    assert line.startswith(f"**C3a** {said}") and f"*For you:* {means}" in line
+    # Beside a pair where the claim holds.
     mixed = words(tables_of(), tables_of(PAIR | {"effect": "reverb"}, **changed))[3]
-    if changed:
-        assert not mixed.startswith(f"**C3a** {said}") and "upported in 1 of 2 (PANNs: gain)" in mixed
+    assert mixed.startswith("**C3a** One direction an instrument puts")
+    place = {
+        0.1: "but only under gain for PANNs",
+        0.6: "under gain for PANNs; open under reverberation for PANNs",
+    }
+    assert place.get(changed.get("rho_low"), "under both effects for PANNs") in mixed
+    assert ("try your effect before" in mixed) == (changed.get("rho_low") == 0.1)
+    # Beside one where it does not.
+    against = words(tables_of(rho_low=0.1, rho_high=0.2), tables_of(PAIR | {"effect": "reverb"}, **changed))[
+        3
+    ]
+    assert ("for PANNs; open under reverberation" in against) == (changed.get("rho_low") == 0.6)
+    assert against.startswith("**C3a** No one direction") == bool(changed)
+
+
+def test_twins_are_told_by_what_their_networks_have_an_answer_to():
+    def twins(**changed):
+        twin = tables_of(PAIR | {"pretrained": False}, rho=0.3, rho_low=0.2, rho_high=0.4)
+        return words(tables_of(**changed), twin)[3].partition(" *For")[0].rpartition(". ")[2]
+
+    assert twins() == "Twins do not do the same."
+    assert twins(rho_low=0.1, rho_high=0.2) == "Twins do the same."
+    assert twins(rho_low=0.6) == "Twins: 0.30."
+
+
+def test_many_scattered_pairs_are_counted():
+    effects = ("gain", "lowpass", "reverb", "bitcrush")
+    yes = {("panns", "gain"), ("musicnn", "lowpass"), ("yamnet", "reverb")}
+    tables = [
+        tables_of(
+            {"model": model, "pretrained": True, "effect": name},
+            **{} if (model, name) in yes else {"r2": 0, "low": 0, "high": 0},
+        )
+        for model in ("panns", "musicnn", "yamnet")
+        for name in effects
+    ]
+    assert "the strength, but only in 3 of 12 pairs of network and effect" in words(*tables)[4]
+
+
+@pytest.mark.parametrize("run", ["demo", "recordings"])
+def test_the_lines_of_the_committed_runs_say_what_their_tables_hold(run):
+    table = pd.read_csv(ROOT / "figures" / run / "09_claims.csv")
+    lines = {line[2:].partition("**")[0]: line for line in answers(table)}
+    assert len(lines) <= 10 and max(len(line.split()) for line in lines.values()) < 70
+    judged = table[table["verdict"] != claims.CONTROL]
+    assert set(lines) - {"Asked:", "What this run cannot say:"} == set(judged["claim"])
+    for key, rows in judged.groupby("claim"):
+        said, figures = lines[key].partition(" (")[::2]
+        held, open_ = said.partition("; open ")[::2]
+        by = {verdict: set(part["effect"]) for verdict, part in rows.groupby("verdict")}
+        titles = {name: effect(name).title.lower() for name in rows["effect"]}
+        if set(by) == {"inconclusive"}:
+            assert "cannot tell" in said and key in lines["What this run cannot say:"]
+        elif len(by) == 1:
+            assert said.endswith("for both networks and all four effects")
+        for name, title in titles.items():
+            if "inconclusive" in by and len(by) > 1:
+                assert (title in open_) == (name in by["inconclusive"])
+            if "but only" in held:
+                assert (title in held) == (name in by["supported"])
+        scale, form = (100, "{:.0f}") if key in ("C5", "C7") else (1, "{:.1f}" if key == "C2" else "{:.2f}")
+        known = scale * rows["statistic"][np.isfinite(rows["statistic"])]
+        for end in (known.min(), known.max()):
+            assert form.format(end).replace("-", "−") in figures.partition(").")[0]
 
 
 def test_with_one_effect_nothing_is_transferred():
     alone = tables_of()
     alone["remedies"] = alone["remedies"].query("condition == 'own'")
-    assert words(alone)[8].startswith("**C7** Not decided in this run: it needs a second effect.")
+    lines = words(alone)
+    assert "C7: needs a second effect" in lines[-1] and not any(line.startswith("**C7**") for line in lines)
 
 
 def test_what_only_controls_speak_of_is_not_decided():
-    lines = words(tables_of(PAIR | {"pretrained": False}))
-    assert len(lines) == 10 and "nothing is decided" in lines[0]
-    assert all("Not decided in this run: no pretrained weights" in line for line in lines[1:9])
-    assert "of PANNs or CLAP (Microsoft)" in lines[7] and "cannot be said" in lines[9]
+    asked, last = words(tables_of(PAIR | {"pretrained": False}))
+    assert "nothing is decided" in asked
+    assert "C1, C2, C3a, C3b, C4, C5 and C7: no pretrained weights" in last
+    assert "C6: no pretrained weights of PANNs or CLAP (Microsoft)" in last

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from support import ROOT
@@ -110,6 +111,27 @@ def test_results_in_the_text_come_from_a_run():
                 prose = re.sub(r"\$[^$]*\$|`[^`]*`|arXiv:\S+|abs/\S+|doi\S+", "", cell.source)
                 found = re.findall(r"\d+\.\d{2,}(?!\d| ?s\b| ?k?Hz)|\d+(?:\.\d+)? %", prose)
                 assert not set(found) - allowed, f"{path.name}: print {set(found) - allowed} in a cell"
+
+
+def test_prose_and_captions_hold_for_other_data_and_other_networks():
+    number = "three|four|five|six|seven|eight|eleven"
+    told = re.compile(rf"\b(rendered|recordings|({number}) (networks|models|effects|instruments))\b", re.I)
+    for path in sorted((ROOT / "notebooks" / "percent").glob("0*.py")):
+        for cell in jupytext.read(path).cells:
+            if cell.cell_type == "markdown" or re.search(r"study\.(figure|table)\(", cell.source):
+                assert not told.search(cell.source), (
+                    f"{path.name}: {told.search(cell.source)[0]!r} is the run's to say"
+                )
+
+
+def test_chapter_1_explains_ten_words_and_chapter_5_leads_there():
+    first, fifth = (
+        (ROOT / "notebooks" / "percent" / f"{name}.py").read_text() for name in ("01_data", "05_trajectories")
+    )
+    table = first.partition("## Ten words")[2].partition("*Next")[0]
+    words = re.findall(r"^# \| ([\w, ]+) \|", table, flags=re.M)[1:]
+    assert len(words) == 10 and {"twin", "verdict", "trajectory"} <= set(words)
+    assert "01_data.ipynb#Ten-words" in fifth
 
 
 def test_the_workflow_runs_what_ci_runs():
@@ -251,13 +273,39 @@ def test_badges_need_an_address(tmp_path):
 
 
 def test_the_readme_says_what_the_demo_found(tmp_path):
-    (tmp_path / "figures" / "demo").mkdir(parents=True)
-    for path in ("README.md", "figures/demo/09_claims.csv"):
+    for path in ("README.md", "figures/demo/09_claims.csv", "benchmarks/results/extraction.csv"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)
     subprocess.run([sys.executable, ROOT / "scripts" / "answers.py", tmp_path], check=True)
     found = (tmp_path / "README.md").read_text()
-    assert len(re.findall("^- [*][*]", found.partition("<!-- answers -->")[2], re.M)) == 10
-    assert found == (ROOT / "README.md").read_text(), "after a new demo: python scripts/answers.py"
+    assert 5 <= len(re.findall("^- [*][*]", found.partition("<!-- answers -->")[2], re.M)) <= 10
+    assert found == (ROOT / "README.md").read_text(), (
+        "after a new demo or benchmark: python scripts/answers.py"
+    )
+    assert len(found.splitlines()) <= 150
+
+
+def test_the_speed_in_the_readme_names_its_processors():
+    speed = runpy.run_path(str(ROOT / "scripts" / "answers.py"))["speed"]
+    rows = [
+        (
+            "A CPU; 2 cores; torch AVX2",
+            "ratio, three models together, 32 clips, 2 cores: least of 2 turns",
+            2.04,
+        ),
+        (
+            "A CPU; 2 cores; torch AVX2",
+            "ratio, three models together, 32 clips, 2 cores: largest of 2 turns",
+            2.5,
+        ),
+        ("B; 16 cores", "ratio, three models together, 32 clips, 16 cores: least of 2 turns", 3.0),
+        ("B; 16 cores", "ratio, three models together, 32 clips, 16 cores: largest of 2 turns", 3.16),
+        ("B; 16 cores", "openl3: ratio, without the rendering of the files", 9.0),
+    ]
+    table = pd.DataFrame(rows, columns=["machine", "metric", "value"]).assign(benchmark="per-file way")
+    said = speed(table)
+    assert "2.0 to 3.2 times as fast" in said and "(A CPU, 2 cores; B, 16 cores; from" in said
+    assert "not noted" in speed(table.drop(columns="machine"))
 
 
 def test_commands_in_the_guide_exist():

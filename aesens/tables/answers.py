@@ -1,97 +1,121 @@
-"""What a table of verdicts comes to, in ten lines for someone who uses embeddings.
+"""What a table of verdicts comes to, in at most ten lines for someone who uses embeddings.
 
-Every sentence is a template that takes its words from the verdicts and its numbers from the statistics, so that it says
-something else where a run finds something else.
+The verdicts choose every sentence and the statistics give its numbers, so that a line says something else where a run
+finds something else.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from aesens.effects import EFFECTS
 from aesens.plots.titles import model_title
-from aesens.tables.claims import CONTROL, decide, entries
+from aesens.tables.claims import CONTROL, REASONS, decide, entries
 
 __all__ = ["answers"]
 
-# Of each claim: what is said where all pairs support it, where none does and all are decided, where pairs differ; what
-# its statistic is called, its factor and its format.
-_WORDS: dict[str, tuple[str, str, str, str, float, str]] = {
-    "C1": (
-        "The stronger the effect, the further an embedding moves from the clean one.",
-        "Distance from the clean embedding does not tell the strength of an effect.",
-        "Whether a stronger effect moves an embedding further depends on model and effect.",
-        "mean rank correlation {}",
-        1,
+_YES, _NO, _OPEN = "supported", "not supported", "inconclusive"
+
+
+class _Words(NamedTuple):
+    """How a claim is told: as true, as refuted, its statistic, and what each means for a user."""
+
+    yes: str
+    no: str
+    figures: str
+    form: str
+    if_yes: str
+    if_no: str
+    if_mixed: str
+
+
+_WORDS = {
+    "C1": _Words(
+        "The stronger the effect, the further the embedding moves",
+        "A stronger effect does not move the embedding steadily further",
+        "rank correlation {}",
         "{:.2f}",
+        "compare recordings that were processed alike; distance from the clean version ranks how strongly.",
+        "distance from the clean version does not rank how strongly a recording was processed.",
+        "check your effect before you take distance from the clean version for strength.",
     ),
-    "C2": (
-        "Responses jump: between two neighbouring strengths embeddings leap.",
-        "Responses are smooth at the resolution of the grid: no leap between neighbouring strengths.",
-        "Some responses may jump and others do not.",
-        "longest step {} times what smooth growth leads to",
-        1,
+    "C2": _Words(
+        "The embedding jumps between two neighbouring strengths",
+        "The embedding moves smoothly, without a jump between neighbouring strengths",
+        "longest step {} times smooth growth",
         "{:.1f}",
+        "a small change of a setting may move embeddings far: try settings closely spaced.",
+        "settings that lie close together give embeddings that do.",
+        "where it jumps, a small change of a setting matters.",
     ),
-    "C3a": (
-        "One direction an instrument orders the versions of a clip by strength, on songs that it has not seen.",
-        "No one direction an instrument orders the versions of an unseen clip by strength.",
-        "Whether one direction orders the versions of an unseen clip depends on model and effect.",
-        "mean rank correlation within clips {}",
-        1,
+    "C3a": _Words(
+        "One direction an instrument puts the versions of an unseen clip in order of strength",
+        "No one direction an instrument puts the versions of an unseen clip in order of strength",
+        "rank correlation {}",
         "{:.2f}",
+        "a linear reader trained on other songs sorts versions of one recording.",
+        "do not count on a linear reader to sort versions of one recording.",
+        "try your effect before you let a linear reader sort versions of one recording.",
     ),
-    "C3b": (
-        "The strength can be read from a single embedding, without its clean version.",
-        "From a single embedding, without its clean version, the strength cannot be read.",
-        "Whether the strength can be read from a single embedding depends on model and effect.",
+    "C3b": _Words(
+        "A single embedding tells a linear reader the strength",
+        "A single embedding does not tell a linear reader the strength",
         "held-out R² {}",
-        1,
         "{:.2f}",
+        "how strongly a recording was processed can be read without its clean version.",
+        "to read how strongly a recording was processed you need its clean version.",
+        "try your effect before you read its strength without the clean version.",
     ),
-    "C4": (
-        "What an effect does fills about as many dimensions as the music: no small subspace holds it.",
-        "What an effect does lies in few dimensions beside what the music fills.",
-        "How many dimensions an effect fills beside the music depends on model and effect.",
-        "ratio of dimensions {}",
-        1,
+    "C4": _Words(
+        "An effect fills many dimensions, as the music does",
+        "An effect fills few dimensions beside those of the music",
+        "{} times as many",
         "{:.2f}",
+        "no few directions hold what the effect does.",
+        "a few directions hold most of what the effect does.",
+        "count dimensions for your effect before you hope to remove it with a few directions.",
     ),
-    "C5": (
-        "Projecting the effect's directions out is no repair for a classifier.",
-        "Projecting the effect's directions out repairs a good part of what it costs a classifier.",
-        "Whether projecting directions out repairs a classifier is no general matter.",
-        "{} % of the lost balanced accuracy recovered",
-        100,
+    "C5": _Words(
+        "Projecting an effect's directions out leaves most of what it costs a classifier",
+        "Projecting an effect's directions out repairs a good part of what it costs a classifier",
+        "{} % of the loss recovered",
         "{:.0f}",
+        "look for another remedy than a projection.",
+        "a projection is worth a try, on songs held out.",
+        "try a projection on songs held out before you rely on it.",
     ),
-    "C6": (
-        "The normalised-PCA projection leaves classification as it is.",
-        "The normalised-PCA projection changes classification.",
-        "Whether the normalised-PCA projection changes classification depends on model and effect.",
+    "C6": _Words(
+        "Normalised PCA leaves a classifier's ranking as it is",
+        "Normalised PCA changes a classifier's ranking",
         "change of ROC-AUC {} hundredths",
-        100,
         "{:.1f}",
+        "it does no harm to rankings, and no good.",
+        "measure on songs held out before you use it.",
+        "measure on songs held out before you use it.",
     ),
-    "C7": (
-        "Something linear does help, on effects that it was not fitted on.",
-        "Nothing linear that was tried helps on effects that it was not fitted on.",
-        "Whether something linear helps on effects that it was not fitted on depends on model and effect.",
-        "{} % of the lost balanced accuracy recovered",
-        100,
+    "C7": _Words(
+        "A linear remedy fitted on other effects recovers a good part of what an effect costs a classifier",
+        "No linear remedy fitted on other effects recovers a good part of what an effect costs a classifier",
+        "{} % of the loss recovered",
         "{:.0f}",
+        "fit a remedy on effects that you can make; it helps against others.",
+        "fit a remedy on the very effects that you expect.",
+        "try a remedy on an effect that it was not fitted on before you rely on it.",
     ),
 }
+_IF_OPEN = "neither rely on it nor rule it out; measure on songs of your own."
 
-_VERDICTS = ("supported", "not supported", "inconclusive")
+_NUMBERS = dict(enumerate(("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), 2))
 
-# What training may add to, by claim.
-_MEASURES = {"C1": "growth of distance", "C3a": "order", "C3b": "legibility", "C4": "dimensions"}
+# Statistics that are told in hundredths.
+_HUNDREDTHS = ("C5", "C6", "C7")
 
 
 def answers(verdicts: pd.DataFrame) -> list[str]:
-    """What a table of verdicts says, in ten lines.
+    """What a table of verdicts says, in at most ten lines.
 
     Parameters
     ----------
@@ -101,137 +125,127 @@ def answers(verdicts: pd.DataFrame) -> list[str]:
     Returns
     -------
     list of str
-        What was asked, a line a claim, and what training adds. Markdown.
+        What was asked, a line for each claim that was, and what the run cannot say. Markdown.
     """
     pairs = verdicts[verdicts["verdict"] != CONTROL]
     claims, _ = entries()
-    lines = [
-        _claim(key, claim, pairs[pairs["claim"] == key], len(pairs) > 0) for key, claim in claims.items()
-    ]
-    return [_scope(pairs), *lines, _training(claims, pairs)]
+    asked = {key: pairs[pairs["claim"] == key] for key in claims}
+    lines = [_claim(key, claims[key], rows) for key, rows in asked.items() if len(rows)]
+    return [_scope(pairs), *lines, _unsaid(claims, asked, pairs)]
 
 
 def _scope(pairs: pd.DataFrame) -> str:
     if pairs.empty:
-        return "**What was asked:** no model of this run has pretrained weights, so nothing is decided."
-    asked = pairs.drop_duplicates(["model", "effect"])
-    models, effects = (list(dict.fromkeys(asked[name])) for name in ("model", "effect"))
+        return "**Asked:** no model of this run has pretrained weights, so nothing is decided."
+    models, effects = (list(dict.fromkeys(pairs[name])) for name in ("model", "effect"))
     seeds = pairs["seeds"].str.findall(r"\d+").map(lambda found: sum(map(int, found))).max()
-    agree = f" A verdict stands where {seeds} seeds give the same." if seeds > 1 else ""
-    over = f"{_listed(map(_effect_title, effects))}: {_counted(len(asked), 'pair')} of model and effect."
+    agree = f", for each of {_NUMBERS.get(seeds, seeds)} seeds" if seeds > 1 else ""
     return (
-        f"**What was asked:** {_listed(map(model_title, models))} with pretrained weights, {over}{agree} "
-        "*Not supported* is not *false*: "
-        "an interval lies beyond a line that was drawn beforehand. *Inconclusive*: the run cannot tell."
+        f"**Asked:** {_listed(map(model_title, models))}, pretrained, under {_listed(map(_effect_title, effects))}. "
+        f"An answer stands where its 95 % interval over songs lies beyond a line drawn beforehand{agree}; "
+        f"else it is *open*.{' A *twin* is the same network, untrained.' * bool(pairs['twin'].notna().any())}"
     )
 
 
-def _claim(key: str, claim: dict, rows: pd.DataFrame, asked: bool) -> str:
-    """What is said of a claim; `asked`: whether anything was asked of pretrained weights."""
-    yes, no, mixed, label, factor, form = _WORDS[key]
-    if rows.empty:
-        models = " or ".join(map(model_title, claim.get("models", ())))
-        lacking = f"no pretrained weights{' of ' * bool(models)}{models}"
-        lacking = lacking if models or not asked else "it needs a second effect"
-        return f"**{key}** Not decided in this run: {lacking}. {claim['text']}"
-    counts = rows["verdict"].value_counts()
-    found = [name for name in _VERDICTS if name in counts]
-    said = {
-        ("supported",): yes,
-        ("not supported",): no,
-        ("inconclusive",): f"This run cannot tell. {claim['text']}",
-        ("supported", "inconclusive"): f"{yes[:-1]}, where this run can tell.",
-        ("not supported", "inconclusive"): f"{no[:-1]}, where this run can tell.",
-    }.get(tuple(found), mixed)
-    tally = ", ".join(
-        f"{name} in {counts[name]} of {len(rows)}"
-        + (f" ({_pairs(rows[rows['verdict'] == name])})" if name != "inconclusive" and len(found) > 1 else "")
-        for name in found
-    )
-    span = _span(factor * rows["statistic"], form)
-    numbers = f"; {label.format(span)}" if span else ""
-    tally = (
-        f"{tally[0].upper()}{tally[1:]} pairs" if len(rows) > 1 else tally.partition(" in ")[0].capitalize()
-    )
-    return f"**{key}** {said} {tally}{numbers}.{_twins(claim, rows, factor, form)}{_beside(key, rows)}"
+def _claim(key: str, claim: dict, rows: pd.DataFrame) -> str:
+    """What is said of a claim."""
+    words = _WORDS[key]
+    said = {name: rows[rows["verdict"] == name] for name in (_YES, _NO, _OPEN)}
+    yes, no, undecided = map(len, said.values())
+    if undecided == len(rows):
+        sentence, advice = f"This run cannot tell whether {words.yes[0].lower()}{words.yes[1:]}", _IF_OPEN
+    elif yes and no:
+        rare, joint = (_YES, "but only") if yes <= no else (_NO, "except")
+        sentence, advice = f"{words.yes}, {joint} {_where(said[rare], rows)}", words.if_mixed
+    else:
+        found = _YES if yes else _NO
+        sentence = f"{words.yes if yes else words.no}, {_where(said[found], rows)}"
+        advice = words.if_yes if yes else words.if_no
+    if 0 < undecided < len(rows):
+        sentence += f"; open {_where(said[_OPEN], rows)}"
+    span = _figures(key, rows["statistic"])
+    figures = f" ({words.figures.format(span)})" if span else ""
+    return f"**{key}** {sentence}{figures}.{_twins(key, claim, rows)} *For you:* {advice}"
 
 
-def _twins(claim: dict, rows: pd.DataFrame, factor: float, form: str) -> str:
-    """What the untrained twins do."""
+def _twins(key: str, claim: dict, rows: pd.DataFrame) -> str:
+    """What the untrained twins do: whether the same, where their networks have an answer, else their figures."""
     rows = rows[rows["twin"].notna()]
-    if rows.empty:
-        return ""
-    own = _twin_verdicts(claim, rows)
-    same = sum(name == "supported" for name in own)
-    span = _span(factor * rows["twin"], form)
-    return f" Untrained twins: {span}, beyond the same line in {same} of {len(rows)}."
-
-
-def _twin_verdicts(claim: dict, rows: pd.DataFrame) -> list[str]:
-    """What the intervals of the twins would come to by the line of the claim."""
+    decided = rows["verdict"] != _OPEN
+    if not decided.any():
+        span = _figures(key, rows["twin"])
+        return f" Twins: {span}." if span else ""
     line = claim["side"], claim["threshold"], claim.get("refuted")
-    return [decide(low, high, *line) for low, high in zip(rows["twin_low"], rows["twin_high"], strict=True)]
+    own = [decide(low, high, *line) for low, high in zip(rows["twin_low"], rows["twin_high"], strict=True)]
+    other = rows[decided & (rows["verdict"] != own)]
+    if len(other) == decided.sum():
+        return " Twins do not do the same."
+    return f" Twins do the same{f', except {_where(other, rows)}' if len(other) else ''}."
 
 
-def _beside(key: str, rows: pd.DataFrame) -> str:
-    """What a reader of a claim should know beside its numbers."""
-    if key == "C2" and rows["visible"].notna().any():
-        return f" A step shows if it carries at least {_span(100 * rows['visible'], '{:.0f}')} % of the path."
-    if key == "C5" and rows["methods"].notna().any():
-        methods, helps, harms = rows[["methods", "helps", "harms"]].sum().astype(int)
-        return f" Single methods help in {helps} and harm in {harms} of {methods} cases, corrected for their number."
-    return ""
-
-
-def _training(claims: dict, pairs: pd.DataFrame) -> str:
-    """What training adds: supported where the twin's interval lies on the other side, and intervals that part."""
-    twinned = pairs[pairs["twin"].notna() & pairs["claim"].isin(_MEASURES)]
-    if twinned.empty:
-        return "**What training adds** cannot be said without untrained twins of pretrained models."
-    owed, parts = [], []
-    for key, rows in twinned.groupby("claim", sort=False):
-        other = np.array(_twin_verdicts(claims[key], rows)) == "not supported"
-        if (mine := rows[other & (rows["verdict"] == "supported")]).size:
-            owed.append(f"{key} ({_pairs(mine)})")
-        higher, lower = (rows["low"] > rows["twin_high"]).sum(), (rows["high"] < rows["twin_low"]).sum()
-        pairs = _counted(len(rows), "pair")
-        parts.append(f"{_MEASURES[key]} ({key}) higher in {higher} and lower in {lower} of {pairs}")
-    said = (
-        f"supported, and the opposite in the untrained twin: {_listed(owed)}."
-        if owed
-        else "nothing that is supported here is the opposite in the untrained twin."
-    )
+def _unsaid(claims: dict, asked: dict[str, pd.DataFrame], pairs: pd.DataFrame) -> str:
+    """What the run leaves open, and why."""
+    reasons: dict[str, list[str]] = {}
+    for key, rows in asked.items():
+        if rows.empty:
+            models = " or ".join(map(model_title, claims[key].get("models", ())))
+            lacking = f"no pretrained weights{' of ' * bool(models)}{models}"
+            reasons.setdefault(lacking if models or pairs.empty else "needs a second effect", []).append(key)
+        elif (rows["verdict"] == _OPEN).all():
+            # In the order of the reasons, so that claims with the same ones are told together.
+            met = [text for name, text in REASONS.items() if name in set(rows["reason"])]
+            reasons.setdefault(_listed(met, "or"), []).append(key)
+    left = "; ".join(f"{_listed(keys)}: {why}" for why, keys in reasons.items())
+    data = f" than *{_listed(pairs['data'].unique(), 'or')}*" if "data" in pairs and len(pairs) else ""
     return (
-        f"**What training adds:** {said} By intervals apart, trained against untrained: {'; '.join(parts)}."
+        f"**What this run cannot say:** {left}{'. ' * bool(left)}It says nothing of other data{data}, of other "
+        "networks and effects, or between the strengths that were tried. That a claim fails does not prove its opposite."
     )
 
 
-def _pairs(rows: pd.DataFrame) -> str:
-    """Models with their effects."""
-    held = rows.groupby("model", sort=False)["effect"].unique()
-    return "; ".join(
-        f"{model_title(model)}: {', '.join(map(_effect_title, found))}" for model, found in held.items()
+def _where(rows: pd.DataFrame, asked: pd.DataFrame) -> str:
+    """Effects with their models, in words; as a count where those would be many."""
+    models = {name: tuple(part["model"]) for name, part in rows.groupby("effect", sort=False)}
+    alike = {who: [name for name in models if models[name] == who] for who in models.values()}
+    all_models, all_effects = asked["model"].unique(), asked["effect"].unique()
+    if len(rows) == len(asked) and len(all_models) > 1:
+        if len(alike) > 1:
+            return "in every pair of network and effect"
+        networks = _group(map(model_title, all_models), all_models, "networks")
+        effects = _group(map(_effect_title, all_effects), all_effects, "effects")
+        return f"for {networks} {'and' if len(all_effects) > 1 else 'under'} {effects}"
+    if len(alike) > 2 or any(3 < len(who) < len(all_models) for who in alike):
+        return f"in {len(rows)} of {len(asked)} pairs of network and effect"
+    return " and ".join(
+        f"under {_group(map(_effect_title, names), all_effects, 'effects')} "
+        f"for {_group(map(model_title, who), all_models, 'networks')}"
+        for who, names in alike.items()
     )
 
 
-def _span(values: pd.Series, form: str) -> str:
-    """Range of the values that there are, empty if there are none."""
-    known = values[np.isfinite(values.astype(float))]
+def _group(titles, everything, noun: str) -> str:
+    """Titles of some things, or all of them counted."""
+    titles = list(titles)
+    if len(titles) < len(everything) or len(titles) == 1:
+        return _listed(titles)
+    n = len(titles)
+    return f"both {noun}" if n == 2 else f"all {_NUMBERS.get(n, n)} {noun}"
+
+
+def _figures(key: str, values: pd.Series) -> str:
+    """Range of the values of a claim's statistic that there are, empty if there are none."""
+    known = values[np.isfinite(values.astype(float))] * (100 if key in _HUNDREDTHS else 1)
     if known.empty:
         return ""
-    texts = [form.format(end) for end in (known.min(), known.max())]
+    texts = [_WORDS[key].form.format(end) for end in (known.min(), known.max())]
     # What rounds to zero has no sign.
     ends = [text.removeprefix("-") if float(text) == 0 else text.replace("-", "−") for text in texts]
     return " to ".join(dict.fromkeys(ends))
 
 
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' * (n != 1)}"
-
-
-def _listed(words) -> str:
+def _listed(words, joint: str = "and") -> str:
     *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{', '.join(first)} {joint} {last}" if first else last
 
 
 def _effect_title(name: str) -> str:

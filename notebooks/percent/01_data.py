@@ -18,12 +18,13 @@
 #
 # *Next: [2. The effects](02_effects.ipynb)*
 #
-# Pre-trained audio embeddings are used as if they described what is *in* a recording and not how it was recorded. How far
-# does that hold? Apply an audio effect to short clips of instruments, a little and then more and more, embed every version
-# with several networks, and look at how the embeddings move. This reproduces and extends V. Deng, C. Wang, G. Richard and
-# B. McFee, "Investigating the Sensitivity of Pre-trained Audio Embeddings to Common Effects" (ICASSP 2025,
-# [arXiv:2501.15900](https://arxiv.org/abs/2501.15900)); what goes beyond that paper is marked **[beyond]**, what corrects
-# its procedure **[fix]**.
+# Pre-trained audio embeddings are used as if they described what is *in* a recording and not how it was recorded. Does that hold?
+# Apply an audio effect to clips of instruments, a little and then more, embed every version, and look at how the embeddings move.
+# This reproduces V. Deng, C. Wang, G. Richard and B. McFee, "Investigating the Sensitivity of Pre-trained Audio Embeddings to Common
+# Effects" (ICASSP 2025, [arXiv:2501.15900](https://arxiv.org/abs/2501.15900)); what goes beyond it is marked **[beyond]**, what
+# corrects it **[fix]**.
+#
+# [Ten words](01_data.ipynb#Ten-words) that all chapters use are explained at the end of this one.
 
 # %% tags=["parameters"]
 profile = "demo"
@@ -43,9 +44,8 @@ study
 # %% [markdown]
 # ## Clips and songs
 #
-# A *clip* is a 3 s excerpt with one predominant instrument, cut from a *song*. Clips of a song share players, room and
-# mix, so the song is the unit of independence and kept whole throughout. The study uses the training part of IRMAS (J. Bosch
-# et al., ISMIR 2012), 6 705 clips of eleven instruments. This run:
+# A *clip* is a short excerpt with one predominant instrument, cut from a *song*. Clips of a song share players, room and mix, so
+# only songs are independent. The study uses the training part of IRMAS (J. Bosch et al., ISMIR 2012), 6 705 clips. This run:
 
 # %%
 study.source.summary().rename(index=instrument_title).rename_axis(index=None)
@@ -60,15 +60,15 @@ elif study.source.name != "irmas":
           "recording\nmust be given the same song there, or the split cannot keep them together.")
 
 # %% [markdown]
-# Left out for every model and effect alike: a clip that cannot be read, is empty, cut off or silent, holds values that are
-# not numbers, or has too low a sample rate for an effect; a file in no class or the wrong one; a copy of another file.
+# Left out: clips that cannot be read, are empty, cut off, silent or not finite, have too low a sample rate for an effect, stand in
+# no class or the wrong one, or are a copy of another.
 
 # %%
 excluded = study.table(study.excluded.reset_index(), "01_excluded", "Clips left out of the study, and why.")
 display(excluded) if len(excluded) else print("Every clip is in order; none is left out.")
 
 # %% [markdown]
-# Three instruments to listen to (mp3, for the size of this page):
+# Some of the instruments to listen to:
 
 # %%
 from aesens.plots.player import player
@@ -80,13 +80,10 @@ for instrument in study.source.instruments[:3]:
 # %% [markdown]
 # ## The split
 #
-# As in the study: clips of the genre `lat_sou` are dropped; songs are dealt into folds as even over the instruments as can
-# be, shuffled with a fixed seed; the first fold is the test side; the training side is drawn down to its smallest class.
-#
-# IRMAS is dealt as the study's scikit-learn did it (`StratifiedGroupKFold`, up to version 1.7), which with four folds
-# gives the published test set, clip for clip. That version moved the songs' counts without the songs; other data are dealt
-# as later versions do **[fix]**. The published *training* clips cannot be had by a rule; the authors' list of both sides,
-# `train_test_split.csv`, is taken with `--split FILE`, as it is. The split of this run:
+# As in the study: clips of the genre `lat_sou` are dropped; songs are dealt into folds, even over the instruments; the first fold is
+# the test side; the training side is drawn down to its smallest class. IRMAS is dealt as by the study's scikit-learn, which with four
+# folds gives the published test set; other data as by later versions **[fix]**. The published *training* clips follow no rule:
+# `--split FILE` takes the authors' list.
 
 # %%
 print("; ".join(f"{key}: {value}" for key, value in study.split_origin.items()))
@@ -109,7 +106,7 @@ study.figure(plots.clips_per_instrument(sides), "01_clips_per_instrument",
 # %% [markdown]
 # ## Worked by hand
 #
-# No song may have clips on both sides; and where the rule deals, the test side is the first fold of scikit-learn's.
+# No song has clips on both sides; where the rule deals, the test side is scikit-learn's first fold.
 
 # %%
 from sklearn.model_selection import StratifiedGroupKFold
@@ -126,8 +123,7 @@ if "rule" in study.split_origin and study.source.name != "irmas" and not len(stu
     assert set(first.index) == set(clips.index[clips["split"] == "test"])
 
 # %% [markdown]
-# Of IRMAS: how much of the published test set is at hand, and on this run's test side; beside a given split, what the
-# study's rule would have made of the same clips.
+# Of IRMAS: how this split agrees with the published one, and a given split with the rule.
 
 # %%
 overlap = study.split_overlap()
@@ -136,6 +132,21 @@ if overlap is not None:
     display(study.table(overlap, "01_published", "This run's split beside the published one."))
 
 # %% [markdown]
-# Classes are balanced on the training side only, so accuracy on the test side is not balanced accuracy.
+# Only the training side is balanced, so accuracy on the test side is not balanced accuracy.
+#
+# ## Ten words
+#
+# | word | meaning |
+# | --- | --- |
+# | clip, song | a short excerpt with one predominant instrument; the recording that it was cut from, which is never split |
+# | embedding | the vector that a network makes of a clip |
+# | effect, strength | what is done to a clip; the place of its parameter in a sweep from nearly clean to strongest |
+# | trajectory | the embeddings of one clip over all strengths of an effect |
+# | displacement | the embedding of an effected clip minus that of the clean one |
+# | direction, subspace | a unit vector in the space of embeddings, or several at right angles, estimated from training clips |
+# | projection | taking a direction or subspace out of embeddings; the study's word is *desensitising* |
+# | twin | the same network with random weights on the same clips: what it does too is not owed to training |
+# | interval | a range that would hold the truth for 95 % of the choices of songs; below six songs it is a range and no more |
+# | verdict | *supported* or *not supported*: the interval lies on one side of a line drawn beforehand; else *inconclusive*, or open |
 #
 # *Next: [2. The effects](02_effects.ipynb)*

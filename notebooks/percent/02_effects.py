@@ -18,8 +18,7 @@
 #
 # *Before: [1. The data](01_data.ipynb). Next: [3. The embeddings](03_embeddings.ipynb)*
 #
-# Each of the study's four effects has one parameter. Sweeping it takes a clip from nearly clean to strongly changed; the
-# position in the sweep is the *strength*.
+# An effect has one parameter, swept from nearly clean to strongest; the place in the sweep is the *strength*.
 
 # %% tags=["parameters"]
 profile = "demo"
@@ -42,30 +41,28 @@ study
 # %% [markdown]
 # ## Definitions
 #
-# With $x[n]$ the clip at its own sample rate and channel count:
+# With $x[n]$ the clip at its own sample rate and channel count, the study's four:
 #
 # | effect | definition | grid of the study |
 # | --- | --- | --- |
 # | gain | $y = 10^{g/20} x$ | $g = -40, -38.5, \dots, 5$ dB (31 values) |
 # | low-pass | Chebyshev type II: at most 3 dB lost up to $f/1.1$, at least 80 dB from $1.1 f$ on | $f$ from 18.3 to 1.6 kHz, geometric (31) |
 # | reverberation | pedalboard's `Reverb`, `room_size` $r$, other settings as they come | $r = 0.01, 0.04, \dots, 1$ (34) |
-# | bitcrushing | samples rounded to multiples of $2^{-b}$, which is to $b + 1$ bits: of a 16-bit file, $b = 15$ leaves next to all | $b = 15, 14, \dots, 4$ (12) |
+# | bitcrushing | samples rounded to multiples of $2^{-b}$, which is to $b + 1$ bits | $b = 15, 14, \dots, 4$ (12) |
 #
-# Gain has two strong ends: its sweep is ordered by decibels, a distance from the clean clip by $|g|$. Reverberation has no
-# setting that leaves the clip alone: its default mix of dry and wet sound changes every clip even in the smallest room.
-# **[fix]** Every clip starts from a reset effect, so no reverberation tail leaks from one clip into the next.
+# Gain has two strong ends: its sweep is ordered by decibels, a distance from the clean clip by $|g|$. Reverberation mixes wet
+# sound in even in the smallest room. **[fix]** Every clip starts from a reset effect, so no tail leaks into the next.
 #
 # ## The file between effect and network
 #
-# The study wrote every effected clip to a wav file for its networks to read. pedalboard writes 16 bits: samples become
-# multiples of $2^{-15}$, rounded down, and what goes beyond full scale is clipped. Protocol `study` keeps that file: an
-# effect is given what pedalboard reads (whole numbers over 32 767), a network what it reads of the file (over 32 768), and
-# clean clips are left as they are. Protocol `float` **[fix]** leaves the file out.
+# The study wrote effected clips to 16-bit wav files: samples are rounded down to multiples of $2^{-15}$ and clipped at full
+# scale. Protocol `study` keeps that: an effect is given whole numbers over 32 767, as pedalboard reads, a network those over
+# 32 768; clean clips stay as they are. Protocol `float` **[fix]** leaves the file out.
 #
 # ## Worked by hand
 #
-# Three of the definitions and the file, applied to one clip at the strong end of each sweep, give what the package's
-# `render` gives to the networks; a sample exactly on a step may come out one lower, as pedalboard writes by way of 32 bits.
+# Three of the definitions and the file, at the strong end of each sweep. A sample exactly on a step may come out one lower:
+# pedalboard writes by way of 32 bits.
 
 # %%
 import numpy as np
@@ -99,8 +96,8 @@ for name in [name for name in study.effects if name in by_hand]:
 # %% [markdown]
 # ## How much the file changes
 #
-# How far the two protocols are apart, on average over one clip an instrument, in steps of a 16-bit file, and the share of
-# samples that the file clips. The first row is the bare file, which takes a step from every negative sample.
+# The difference between the two protocols, mean over one clip an instrument, in steps of the file, and the share of samples that it
+# clips. The first row is the bare file, which takes a step from every negative sample.
 
 # %%
 clips = [study.source.select(instruments=[code], per_song=1) for code in study.source.instruments]
@@ -113,7 +110,7 @@ apart.assign(effect=titles).rename(columns={"difference": "difference (steps)"})
     {"parameter": "{:.4g}", "difference (steps)": "{:.2f}", "clipped": "{:.2%}"}, na_rep="", escape="html").hide()
 
 # %% [markdown]
-# What the file does to an embedding is shown in [chapter 4](04_sensitivity.ipynb).
+# What the file does to an embedding: [chapter 4](04_sensitivity.ipynb).
 #
 # ## The grids of this run
 
@@ -126,7 +123,7 @@ pd.DataFrame({"effect": kind.title, "parameter": kind.label,
 # %% [markdown]
 # ## Seen and heard
 #
-# One clip, clean and at three strengths of each effect; levels are relative to the loudest point of the clean clip.
+# One clip, clean and at three strengths of each effect; levels are relative to its loudest point.
 
 # %%
 clip = study.source.clips[0]
@@ -148,9 +145,8 @@ for kind in map(effect, study.effects):
 # %% [markdown]
 # ## How much signal is left
 #
-# Before any network: the level of the result, and the level of what was changed, $20 \log_{10} (\lVert y - x\rVert /
-# \lVert x\rVert)$, both in dB. A change above 0 dB where the level stays is a shift in time, not a louder difference: a
-# filter delays what it lets pass.
+# Before any network, in dB: the level of the result, and of what was changed, $20 \log_{10} (\lVert y - x\rVert / \lVert
+# x\rVert)$. A change above 0 dB where the level stays is a shift in time: a filter delays what it lets pass.
 
 # %%
 levels = pd.concat([effect_levels(effect(name), decoded, study.protocol) for name in study.effects], ignore_index=True)
@@ -166,7 +162,6 @@ for row in weakest.to_dict("records"):
           f"{row['change_db']:.1f} dB of the clip")
 
 # %% [markdown]
-# The strengths of different effects cannot be compared: a step of 1.5 dB and a step of one bit have no common unit. Models
-# can, under the same sweep, and the following chapters compare those.
+# Strengths of different effects have no common unit. The following chapters compare models under the same sweep, not effects.
 #
 # *Next: [3. The embeddings](03_embeddings.ipynb)*

@@ -18,9 +18,8 @@
 #
 # *Before: [2. The effects](02_effects.ipynb). Next: [4. Sensitivity](04_sensitivity.ipynb)*
 #
-# An embedding network turns a clip into a vector. Which network, and above all *which weights*, decides what the rest
-# is about: a claim about pre-trained embeddings needs pre-trained weights. This chapter says what was used, embeds every
-# version of every clip, and asks whether the embeddings behave like those of trained networks.
+# A claim about pre-trained embeddings needs pre-trained weights. This chapter says which were used, embeds every version of every
+# clip, and asks whether the embeddings behave like those of trained networks.
 
 # %% tags=["parameters"]
 profile = "demo"
@@ -50,16 +49,13 @@ study
 # | YAMNet (Plakal & Ellis, 2020) **[beyond]** | 16 kHz, 0.96 s patches | 1 024 | mean over patches |
 # | musicnn (Pons & Serra, ISMIR 2019) **[beyond]** | 16 kHz, 3 s | 200, the layer before the last | mean over windows |
 #
-# The first three are the study's. YAMNet and musicnn are added because their trained weights travel inside packages, so
-# that a run without any download site still shows pre-trained networks. Each hears the mean of a clip's channels, but for
-# Microsoft's CLAP under the protocol `study`: its package lays the channels of a stereo file end to end and repeats them to
-# fill 7 s. The protocol `float` gives it the mean too **[fix]**; of more than 7 s it hears the first, where the package
-# picks a random stretch **[fix]**.
+# The first three are the study's. Weights of YAMNet and musicnn travel inside packages, so that a run without any download site
+# still has pretrained networks. Each hears the mean of a clip's channels; Microsoft's CLAP under the protocol `study` hears them end
+# to end, as its package does, and of more than 7 s the first, not a random stretch **[fix]**.
 #
-# **Twins.** A pretrained model may stand beside its *twin*: the same architecture with random weights, on the same clips,
-# effects and strengths. What holds for both is owed to the effect and to the architecture; what training adds is where they
-# part. A twin is named *untrained* and drawn muted, and no claim is decided with it. Models whose weights are not at hand
-# are shown in this chapter alone, unless a run asks for them by name.
+# A *twin* is a pretrained model's architecture with random weights, on the same clips, effects and strengths. What both do is owed to
+# effect and architecture; training is where they part. It is named *untrained*, drawn muted, and decides no claim. Models without
+# weights at hand are shown in this chapter alone, unless a run names them.
 
 # %%
 everyone = study.variant(models=[*study.models, *study.beside])
@@ -68,9 +64,8 @@ study.table(tables.model_table(everyone), "03_models", "Networks of this run: we
 # %% [markdown]
 # ## Are these really those networks?
 #
-# They are computed here by code of this compendium, not by their authors' packages, so that one environment can hold them
-# all. `tests/parity/run.sh` gives both sides the same weights and the same audio and writes down how far they are apart
-# ([appendix](81_parity.ipynb)).
+# They are computed by code of this compendium, so that one environment holds them all. Their distance from the authors' packages,
+# given the same weights and audio ([appendix](81_parity.ipynb)):
 
 # %%
 differences = parity.summary()
@@ -81,9 +76,8 @@ for model, row in differences.iterrows():
 # %% [markdown]
 # ## Every version of every clip, once
 #
-# Nothing is written as audio. The embeddings go to a store whose address is a hash of all that determines them, so a changed
-# setting can never read old ones. Rows of few clips and many strengths are those whose trajectories
-# [chapter 5](05_trajectories.ipynb) draws.
+# Embeddings go to a store whose address is a hash of all that determines them: a changed setting never reads old ones. Few clips at
+# many strengths are for the pictures of [chapter 5](05_trajectories.ipynb).
 
 # %%
 stored = study.extract()
@@ -99,9 +93,8 @@ study.sweep(study.models[0], study.effects[0])
 # %% [markdown]
 # ## The models shown here alone
 #
-# A short sweep, at the ends of each effect's grid: the larger of both mean distances from the clean clips, in units of the
-# median distance between two clean clips. With untrained weights it tells of effects and architectures, not of the study's
-# networks.
+# Mean distance from the clean clips at the farther end of each grid, in units of the median distance between two of them. Untrained
+# weights tell of effects and architectures only.
 
 # %%
 if study.beside:
@@ -116,8 +109,7 @@ if study.beside:
 # %% [markdown]
 # ## The clean clips on two axes
 #
-# The first two principal components of the clean embeddings. A network that has learned about instruments should set some
-# of them apart even here, where nobody asked it to.
+# On the first two principal components. A network that has learned about instruments should set some apart, unasked.
 
 # %%
 layout = tables.clean_layout(everyone)
@@ -127,9 +119,8 @@ study.figure(plots.clean_map(layout), "03_clean_map",
 # %% [markdown]
 # ## Do they behave like trained networks?
 #
-# The test that the rest leans on: a logistic regression on the training songs' clean embeddings, one an instrument against
-# the others, scored by ROC-AUC on test songs (chance: 0.5). Bars are 95 % intervals over songs. Runs on other data whose
-# tables lie under `figures/` are shown beside this one.
+# The test that the rest leans on: a logistic regression an instrument, on clean training songs, scored by ROC-AUC on test songs
+# (chance: 0.5), with 95 % intervals over songs. Runs on other data below `figures/` stand beside this one.
 
 # %%
 study.require_split()
@@ -152,9 +143,7 @@ for (data, name), row in paired.iterrows():
 # %% [markdown]
 # ## What this shows and what it does not
 #
-# An untrained network is not a blind one: random convolutions keep a picture of the spectrum, and a classifier of timbre
-# can go a long way with that (J. Pons and X. Serra, ICASSP 2019, "Randomly weighted CNNs for (music) audio
-# classification"). Where a network and its twin overlap above, this test cannot tell training from architecture. That is why
-# the twin is needed, here and for every claim.
+# An untrained network is not blind: random convolutions keep a picture of the spectrum, and a classifier of timbre goes far with that
+# (J. Pons and X. Serra, ICASSP 2019). Where network and twin overlap, this test cannot tell training from architecture.
 #
 # *Next: [4. Sensitivity](04_sensitivity.ipynb)*

@@ -18,8 +18,8 @@
 #
 # *Before: [3. The embeddings](03_embeddings.ipynb). Next: [5. Trajectories](05_trajectories.ipynb)*
 #
-# An embedding that only described the instrument would stand still under every effect. How far does each model's move from
-# the clean clip, does it move further as the effect grows, and smoothly or in jumps?
+# An embedding that only described the instrument would stand still under every effect. How far do these move, and smoothly or in
+# jumps?
 
 # %% tags=["parameters"]
 profile = "demo"
@@ -45,18 +45,12 @@ study
 # For a clip with clean embedding $c$ and embedding $e_s$ at strength $s$:
 #
 # - **cosine distance** $1 - \langle c, e_s\rangle / (\lVert c\rVert \lVert e_s\rVert)$;
-# - **L2 distance** $\lVert e_s - c\rVert$, in units of the median distance between two clean clips: at 1, an effect
-#   moves a clip as far as another clip is;
-# - **Fréchet distance [beyond]** between the *sets* of clean and of effected clips,
-#   $\lVert\mu_c - \mu_s\rVert^2 + \operatorname{tr}(\Sigma_c + \Sigma_s - 2 R)$ with
-#   $R = (\Sigma_c \Sigma_s)^{1/2}$, in units of the distance between two halves of the clean set that share no song. With fewer
-#   clips than features it depends on their number: it compares models and effects of one run only.
+# - **L2 distance** $\lVert e_s - c\rVert$, in units of the median distance between two clean clips;
+# - **Fréchet distance [beyond]** between the *sets* of clean and of effected clips, $\lVert\mu_c - \mu_s\rVert^2 +
+#   \operatorname{tr}(\Sigma_c + \Sigma_s - 2 R)$ with $R = (\Sigma_c \Sigma_s)^{1/2}$, in units of the distance between two
+#   halves of the clean set. It compares within one run only.
 #
-# No single one suffices (S. Srivastava et al., 2022). Lines are means over clips, bands 95 % intervals over songs (Student's t;
-# with fewer than six songs the range of their means), dashed lines untrained networks. The grey line is at 1, above which the
-# axes of the last two rows are logarithmic.
-#
-# By hand, for the study's first model at the strong end of its first effect: a row of `clean` and of `moved` is a clip.
+# By hand, for the first model at the strong end of the first effect; a row of `clean` and of `moved` is a clip:
 
 # %%
 import numpy as np
@@ -71,9 +65,8 @@ l2 = np.linalg.norm(moved - clean, axis=1) / np.median(pdist(clean))
 by_hand = {"cosine": np.nanmean(cosine), "l2": l2.mean()}
 
 # %% [markdown]
-# With $A$ the centred clips over $\sqrt{n - 1}$, so that $\Sigma_c = A^\top A$, and $B$ the same for $\Sigma_s$,
-# $\operatorname{tr} R$ is the sum of the singular values of $A B^\top$. The triangular factor of $A$ (`qr`) has the same
-# $A^\top A$ and no more rows than features.
+# $\operatorname{tr} R$ is the sum of the singular values of $A B^\top$, with $A$ the centred clean clips over $\sqrt{n - 1}$ and $B$
+# the same of the moved ones; their triangular factors (`qr`) will do.
 
 # %%
 def frechet(a, b):
@@ -88,7 +81,8 @@ by_hand["frechet"] = frechet(clean, moved) / unit
 print(sweep_title(sweep), {name: f"{value:.3f}" for name, value in by_hand.items()})
 
 # %% [markdown]
-# At every strength, with intervals, for every model and effect:
+# At every strength. Lines are means over clips, bands 95 % intervals over songs (below six a range), dashed lines untrained networks;
+# above the grey line, at 1, the axes of the last two rows are logarithmic.
 
 # %%
 distances = study.collect(tables.distances, seed=study.seed)
@@ -99,10 +93,7 @@ assert np.allclose([ours[name] for name in by_hand], list(by_hand.values()), rto
 # %%
 study.table(distances, "04_distances", "Distance from the clean clips for each model, effect and parameter.")
 study.figure(plots.sensitivity_curves(distances), "04_distances",
-             "Distance between effected and clean embeddings against the effect's parameter, three measures by four effects.")
-
-# %% [markdown]
-# The largest mean L2 distance of each sweep, as a number:
+             "Distance between effected and clean embeddings against the parameter, measures down and effects across.")
 
 # %%
 far = distances[distances["measure"] == "l2"].groupby(["model", "pretrained", "effect"], sort=False)["value"].max().reset_index()
@@ -110,20 +101,12 @@ study.figure(plots.heatmap(far, "value", rows=["model", "pretrained"], column="e
                            row_title=plots.model_row, column_title=plots.effect_column),
              "04_largest_distance", "Largest mean L2 distance of each model and effect (1 = two different clean clips).")
 
-# %%
-for (model, trained), part in far.groupby(["model", "pretrained"], sort=False):
-    far_row, near_row = part.loc[part["value"].idxmax()], part.loc[part["value"].idxmin()]
-    print(f"{model_title(model, trained)} moves furthest under {effect(far_row['effect']).title.lower()}: {far_row['value']:.2f} of "
-          f"the distance between two clips; least under {effect(near_row['effect']).title.lower()}: {near_row['value']:.2f}")
-
 # %% [markdown]
 # ## Does the distance grow with strength?
 #
-# For each clip, Spearman's $\rho$ between the cosine distance and the strength (for gain: $|g|$), averaged over clips.
-# **[beyond]** Shuffling the strengths within each clip would ask whether strength does anything at all, which ups and downs
-# common to all clips pass too. Whether their *order* matters is asked by giving all clips the same other order: $p$ is the
-# share of all orders (of a thousand, where there are more) that reach the true one, at least $1/S!$ with $S$ strengths
-# (`p_floor`). By hand, with at most six of them:
+# For each clip, Spearman's $\rho$ between cosine distance and strength (for gain: $|g|$), averaged over clips. **[beyond]** Does the
+# *order* of the strengths matter? All clips are given the same other order: $p$ is the share of all orders (or of a thousand) that reach
+# the true one, at least $1/S!$ with $S$ strengths. By hand, with at most six:
 
 # %%
 from itertools import permutations
@@ -152,9 +135,8 @@ print(f"{sweep_title(sweep)}: mean Spearman correlation {rho[0]:.3f}; {p * len(o
 assert np.allclose(rho, growth(distance, strength, orders), equal_nan=True)
 
 # %% [markdown]
-# For every model and effect, with intervals over songs. *Moved* is the largest mean L2 distance, its strength chosen on the
-# other half of the songs: where it is next to nothing, an order is one of rounding errors. Holm's correction is over the pairs
-# of model and effect, pretrained and untrained apart.
+# For every model and effect. *Moved* is the largest mean L2 distance, its strength chosen on the other half of the songs: where it
+# is next to nothing, an order is one of rounding errors. Holm's correction is over all pairs.
 
 # %%
 response = study.collect(tables.response, n_permutations=study.profile.n_permutations,
@@ -182,12 +164,10 @@ study.figure(plots.against_null(response, "spearman", low="spearman_low", high="
 # %% [markdown]
 # ## Smooth or in jumps? [beyond]
 #
-# Three numbers for each clip, in all of which an even path gives 1: the **longest step** between neighbouring strengths over
-# the median step; the **onset**, the step from the clean clip to the weakest strength, over the median step (none for gain,
-# whose clean setting lies inside the sweep); and the **jump**, on which claim C2 of [chapter 9](09_claims.ipynb) rests: how
-# many times longer the most sudden step is than the steps beside it (at the ends, than their growth leads to), each over its
-# distance in the effect's grid. A response that grows ever faster has a long last step, and no jump. By hand for one clip,
-# `points` its path, `places` where they stand in the grid:
+# Three numbers a clip, all 1 on an even path: the **longest step** between neighbouring strengths over the median step; the **onset**,
+# from the clean clip to the weakest strength, over the median step (none for gain); and the **jump**, of claim C2: how many times longer
+# the most sudden step is than the steps beside it (at the ends, their growth) let expect, all over their distance in the effect's grid.
+# By hand for one clip, `points` its path, `places` where they stand in the grid:
 
 # %%
 clip = 0
@@ -207,6 +187,7 @@ def continued(s, at):
 from aesens.analysis.distances import jump_ratio
 
 with np.errstate(invalid="ignore", divide="ignore"):
+    # What the step before and the step after let expect; beyond the ends, growth that goes on.
     before = [continued(steps[2:0:-1], middles[2::-1]), *steps[:-1]]
     after = [*steps[1:], continued(steps[-3:-1], middles[-3:])]
     expected = np.maximum(np.maximum(before, after), np.median(steps))
@@ -223,7 +204,7 @@ for count, part in response.groupby("strengths"):
           "otherwise even path, or more")
 
 # %% [markdown]
-# Medians over clips, from the table above:
+# Medians over clips:
 
 # %%
 kinds = {"largest_step": "longest step", "onset_jump": "onset", "jump": "jump"}
@@ -239,7 +220,7 @@ study.figure(plots.heatmap(steps, "ratio", rows=["model", "pretrained"], column=
 # %% [markdown]
 # ## Invariances by construction
 #
-# No network hears what a low-pass filter takes away above half of the network's own sample rate.
+# No network hears what a low-pass filter takes away above half of its own sample rate.
 
 # %%
 lines = []
@@ -255,12 +236,10 @@ Markdown("\n".join(lines) or "All cutoffs of this run lie within what its networ
 # %% [markdown]
 # ## What the file does to gain [fix]
 #
-# OpenL3 subtracts the maximum of each window's spectrogram, in decibels, before its first layer, and cuts 80 dB below it: a
-# change of gain is gone before the network begins, trained or not, as long as audio stays in floating point. The study wrote
-# effected clips to 16-bit files ([chapter 2](02_effects.ipynb)): 40 dB down, the steps of such a file may lie within those
-# 80 dB, and above full scale the file clips. Mean L2 distances under both protocols, of one clip an instrument, for OpenL3
-# whatever weights are at hand, for its front end alone (decibel spectrograms averaged over the windows of a clip), and for
-# the others:
+# OpenL3 subtracts the maximum of each window's decibel spectrogram and cuts 80 dB below it: in floating point a gain is gone before
+# the network begins. The steps of the study's 16-bit files ([chapter 2](02_effects.ipynb)) may lie within those 80 dB, and full scale
+# clips. Mean L2 distances under both protocols, of one clip an instrument, for OpenL3 with any weights, its front end alone, and the
+# others:
 
 # %%
 import torch
@@ -303,9 +282,8 @@ for (model, pretrained), row in ends.iterrows():
 # %% [markdown]
 # ## What this shows and what it does not
 #
-# Distances are in units of the spread of clean clips: a model that keeps those close together looks more sensitive for that
-# alone. What a random network does as well is no property of training: look at the untrained rows first. Between two
-# strengths of this run nobody looked. And sensitivity is no fault; whether movement *hurts* is the question of
-# [chapter 7](07_classification.ipynb). First: what shape does it have?
+# Distances are in units of the spread of clean clips: a model that keeps those close together looks more sensitive for that alone.
+# Between two strengths nobody looked. And sensitivity is no fault: whether movement *hurts* is asked in
+# [chapter 7](07_classification.ipynb).
 #
 # *Next: [5. Trajectories](05_trajectories.ipynb)*

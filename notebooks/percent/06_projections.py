@@ -18,8 +18,8 @@
 #
 # *Before: [5. Trajectories](05_trajectories.ipynb). Next: [7. Classification](07_classification.ipynb)*
 #
-# If an effect moves embeddings within a subspace, projecting that subspace out should make them stand still, at the
-# price of whatever else lives there. Six ways to estimate it, two controls, and what each removes.
+# If an effect moves embeddings within a subspace, projecting that out should make them stand still, at the price of whatever
+# else lives there.
 
 # %% tags=["parameters"]
 profile = "demo"
@@ -47,13 +47,12 @@ study
 # | LDA | the linear discriminant direction between clean and effected clips (shrunk covariance) |
 # | average displacement | the mean of $e_s - c$ over clips and strengths |
 # | PCA, not normalised | the first principal component of the displacements |
-# | normalised PCA | the component whose variance is largest in proportion to that of the same-ranked component of the clean embeddings of all training clips, whatever their instrument |
+# | normalised PCA | the component whose variance is largest in proportion to that of the same-ranked component of the clean embeddings of all training clips |
 # | global CCA | the direction of [chapter 5](05_trajectories.ipynb) |
 # | sample-wise CCA SVD | the right singular vectors of the stacked sample-wise directions with $s_i/s_1 \ge t$, $t = 0.3, 0.4, 0.5$ |
-# | random **[beyond]** | a random direction, and a random subspace as large as each SVD subspace, drawn anew for every model, effect and instrument |
+# | random **[beyond]** | a random direction, and a random subspace as large as each SVD subspace |
 #
-# Two of them by hand, for one model, effect and instrument: the average displacement, and the first principal component,
-# which is the first right singular vector of the centred displacements. What each removes is measured on test songs: of the
+# Two by hand: the average displacement and the first principal component. What each removes is measured on test songs: of the
 # effect, the share of the squared lengths of the displacements; of the music, that of the variance between clean clips.
 
 # %%
@@ -82,7 +81,7 @@ for name, share in shares.items():
         sweep_title(sweep), instrument_title(instrument).lower(), projection_title(name), *share))
 
 # %% [markdown]
-# The package does so for every method, instrument, model and effect:
+# For every method, instrument, model and effect:
 
 # %%
 removed = study.collect(tables.projected, seed=study.seed)
@@ -100,11 +99,10 @@ sizes.pivot_table("dimension", "title", ["effect", "projection"], sort=False).re
     index="mean dimension of").round(1)
 
 # %% [markdown]
-# A subspace cannot have more dimensions than its instrument has training clips: where the numbers stand at that bound, the
-# threshold $t$ decides nothing.
+# Where a subspace has as many dimensions as there are training clips, its bound, the threshold $t$ decides nothing.
 #
-# Which component the normalised PCA takes, its ratio of variances and that of the first component, which the PCA takes: medians
-# over instruments, and for how many the two methods are the same.
+# Which component the normalised PCA takes, its ratio of variances and the first's, medians over instruments; and for how many it is the
+# first, as the PCA's:
 
 # %%
 chosen = study.collect(tables.normalised_pca)
@@ -116,8 +114,7 @@ shown(pairs.agg(component=("component", "median"), ratio=("ratio", "median"), fi
 # %% [markdown]
 # ## What is removed of the effect, and of the music? [beyond]
 #
-# On *test songs*: the share of the displacements' energy that the projection removes (high is good), and the share of the
-# variance between clean clips that goes with it (low is good), to be compared with a random subspace of equal size.
+# On test songs: a good method removes much of the effect and little of the music, beside a random subspace of equal size.
 
 # %%
 mean = removed.groupby(["model", "pretrained", "effect", "projection"], sort=False)[["effect_removed", "clean_removed"]].mean().reset_index()
@@ -140,18 +137,16 @@ shares = twice.groupby("projection", sort=False).agg(effect_removed=("effect_rem
 shown(shares, precision=0, effect_removed="{:.1%}", music_removed="{:.1%}")
 
 # %% [markdown]
-# Medians over the pretrained models and effects, and in how many of these pairs a method removes more than twice as large a
-# share of the effect as of the music.
+# Medians over the pretrained models and effects, and in how many of these pairs a method removes more than twice as large a share of the
+# effect as of the music.
 #
-# LDA and global CCA are *filters*: directions along which strength can be told best, which avoid whatever else varies, be it
-# the movement's own main axis. What the embedding moves along is a *pattern*, and the two are the same only where nothing
-# else varies (S. Haufe et al., NeuroImage 87, 2014). A filter may read strength from the embedding while its removal takes
-# little of the movement, even less than a random direction's where its weights go to features that are hardly ever active.
+# LDA and global CCA are *filters*: directions that tell strength best and avoid whatever else varies, be it the movement's own axis, the
+# *pattern* (S. Haufe et al., NeuroImage 87, 2014). Removing a filter may take less of the movement than a random direction does.
 #
 # ## Do the methods find the same direction? [beyond]
 #
-# The absolute cosine between the directions of the one-dimensional methods, averaged over instruments, models and effects, for
-# pretrained networks and their untrained twins apart. Methods that agree should also do alike in chapter 7.
+# Absolute cosines between the one-dimensional methods, averaged over instruments, models and effects. Methods that agree should do alike
+# in chapter 7.
 
 # %%
 cosines = study.collect(tables.method_cosines, seed=study.seed)
@@ -167,9 +162,8 @@ study.figure(plots.heatmap(overall, "cosine", rows=["pretrained", "first"], colu
 # %% [markdown]
 # ## Do they lie along the classifiers' own weights? [beyond]
 #
-# A direction at right angles to the weights of an instrument's classifier ([chapter 7](07_classification.ipynb), trained on
-# clean clips) carries nothing of its score: movement along it does not disturb that classifier, and removing it does not help.
-# The absolute cosine of each method's direction with the weights, averaged over instruments; *random direction* is chance.
+# Movement at right angles to the weights of an instrument's clean classifier ([chapter 7](07_classification.ipynb)) does not disturb it,
+# and removing it does not help. *Random direction* is chance.
 
 # %%
 own = study.collect(tables.classifier_cosines, seed=study.seed)
@@ -191,7 +185,7 @@ for trained, part in ratio.sort_index(level="pretrained", ascending=False, sort_
 # %% [markdown]
 # ## What this shows and what it does not
 #
-# Removing a large share of the movement is neither necessary nor sufficient to help a classifier, which only movement across
-# its own decision boundary disturbs. So the last word is the task itself.
+# Removing a large share of the movement is neither necessary nor sufficient to help a classifier, which only movement across its own
+# boundary disturbs.
 #
 # *Next: [7. Classification](07_classification.ipynb)*

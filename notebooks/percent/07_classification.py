@@ -18,8 +18,8 @@
 #
 # *Before: [6. Projections](06_projections.ipynb). Next: [8. Remedies](08_remedies.ipynb)*
 #
-# The use that counts. An instrument classifier is trained on clean clips and meets effected ones, or the other way round.
-# What does the effect cost, and does a projection give it back?
+# An instrument classifier is trained on clean clips and meets effected ones, or the other way round. What is lost, and does a projection
+# give it back?
 
 # %% tags=["parameters"]
 profile = "demo"
@@ -42,14 +42,10 @@ study
 # %% [markdown]
 # ## The classifier
 #
-# One binary logistic regression an instrument: all its $n$ training clips against others, $\lfloor n / k \rfloor$ drawn from
-# each of the $k$ other instruments (at least one); L2 penalty, balanced class weights, $C \in \{10^{-8}, \dots, 10^{3}\}$ chosen
-# by 3-fold cross-validation on ROC-AUC. **[fix]** The folds keep songs whole, so that an instrument with two training songs
-# gets two. The study's figures keep this draw; **[beyond]** where a number is judged, *all* other clips are negatives,
-# weighted, so that it does not hang on the draw.
-#
-# By hand with scikit-learn, for one instrument, on clean clips and at every strength, as they are and without their first
-# principal component of displacement $V$ ([chapter 6](06_projections.ipynb)):
+# One logistic regression an instrument: its $n$ training clips against $\lfloor n / k \rfloor$ of each of the $k$ other instruments; L2
+# penalty, balanced class weights, $C$ by 3-fold cross-validation on ROC-AUC. **[fix]** Folds keep songs whole. **[beyond]** Where a number
+# is judged, *all* other clips are negatives. By hand with scikit-learn, with and without the first principal component of displacement
+# $V$ ([chapter 6](06_projections.ipynb)):
 
 # %%
 import numpy as np
@@ -86,9 +82,8 @@ print(f"{sweep_title(sweep)}, {instrument_title(instrument).lower()}, strongest:
     f"projection {projection_title(name)}: ROC-AUC {value:.3f}" for name, value in auc.items()))
 
 # %% [markdown]
-# The package trains the same classifiers with a solver of its own, all projections and strengths of an instrument at
-# once. Both stop near the optimum, not at it. Where two clips have nearly the same score, or two values of $C$ nearly the
-# same cross-validated ROC-AUC, that can decide which comes first, so a difference of a hundredth is allowed.
+# The package has a solver of its own. Both stop near the optimum: where scores or values of $C$ nearly tie that can decide, so a difference
+# of a hundredth is allowed.
 
 # %%
 results = study.collect(tables.classification, n_resamples=study.profile.n_resamples, seed=study.seed)
@@ -100,12 +95,10 @@ assert np.allclose(ours[list(auc)], list(auc.values()), atol=0.01)
 # %% [markdown]
 # ## Two questions: the ranking and the operating point [beyond]
 #
-# ROC-AUC ranks the clips of one test set, here those of one strength. A displacement that all of them share changes no
-# ranking: **ROC-AUC at one strength cannot see it**, and it is what most projections remove. Who uses a classifier keeps the
-# threshold that it was trained with, and that a shared displacement does move. So *balanced accuracy at the trained
-# threshold* (the mean of the shares of either class decided rightly) stands beside ROC-AUC.
-#
-# The proof, live: take the mean displacement of the test clips out again, exactly.
+# ROC-AUC ranks the clips of one strength. A displacement that all of them share changes no ranking: **ROC-AUC at one strength cannot see
+# it**, and it is what most projections remove. A user keeps the threshold that the classifier was trained with: *balanced accuracy at the
+# trained threshold* (the mean of the shares of either class decided rightly) stands beside it. The proof: take the mean displacement of
+# the test clips out again.
 
 # %%
 everyone = np.flatnonzero(sweep.train)  # all others are negatives, weighted
@@ -122,8 +115,7 @@ assert np.allclose(before - undone, (before - undone).mean(), atol=1e-6)  # all 
 #
 # $$ \text{recovered} = \frac{\sum_s (m_s - b_s)}{\sum_s (b_{\text{clean}} - b_s)}, $$
 #
-# with $b$ the score without and $m$ with the method, over the strengths $s$ that lose more than a hundredth: elsewhere there is
-# nothing to recover. By hand, of the balanced accuracy of the same classifiers:
+# with $b$ the score without and $m$ with it, over the strengths $s$ that lose more than a hundredth. By hand, of balanced accuracy:
 
 # %%
 b, m = (np.array([balanced_accuracy_score(truth, fits[name].decision_function(project(x)) > 0) for x in versions])
@@ -144,8 +136,8 @@ ours = one.query("kind == 'pooled' and test == 'effected'")["recovered"].item()
 assert np.isclose(ours, recovered, atol=0.1, equal_nan=True)
 
 # %% [markdown]
-# Then every model, effect, projection and strength. The intervals hold test songs *and* training songs: both are resampled
-# within each instrument, the classifiers fitted again on twenty draws of training songs.
+# For every model, effect, projection and strength, with intervals over test songs *and* training songs, on which the classifiers are
+# fitted again:
 
 # %%
 robust = study.collect(tables.robustness, n_resamples=study.profile.n_resamples, seed=study.seed, pooled=pools())
@@ -167,8 +159,7 @@ study.table(single.round({"roc_auc": 4}), "07_instruments", "ROC-AUC of each ins
 # %% [markdown]
 # ## What the effect costs
 #
-# Without a projection, trained on clean clips: blue the ranking, orange the operating point, dashed the same on clean test
-# clips.
+# Without a projection, trained on clean clips: blue the ranking, orange the operating point, dashed the same on clean test clips.
 
 # %%
 study.figure(plots.operating_curves(robust), "07_operating_point", "ROC-AUC and balanced accuracy at the trained threshold against "
@@ -183,12 +174,10 @@ for (model, pretrained, name), part in pooled.groupby(["model", "pretrained", "e
           f"{loss['balanced_accuracy', 'effected']:.3f} of the balanced accuracy")
 
 # %% [markdown]
-# "Mixed" is the study's condition clean → random: each test clip has a strength of its own, so that the shared displacement
-# differs from clip to clip and does change their ranking. Its expectation over all such draws is taken, not one of them.
+# *Mixed* is the study's condition clean → random: each test clip has a strength of its own, so that the displacement is no longer shared.
 #
-# The study's figure: each projection's ROC-AUC (mean over instruments). The broad black line is the classifier without a
-# projection; dashed grey the same on clean test clips. Where black falls away from grey, the effect hurts; where a coloured
-# line lies above black, the projection helps; dotted grey lines are random projections.
+# The study's figure, mean over instruments. Black: no projection; dashed grey: the same on clean test clips; dotted grey: random
+# projections. Where a coloured line lies above black, a projection helps.
 
 # %%
 clean_to_effected = curves[curves["condition"] == "clean-effected"]
@@ -196,7 +185,7 @@ study.figure(plots.auc_curves(clean_to_effected), "07_auc_clean_effected",
              "ROC-AUC against the parameter: trained on clean clips, tested on effected ones, for each projection.")
 
 # %% [markdown]
-# And the same classifiers at their trained threshold **[beyond]**:
+# The same classifiers at their trained threshold **[beyond]**:
 
 # %%
 study.figure(plots.auc_curves(clean_to_effected, metric="balanced_accuracy"), "07_balanced_clean_effected",
@@ -205,8 +194,7 @@ study.figure(plots.auc_curves(clean_to_effected, metric="balanced_accuracy"), "0
 # %% [markdown]
 # ## The other conditions
 #
-# A classifier that has only heard the effected clips of one strength judges clean ones. It can use only what the effect has
-# left, so the two ways need not cost the same.
+# Trained on the effected clips of one strength, tested on clean ones:
 
 # %%
 effected_to_clean = curves[curves["condition"] == "effected-clean"]
@@ -214,9 +202,7 @@ study.figure(plots.auc_curves(effected_to_clean), "07_auc_effected_clean",
              "ROC-AUC against the parameter: trained on effected clips, tested on clean ones, for each projection.")
 
 # %% [markdown]
-# Every way of training and testing, without a projection, mean over strengths. Training at "random" strengths hears one version
-# of each clip and no clean one; augmentation, which keeps the clean clip and adds several, is in
-# [chapter 8](08_remedies.ipynb).
+# Every way of training and testing, mean over strengths, without a projection (augmentation: [chapter 8](08_remedies.ipynb)).
 
 # %%
 plain = curves[curves["projection"] == "none"]
@@ -228,18 +214,16 @@ study.figure(plots.heatmap(cost, "roc_auc", rows=["model", "pretrained", "effect
 # %% [markdown]
 # ## What a projection gives back [beyond]
 #
-# The recovered share of the balanced accuracy by strength: 1 is all of what was lost, 0 nothing, below it the projection costs
-# more. Where strengths lose nothing there is no point.
+# The recovered share of the balanced accuracy: 1 is all of what was lost, below 0 the projection costs more. Where nothing is lost there
+# is no point.
 
 # %%
 study.figure(plots.recovered_curves(robust[~robust["method"].isin(pools())]), "07_recovered", "Share of the lost balanced accuracy that each projection recovers, "
              "by strength, at the strengths that lose.")
 
 # %% [markdown]
-# Over the strengths that lose together, mean over the study's methods (the thresholds of the CCA SVD averaged first, so that each
-# counts once), for both questions. `visible` is the smallest change of the score that this run could have seen, half the width of
-# its interval; `songs` the test songs of the instrument with fewest: below six the limits are a range and no interval. An
-# infinite limit: so little is lost that the songs do not bound the share.
+# Mean over the study's methods and the strengths that lose. `visible`: the smallest change that this run could have seen; `songs`: test
+# songs of the instrument with fewest, below six of which the limits are a range. An infinite limit: too little is lost to bound the share.
 
 # %%
 together = robust[(robust["kind"] == "pooled") & (robust["method"] == "C5")]
@@ -260,9 +244,8 @@ for metric, part in judged.groupby("metric", sort=False):
 # %% [markdown]
 # ## The change of ROC-AUC by method
 #
-# On the study's draw: the change of the mean ROC-AUC over strengths against no projection, in hundredths. An asterisk marks
-# changes whose bootstrap p-value over songs stays below 0.05 after Holm's correction over the pretrained models, effects and
-# methods; untrained twins and random projections are what to compare with, not hypotheses, and are not tested.
+# Against no projection, in hundredths, on the study's draw of negatives. An asterisk: p < 0.05 after Holm's correction over pretrained
+# models, effects and methods. Twins and random projections are not tested.
 
 # %%
 forward = changes[(changes["condition"] == "clean-effected") & (changes["projection"] != "all")]
@@ -282,8 +265,7 @@ for trained, part in tested.groupby("pretrained", sort=False):
           f"{part['points'].min():+.1f} to {part['points'].max():+.1f}")
 
 # %% [markdown]
-# How many methods help and harm, each counted once: by their own 95 % intervals, of which one in forty lies above 0 by chance, and
-# after Holm's correction over all pretrained models, effects and methods.
+# How many methods help and harm, by their own 95 % intervals, of which one in forty lies above 0 by chance, and corrected.
 
 # %%
 counted = tables.counted_methods(results).query("condition == 'clean-effected'").drop(columns="condition")
@@ -294,8 +276,7 @@ shown(loss[[*place, "loss", "loss_low", "loss_high", "change", "low", "high"]].m
 # %% [markdown]
 # ## What this shows and what it does not
 #
-# The projections are fitted per instrument and applied to training and test clips alike, as in the study; a user who
-# does not know the instrument cannot do so. The projections themselves are not fitted again on the resampled training songs.
-# What they do not recover, other linear methods may.
+# Projections are fitted per instrument, as in the study; a user who does not know the instrument cannot do so. They are not fitted again on
+# the resampled training songs.
 #
 # *Next: [8. Remedies](08_remedies.ipynb), fitted without knowing the instrument*

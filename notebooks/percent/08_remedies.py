@@ -18,9 +18,8 @@
 #
 # *Before: [7. Classification](07_classification.ipynb). Next: [9. The claims](09_claims.ipynb)*
 #
-# The study asks whether projecting a direction out makes classifiers robust. Its reader asks what does. Six remedies, all
-# linear or simpler, beside the study's methods, on the same terms: fitted blind to the instrument, every setting chosen on
-# training songs, and tested also on an effect that they were not fitted on.
+# The study asks whether projecting a direction out makes classifiers robust. Its reader asks what does. Remedies, all linear or
+# simpler, beside the study's methods and on the same terms.
 
 # %% tags=["parameters"]
 profile = "demo"
@@ -44,7 +43,7 @@ study
 # | augmentation | the classifier is trained on effected versions of its clips too | |
 # | WCCN (Hatch et al., Interspeech 2006) | whitens by the covariance of a clip's versions about their mean: what moves becomes small | shrinkage |
 # | NAP (Solomonoff et al., ICASSP 2005) | projects the leading $k$ directions of that covariance out | $k$ |
-# | LEACE (Belrose et al., NeurIPS 2023) | the least change after which no linear reader of a concept beats the mean: of the strength's rank, or of clean against effected | shrinkage |
+# | LEACE (Belrose et al., NeurIPS 2023) | the least change after which no linear reader of a concept (strength, or clean against effected) beats the mean | shrinkage |
 # | ridge map | predicts by ridge regression how far a clip has moved and takes that away | penalty |
 # | whitening, the control | whitens by the covariance of the clean clips, knowing of no effect | shrinkage |
 #
@@ -66,8 +65,8 @@ rows, features = versions.reshape(-1, c.shape[1]), c.shape[1]
 print(f"{sweep_title(sweep)}: {len(c)} training clips in {len(versions)} versions, {features} features")
 
 # %% [markdown]
-# **WCCN**: the covariance within clips $S$, shrunk towards a multiple of the identity, and its inverse square root.
-# **NAP**: the leading eigenvectors of $S$, projected out. **Whitening**: as WCCN, by the covariance of the clean clips.
+# **WCCN**: the inverse square root of the covariance within clips, shrunk towards a multiple of the identity. **NAP**: its leading
+# eigenvectors, projected out. **Whitening**: as WCCN, by the covariance of the clean clips.
 
 # %%
 def inverse_root(S, shrinkage):
@@ -82,9 +81,9 @@ assert np.allclose(x @ inverse_root(np.cov(c.T), 0.1), remedies.Whitening(0.1).f
 assert np.allclose(x - x @ k.T @ k, remedies.NAP(5).fit(e, c).transform(x), atol=1e-3 * np.abs(x).max()) or not about.any()
 
 # %% [markdown]
-# **LEACE**: with $\Sigma$ the covariance of all embeddings (shrunk, for there are fewer of them than it has entries), $z$
-# the concept and $W = \Sigma^{-1/2}$, the map $x \mapsto x - W^{+} \Pi W (x - \bar x)$, where $\Pi$ projects onto
-# $W \operatorname{cov}(x, z)$. Afterwards nothing that is linear in $x$ is correlated with $z$.
+# **LEACE**: with $\Sigma$ the shrunk covariance of all embeddings, $z$ the concept and $W = \Sigma^{-1/2}$, the map
+# $x \mapsto x - W^{+} \Pi W (x - \bar x)$, where $\Pi$ projects onto $W \operatorname{cov}(x, z)$: nothing linear in $x$ stays correlated
+# with $z$.
 
 # %%
 z = np.repeat(np.arange(len(versions)) / len(e), len(c))
@@ -101,7 +100,7 @@ print(f"largest covariance of a feature with the rank: {np.abs(cross).max() / le
       f"{np.abs((left - left.mean(axis=0)).T @ (z - z.mean())).max() / len(z):.2g} after")
 
 # %% [markdown]
-# **Ridge map**: scikit-learn's ridge regression from any version of a clip to its way back, $c - e$.
+# **Ridge map**: ridge regression from any version of a clip to its way back, $c - e$.
 
 # %%
 from sklearn.linear_model import Ridge
@@ -111,8 +110,7 @@ regression = Ridge(alpha=ridge.alpha_).fit(rows, (c - versions).reshape(rows.sha
 assert regression is None or np.allclose(x + regression.predict(x), ridge.transform(x), atol=1e-3 * np.abs(x).max())
 
 # %% [markdown]
-# **Augmentation**, and with it what all are scored by: an instrument's classifier, trained on all training clips, its $C$
-# chosen by folds that keep songs whole. Here it is trained on the clean clips and the strongest versions, by scikit-learn.
+# **Augmentation**, and with it what all are scored by: an instrument's classifier, on the clean clips and here their strongest versions.
 
 # %%
 from sklearn.linear_model import LogisticRegression
@@ -140,16 +138,11 @@ assert abs(by_hand - package) < 0.02
 # %% [markdown]
 # ## All of them, on the same terms
 #
-# - *Blind*: fitted on the training clips of all instruments, for a user does not know which instrument is playing. The
-#   study's methods too, unlike in chapters 6 and 7.
-# - *Own*: fitted on the effect that is tested. *Transfer*: fitted on all other effects.
-# - Settings, and the method of each pair of model and effect, are chosen on training songs: the mean of ROC-AUC and
-#   balanced accuracy of songs that neither method nor classifier was fitted on. For transfer, methods fitted on one of the
-#   other effects and tested on another; the tested effect has no say.
-# - Two scores: ROC-AUC, how clips of one strength are ranked, and balanced accuracy at the trained threshold, which an equal
-#   shift of all clips can ruin. Changes are against no method, on effected clips (mean over strengths) and, the *cost*, on clean
-#   ones. The *share recovered* counts the strengths that lose more than a hundredth. Intervals are over test songs and over
-#   refits on resampled training songs.
+# - *Blind*: fitted on all instruments together, for a user does not know which is playing; the study's methods too.
+# - *Own*: fitted on the effect that is tested. *Transfer*: on all other effects.
+# - Settings, and the method of each pair of model and effect, are chosen on training songs; for transfer the tested effect has no say.
+# - *Change*: against no method, on effected clips, mean over strengths. *Cost*: the same on clean ones. Shares recovered and
+#   intervals: as in chapter 7.
 
 # %%
 results = study.collect(tables.remedies, together=True, n_resamples=study.profile.n_resamples, seed=study.seed)
@@ -164,8 +157,8 @@ order = pooled[pooled["pretrained"] & ~pooled["control"]].groupby("method")["cha
 order = [*(order if len(order) else pooled.loc[~pooled["control"], "method"].unique()), *pooled.loc[pooled["control"], "method"].unique()]
 
 # %% [markdown]
-# What each gives and costs when it was fitted on *other* effects than the one it is tested on. An arrow a model and effect:
-# up is better on effected clips, left is worse on clean ones.
+# Fitted on *other* effects than the one tested. An arrow a model and effect: up is better on effected clips, left is worse on
+# clean ones.
 
 # %%
 transfer = pooled[pooled["condition"] == ("transfer" if (pooled["condition"] == "transfer").any() else "own")]
@@ -178,8 +171,7 @@ study.figure(plots.gain_and_cost(ranked[ranked["metric"] == "roc_auc"], label="R
              "Change of ROC-AUC on effected clips against that on clean clips, for methods fitted on other effects.")
 
 # %% [markdown]
-# Means over the pretrained models and effects, in hundredths, and in how many of the pairs the gain is beyond chance (Holm's
-# correction over the methods and effects of a model):
+# Means over the pretrained models and effects, in hundredths, and in how many pairs the gain is beyond chance after Holm's correction:
 
 # %%
 trained = pooled[pooled["pretrained"] & ~pooled["control"]]
@@ -216,9 +208,8 @@ for (condition, metric), part in chosen.groupby(["condition", "metric"], sort=Fa
 # %% [markdown]
 # ## Is an effect a linear map of embeddings?
 #
-# If it were, one map would foresee where a clip goes: $e_s - c = A_s c + b_s$, fitted by ridge regression on training songs, one
-# map a strength, the penalty chosen by song folds. How much of the test clips' movement it foresees is a held-out $R^2$ about no
-# movement. The dots are the mean displacement alone, $A_s = 0$: what all clips share.
+# If it were, one map a strength would foresee where a clip goes: $e_s - c = A_s c + b_s$, fitted by ridge regression on training songs. How
+# much of the test clips' movement it foresees; dots: the mean displacement alone, $A_s = 0$.
 
 # %%
 linear = study.collect(tables.linearity, n_resamples=study.profile.n_resamples, seed=study.seed)
@@ -249,8 +240,8 @@ for trained, part in linear[linear["strength"] < 0].groupby("pretrained", sort=F
 # %% [markdown]
 # ## Use it on embeddings of your own
 #
-# A remedy is a scikit-learn transformer of clean embeddings `c` (clip, feature) and effected ones `e` (strength, clip, feature) of the
-# same clips. Kept as plain arrays, without pickle, it can be passed on.
+# A remedy is a scikit-learn transformer of clean embeddings `c` (clip, feature) and effected ones `e` (strength, clip, feature), kept as
+# plain arrays, without pickle.
 
 # %%
 from pathlib import Path
@@ -264,9 +255,7 @@ print(wccn, "maps", sweep.clean.shape, "to", wccn.transform(sweep.clean).shape)
 # %% [markdown]
 # ## What this shows and what it does not
 #
-# The classifiers are linear and see one data set. A remedy that helps here has learned what four effects do to clips of these
-# instruments; whether it helps against a fifth is what transfer asks, and with four effects it asks it four times. The control says
-# what whitening alone does: a gain that it shares owes nothing to the effects. Claim C7 of [chapter 9](09_claims.ipynb) rests on the
-# chosen method's share of the loss under transfer.
+# The classifiers are linear and see one data set; transfer is asked once an effect. A gain that the control shares owes nothing to the
+# effects. Claim C7 of [chapter 9](09_claims.ipynb) rests on the chosen method's share of the loss under transfer.
 #
 # *Next: [9. The claims](09_claims.ipynb)*

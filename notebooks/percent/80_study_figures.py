@@ -18,13 +18,10 @@
 #
 # *The story: [1. The data](01_data.ipynb) to [9. The claims](09_claims.ipynb).*
 #
-# Every figure that the notebooks of V. Deng et al. (ICASSP 2025) make, each panel with its model, effect, instrument and
-# axes, on which the parameter, not the strength, grows to the right. OpenL3, PANNs and Microsoft's CLAP, four effects, and
-# effected audio through 16-bit files, whatever the profile and its protocol. Data, split, clips and strengths are the
-# run's: the profile `paper` has the study's.
-#
-# A panel is drawn from official weights or not at all. The chapters show what an untrained network makes of the same clips;
-# here it would pass for the study's.
+# Every figure that the notebooks of V. Deng et al. (ICASSP 2025) make, each panel with its model, effect, instrument and axes, on which
+# the parameter grows to the right; effected audio through 16-bit files, whatever the run's protocol. Data, split, clips and strengths
+# are the run's: the profile `paper` has the study's. A panel is drawn from official weights or not at all: an untrained network would
+# pass for the study's here.
 
 # %% tags=["parameters"]
 profile = "demo"
@@ -71,9 +68,8 @@ def collected(function, figure, **options):
 # %% [markdown]
 # ## Trajectories of one clip
 #
-# UMAP with `n_neighbors=3`, fitted to the effected embeddings of one flute clip, its clean one placed on the plane
-# afterwards. The study's notebook lets its user pick the clip and draws the layout without a seed; here it is the
-# instrument's first training clip, and there is one. Gaps in such a picture are no evidence of jumps: with so few neighbours
+# UMAP with `n_neighbors=3`, fitted to the effected embeddings of one flute clip, its clean one placed on the plane afterwards. The study's
+# notebook lets its user pick the clip, without a seed; here it is the first training clip, with one. Gaps are no evidence of jumps:
 # UMAP tears a straight path apart too.
 
 # %%
@@ -103,9 +99,8 @@ shown(fits.pivot(index=["model", "effect"], columns="split", values="squared").r
 # %% [markdown]
 # ## One direction for a clip
 #
-# The same correlation on each training clip's own direction, over all instruments; its range is in each title. The study's
-# notebook shows this figure and does not save it. With fewer strengths than features the fit is perfect on anything, noise
-# included: [chapter 5](05_trajectories.ipynb) has what tells a direction from that.
+# The same correlation on each training clip's own direction, its range in each title. With fewer strengths than features the fit is
+# perfect on anything, noise included: see [chapter 5](05_trajectories.ipynb).
 
 # %%
 samplewise = collected(tables.samplewise, "histograms", n_permutations=study.profile.n_permutations, seed=study.seed)
