@@ -20,12 +20,14 @@ from aesens.analysis import projections as registry
 from aesens.effects import effect
 from aesens.plots import titles as names
 from aesens.plots.style import (
+    MUTED,
     UNTRAINED,
     WIDTH,
     grid,
     legend_columns,
     legend_entries,
     model_axis,
+    mute_panel,
     networks,
     parameter_axis,
     present,
@@ -159,7 +161,7 @@ def protocol_curves(table: pd.DataFrame) -> plt.Figure:
         ``value``, ``low``, ``high``.
     """
     kind, found = effect(table["effect"].iloc[0]), networks(table)
-    figure, axes = wrapped(len(found), height=1.75, spare=0.6, across=3, width=WIDTH, shared=False)
+    figure, axes = wrapped(len(found), height=1.75, spare=0.6, across=3, width=WIDTH)
     for ax, ((model, pretrained), panel) in zip(axes.flat, found, strict=False):
         for protocol, (label, colour, style) in _PROTOCOLS.items():
             line = panel[panel["protocol"] == protocol]
@@ -172,10 +174,14 @@ def protocol_curves(table: pd.DataFrame) -> plt.Figure:
         if kind.identity_inside:
             ax.axvline(kind.identity * kind.display, color="black", linewidth=0.6, linestyle=":")
         title = "OpenL3's front end" if model == "front end" else names.model_title(model, pretrained)
-        ax.set_title(names.folded(title, 26))
+        control = not pretrained and model != "front end"
+        ax.set_title(names.folded(title, 26), color=MUTED if control else "black")
+        if control:
+            mute_panel(ax)
         parameter_axis(ax, kind, panel["parameter"].to_numpy())
-        # Each on its own scale, but none so fine that next to nothing looks like something.
-        ax.set_ylim(0, 1.08 * max(1, panel[["value", "high"]].max(axis=None)))
+        ax.tick_params(labelbottom=True)
+    # Not so fine that next to nothing looks like something.
+    axes[0, 0].set_ylim(0, 1.08 * max(1, table[["value", "high"]].max(axis=None)))
     for ax in axes[:, 0]:
         ax.set_ylabel("L2 distance\n(clean clips = 1)")
     figure.legend(*legend_entries(axes.flat[:1]), loc="outside upper center", ncols=2)

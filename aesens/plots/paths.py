@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.collections import LineCollection
 
 from aesens.plots import titles as names
-from aesens.plots.style import grid, parameter_axis, strength_bar
+from aesens.plots.style import bounded, grid, parameter_axis, strength_bar
 
 __all__ = ["clip_umap", "correlation_boxes", "correlation_grid", "trajectory_grid"]
 
@@ -151,7 +151,7 @@ def correlation_boxes(table: pd.DataFrame) -> plt.Figure:
             ticks[at + (len(kinds) - 1) / 2] = label
             at += len(kinds) + 0.7
 
-    figure, panels = grid(table, "", "Fit, at least −1", sharex=True, sharey=True, height=1.3)
+    figure, panels = grid(table, "", "Fit", sharex=True, sharey=True, height=1.3)
     look = {
         "patch_artist": True,
         "manage_ticks": False,
@@ -170,6 +170,7 @@ def correlation_boxes(table: pd.DataFrame) -> plt.Figure:
         ax.set(ylim=(-1.05, 1.08), xlim=(-0.7, at - 1))
         ax.set_xticks(list(ticks), list(ticks.values()))
         ax.tick_params(axis="x", length=0)
+    panels[0][0].set_yticks((-1, 0, 1), bounded((-1, 0, 1), low=-1))
     patches = [
         plt.Rectangle((0, 0), 1, 1, fc=colour, ec="black", linewidth=0.5, label=title)
         for title, colour in _FITTED.values()

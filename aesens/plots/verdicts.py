@@ -96,7 +96,8 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
     for ax in axes.flat[max(len(keys) - axes.shape[1], 0) : len(keys)]:
         ax.set_xticks(range(len(effects)), map(effect_column, effects))
         ax.tick_params(axis="x", labelbottom=True, rotation=30)
-        plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
+        # Those above an empty place hang into it and move no panel.
+        plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor", in_layout=ax in axes[-1])
     model_axis(axes[:, 0], table)
     entries = {
         verdict if verdict != "control" else "untrained control, no verdict": plt.Rectangle(
