@@ -52,7 +52,8 @@ def shown(
     table : pandas.DataFrame
         With any of the columns ``model`` and ``pretrained`` (joined into one title), ``effect``, ``instrument``,
         ``projection``, ``method`` or ``metric``, and p-values (``p``, ``p_holm``); others are only formatted. An
-        interval, ``x_low`` and ``x_high`` or a plain ``low`` and ``high`` behind their statistic, joins the statistic's column.
+        interval, ``x_low`` and ``x_high`` or a plain ``low`` and ``high`` behind their statistic, joins the statistic's
+        column.
     columns : sequence of str, optional
         Which, and in which order; all by default.
     precision : int
