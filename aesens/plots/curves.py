@@ -26,6 +26,7 @@ from aesens.plots.style import (
     grid,
     legend_columns,
     legend_entries,
+    lowest,
     model_axis,
     mute_panel,
     networks,
@@ -178,10 +179,11 @@ def protocol_curves(table: pd.DataFrame) -> plt.Figure:
         ax.set_title(names.folded(title, 26), color=MUTED if control else "black")
         if control:
             mute_panel(ax)
-        parameter_axis(ax, kind, panel["parameter"].to_numpy())
-        ax.tick_params(labelbottom=True)
+        parameter_axis(ax, kind, panel["parameter"].to_numpy(), label=False)
     # Not so fine that next to nothing looks like something.
     axes[0, 0].set_ylim(0, 1.08 * max(1, table[["value", "high"]].max(axis=None)))
+    for ax in lowest(axes, len(found)):
+        ax.set_xlabel(kind.label)
     for ax in axes[:, 0]:
         ax.set_ylabel("L2 distance\n(clean clips = 1)")
     figure.legend(*legend_entries(axes.flat[:1]), loc="outside upper center", ncols=2)
@@ -280,9 +282,8 @@ def against_null(
             ax.plot(part[value].clip(lower=bottom), rows, ".", color="#555555", markersize=2.6, zorder=3)
         ax.axvline(0, color="black", linewidth=0.6)
         ax.set_title(effect(name).title)
-    for ax in axes.flat[max(len(effects) - axes.shape[1], 0) : len(effects)]:
+    for ax in lowest(axes, len(effects)):
         ax.set_xlabel(textwrap.fill(label, 20))
-        ax.tick_params(labelbottom=True)
     if limits:
         axes[0, 0].set_xlim(*limits)
     model_axis(axes[:, 0], table)

@@ -8,14 +8,23 @@ import pandas as pd
 
 from aesens.effects import effect
 from aesens.plots import titles as names
-from aesens.plots.style import MUTED, UNTRAINED, WIDTH, legend_entries, parameter_axis, present, wrapped
+from aesens.plots.style import (
+    MUTED,
+    UNTRAINED,
+    WIDTH,
+    legend_entries,
+    lowest,
+    parameter_axis,
+    present,
+    wrapped,
+)
 
 __all__ = ["gain_and_cost", "linearity_curves"]
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
-def gain_and_cost(table: pd.DataFrame, *, label: str, across: int = 4) -> plt.Figure:
+def gain_and_cost(table: pd.DataFrame, *, label: str, across: int = 5) -> plt.Figure:
     """What each method changes on effected and on clean clips: an arrow a model and effect, a panel a method.
 
     Up is a gain on effected clips, left a cost on clean ones, the tip is where a method leads to. Pretrained models
@@ -32,7 +41,7 @@ def gain_and_cost(table: pd.DataFrame, *, label: str, across: int = 4) -> plt.Fi
         Panels a row.
     """
     methods, effects = present(table, "method"), present(table, "effect")
-    figure, axes = wrapped(len(methods), height=1.6, spare=0.9, across=across, width=WIDTH)
+    figure, axes = wrapped(len(methods), height=1.5, spare=0.9, across=across, width=WIDTH)
     reach = 1.12 * max(1.0, 100 * table[["cost", "change"]].abs().max(axis=None))
     for ax, method in zip(axes.flat, methods, strict=False):
         ax.axhspan(0, reach, color="#EAF3EA", zorder=0, linewidth=0)
@@ -51,11 +60,10 @@ def gain_and_cost(table: pd.DataFrame, *, label: str, across: int = 4) -> plt.Fi
         ax.set_title(
             names.projection_title(method) + (" (control)" if control else ""),
             color=MUTED if control else "black",
-            fontsize=8.5,
+            fontsize=8,
         )
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach))
-    for ax in axes.flat[max(len(methods) - axes.shape[1], 0) : len(methods)]:
-        ax.tick_params(labelbottom=True)
+    lowest(axes, len(methods))
     figure.supxlabel(f"Change of {label} on clean clips (hundredths): left is a cost")
     figure.supylabel("On effected clips: up is a gain")
     handles = [

@@ -27,6 +27,7 @@ __all__ = [
     "grid",
     "legend_columns",
     "legend_entries",
+    "lowest",
     "model_axis",
     "mute",
     "mute_panel",
@@ -222,6 +223,18 @@ def wrapped(
     for ax in axes.flat[panels:]:
         ax.set_axis_off()
     return figure, axes
+
+
+def lowest(axes: np.ndarray, panels: int) -> list[plt.Axes]:
+    """The last panel of each column of `wrapped`, with the labels of its ticks.
+
+    Those above an empty place hang into it and move no panel.
+    """
+    found = list(axes.flat[max(panels - axes.shape[1], 0) : panels])
+    for ax in found:
+        ax.tick_params(labelbottom=True)
+        plt.setp(ax.get_xticklabels(), in_layout=ax in axes[-1])
+    return found
 
 
 def parameter_axis(ax: plt.Axes, kind: Effect, parameters: np.ndarray, *, label: bool = True) -> None:
