@@ -6,11 +6,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from aesens import plots
 from aesens.effects import effect
+from aesens.plots.outputs import save_figure
 from aesens.plots.style import wrapped
-from aesens.plots.titles import folded, instrument_title, model_title
+from aesens.plots.titles import INSTRUMENTS, folded, instrument_title, model_title
 
 SHIPPED = ["openl3", "panns", "msclap", "clap", "yamnet", "musicnn"]
 OWN = [
@@ -235,3 +237,15 @@ def test_an_axis_says_where_values_beyond_it_are_drawn():
 def test_few_places_stay_empty(panels, shape):
     _, axes = wrapped(panels, height=1, spare=0, across=3)
     assert axes.shape == shape and sum(ax.axison for ax in axes.flat) == panels
+
+
+def test_the_ground_of_a_panel_keeps_its_colour_when_saved(tmp_path):
+    rows = times(pairs("many").drop_duplicates("model").head(2), instrument=list(INSTRUMENTS), clip=range(12))
+    x, y = np.random.default_rng(0).standard_normal((2, len(rows)))
+    figure = plots.clean_map(rows.assign(explained=0.4, x=x, y=y))
+    save_figure(figure, tmp_path, "map", {})
+    saved = Image.open(tmp_path / "map.png")
+    assert saved.mode == "P"
+    grounds = sorted(saved.convert("RGB").getcolors(256))[-2:]
+    drawn = {tuple(round(255 * part) for part in ax.get_facecolor()[:3]) for ax in figure.axes}
+    assert {colour for _, colour in grounds} == drawn and len(drawn) == 2
