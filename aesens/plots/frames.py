@@ -28,7 +28,7 @@ _TITLES = {
 }
 _P_VALUES = ("p", "p_holm", "p_floor", "p rho")
 # Words of headings that are written otherwise.
-_WORDS = {"r2": "R²", "rho": "ρ", "pca": "PCA", "holm": "(Holm)", "90": "(90 %)"}
+_WORDS = {"r2": "R²", "rho": "ρ", "pca": "PCA", "holm": "(Holm)", "90": "(90\u00a0%)"}
 
 
 def in_markdown(text: str) -> str:
