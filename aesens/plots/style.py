@@ -17,6 +17,7 @@ from aesens.effects import Effect, effect
 from aesens.plots import titles as names
 
 __all__ = [
+    "CLEAN",
     "COLUMN",
     "DIVERGING",
     "MUTED",
@@ -51,6 +52,9 @@ SEQUENTIAL = "magma_r"
 
 #: Colours of changes about zero: blue is a gain, red a loss.
 DIVERGING = "RdBu"
+
+#: The cross of a clean clip.
+CLEAN = {"marker": "x", "color": "#D55E00"}
 
 #: Colour of the names of untrained controls.
 MUTED = "#666666"
