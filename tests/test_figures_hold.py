@@ -6,10 +6,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from aesens import plots
 from aesens.effects import effect
-from aesens.plots.titles import folded, instrument_title, model_title
+from aesens.plots.outputs import save_figure
+from aesens.plots.style import wrapped
+from aesens.plots.titles import INSTRUMENTS, folded, instrument_title, model_title
 
 SHIPPED = ["openl3", "panns", "msclap", "clap", "yamnet", "musicnn"]
 OWN = [
@@ -121,7 +124,27 @@ def sensitivity_curves(size):
     return plots.sensitivity_curves(distances(size, measure=["cosine", "l2"]))
 
 
+def claims_map(size):
+    rows = times(pairs(size), claim=["C1", "C2", "C3a", "C3b", "C4", "C5", "C7"])
+    return plots.claims_map(
+        rows.assign(title="a claim", threshold=0.5, statistic=0.9, twin=0.4, verdict="supported", reason="")
+    )
+
+
+def gain_and_cost(size):
+    rows = times(pairs(size), method=["augmentation", "wccn", "average", "pca", "npca", "lda"])
+    return plots.gain_and_cost(rows.assign(cost=0.01, change=0.02, control=False), label="ROC-AUC")
+
+
+def recovered_curves(size):
+    rows = distances(size, method=["average", "pca"]).assign(kind="strength", metric="balanced_accuracy")
+    return plots.recovered_curves(rows.assign(recovered=np.linspace(-3, 3, len(rows))))
+
+
 FIGURES = (
+    claims_map,
+    gain_and_cost,
+    recovered_curves,
     clean_map,
     clean_classification,
     protocol_curves,
@@ -177,3 +200,52 @@ def test_folded_titles_lose_nothing(name, room):
     lines = folded(title, room).split("\n")
     assert max(map(len, lines)) <= room
     assert "".join(lines).replace(" ", "") == title.replace(" ", "")
+
+
+def test_a_place_left_empty_parts_no_panels():
+    figure = claims_map("one")
+    figure.canvas.draw()
+    # Seven claims in rows of two: the labels of the sixth hang beside the seventh.
+    tops = [ax.get_window_extent().y1 for ax in figure.axes[:7:2]]
+    assert np.ptp(np.diff(tops)) < 2
+    named = [any(text.get_visible() for text in ax.get_xticklabels()) for ax in figure.axes[:7]]
+    assert named == 5 * [False] + 2 * [True]
+
+
+def test_controls_stand_on_grey_ground():
+    rows = distances("many", method=["pca"]).assign(
+        kind="strength", metric="balanced_accuracy", recovered=0.1
+    )
+    rows = rows[rows["model"].isin(SHIPPED[:2])]
+    figure = plots.recovered_curves(rows)
+    white = [ax.get_facecolor()[:3] == (1, 1, 1) for ax in figure.axes]
+    assert white == [True] * 4 + [False] * 4
+
+
+def test_an_axis_says_where_values_beyond_it_are_drawn():
+    figure = recovered_curves("one")
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    marks = dict(zip(ax.get_yticks(), (text.get_text() for text in ax.get_yticklabels()), strict=True))
+    drawn = np.concatenate([line.get_ydata() for line in ax.lines])
+    assert marks[drawn.min()].startswith("≤") and marks[drawn.max()].startswith("≥")
+
+
+@pytest.mark.parametrize(
+    ("panels", "shape"), [(1, (1, 1)), (2, (1, 2)), (4, (2, 2)), (5, (2, 3)), (13, (5, 3))]
+)
+def test_few_places_stay_empty(panels, shape):
+    _, axes = wrapped(panels, height=1, spare=0, across=3)
+    assert axes.shape == shape and sum(ax.axison for ax in axes.flat) == panels
+
+
+def test_the_ground_of_a_panel_keeps_its_colour_when_saved(tmp_path):
+    rows = times(pairs("many").drop_duplicates("model").head(2), instrument=list(INSTRUMENTS), clip=range(12))
+    x, y = np.random.default_rng(0).standard_normal((2, len(rows)))
+    figure = plots.clean_map(rows.assign(explained=0.4, x=x, y=y))
+    save_figure(figure, tmp_path, "map", {})
+    saved = Image.open(tmp_path / "map.png")
+    assert saved.mode == "P"
+    grounds = sorted(saved.convert("RGB").getcolors(256))[-2:]
+    drawn = {tuple(round(255 * part) for part in ax.get_facecolor()[:3]) for ax in figure.axes}
+    assert {colour for _, colour in grounds} == drawn and len(drawn) == 2

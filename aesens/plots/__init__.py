@@ -2,8 +2,9 @@
 
 Conventions: strength grows to the right on every axis (so cutoff and bit depth fall), colour from light to dark is
 strength, models and effects come in the same order and colour everywhere, and untrained weights are named, in grey, in
-every legend or panel title. In heat maps dark is high, and of changes blue is a gain and red a loss. Text of figures
-across the page is 8 pt and more; those that sum up a chapter are narrower, for one column of a journal.
+every legend or panel title, panels of their own on a grey ground. In heat maps dark is high, and of changes blue is a
+gain and red a loss. Text of figures across the page is 8 pt and more; those that sum up a chapter are narrower, for one
+column of a journal.
 """
 
 from aesens.plots.audio import effect_strip

@@ -20,12 +20,15 @@ from aesens.analysis import projections as registry
 from aesens.effects import effect
 from aesens.plots import titles as names
 from aesens.plots.style import (
+    MUTED,
     UNTRAINED,
     WIDTH,
     grid,
     legend_columns,
     legend_entries,
+    lowest,
     model_axis,
+    mute_panel,
     networks,
     parameter_axis,
     present,
@@ -159,7 +162,7 @@ def protocol_curves(table: pd.DataFrame) -> plt.Figure:
         ``value``, ``low``, ``high``.
     """
     kind, found = effect(table["effect"].iloc[0]), networks(table)
-    figure, axes = wrapped(len(found), height=1.75, spare=0.6, across=3, width=WIDTH, shared=False)
+    figure, axes = wrapped(len(found), height=1.75, spare=0.6, across=3, width=WIDTH)
     for ax, ((model, pretrained), panel) in zip(axes.flat, found, strict=False):
         for protocol, (label, colour, style) in _PROTOCOLS.items():
             line = panel[panel["protocol"] == protocol]
@@ -172,10 +175,15 @@ def protocol_curves(table: pd.DataFrame) -> plt.Figure:
         if kind.identity_inside:
             ax.axvline(kind.identity * kind.display, color="black", linewidth=0.6, linestyle=":")
         title = "OpenL3's front end" if model == "front end" else names.model_title(model, pretrained)
-        ax.set_title(names.folded(title, 26))
-        parameter_axis(ax, kind, panel["parameter"].to_numpy())
-        # Each on its own scale, but none so fine that next to nothing looks like something.
-        ax.set_ylim(0, 1.08 * max(1, panel[["value", "high"]].max(axis=None)))
+        control = not pretrained and model != "front end"
+        ax.set_title(names.folded(title, 26), color=MUTED if control else "black")
+        if control:
+            mute_panel(ax)
+        parameter_axis(ax, kind, panel["parameter"].to_numpy(), label=False)
+    # Not so fine that next to nothing looks like something.
+    axes[0, 0].set_ylim(0, 1.08 * max(1, table[["value", "high"]].max(axis=None)))
+    for ax in lowest(axes, len(found)):
+        ax.set_xlabel(kind.label)
     for ax in axes[:, 0]:
         ax.set_ylabel("L2 distance\n(clean clips = 1)")
     figure.legend(*legend_entries(axes.flat[:1]), loc="outside upper center", ncols=2)
@@ -274,9 +282,8 @@ def against_null(
             ax.plot(part[value].clip(lower=bottom), rows, ".", color="#555555", markersize=2.6, zorder=3)
         ax.axvline(0, color="black", linewidth=0.6)
         ax.set_title(effect(name).title)
-    for ax in axes.flat[max(len(effects) - axes.shape[1], 0) : len(effects)]:
+    for ax in lowest(axes, len(effects)):
         ax.set_xlabel(textwrap.fill(label, 20))
-        ax.tick_params(labelbottom=True)
     if limits:
         axes[0, 0].set_xlim(*limits)
     model_axis(axes[:, 0], table)

@@ -11,7 +11,16 @@ from matplotlib.ticker import MaxNLocator
 
 from aesens.data import sort_instruments
 from aesens.plots import titles as names
-from aesens.plots.style import MUTED, WIDTH, legend_columns, legend_entries, networks, present, wrapped
+from aesens.plots.style import (
+    MUTED,
+    WIDTH,
+    legend_columns,
+    legend_entries,
+    mute_panel,
+    networks,
+    present,
+    wrapped,
+)
 
 __all__ = ["clean_classification", "clean_map", "clips_per_instrument"]
 
@@ -65,11 +74,15 @@ def clean_map(table: pd.DataFrame) -> plt.Figure:
             ax.scatter(clips["x"], clips["y"], s=24, label=title, linewidth=0.4, **look)
         explained = 100 * part["explained"].iloc[0]
         title = f"{names.folded(names.model_title(model, pretrained), 26)}\n{explained:.0f} % of variance"
-        ax.set_title(title, color="black" if pretrained else MUTED)
         ax.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
+        ax.set_title(title, color="black" if pretrained else MUTED)
+        if not pretrained:
+            mute_panel(ax)
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    if len(found) < axes.size and legend_columns(labels, 2, WIDTH / 3) == 2:
-        axes.flat[-1].legend(handles, labels, loc="center", ncols=2, handletextpad=0.2)
+    columns = legend_columns(labels, 2, WIDTH / axes.shape[1])
+    # A line takes about 13 points of the empty place.
+    if len(found) < axes.size and 13 * len(labels) / columns <= 72 * 2.2:
+        axes.flat[-1].legend(handles, labels, loc="center", ncols=columns, handletextpad=0.2)
     else:
         figure.legend(handles, labels, loc="outside lower center", ncols=legend_columns(labels, 6))
     return figure

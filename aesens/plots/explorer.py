@@ -18,7 +18,7 @@ from aesens.analysis.geometry import pca_layout
 from aesens.effects import effect, render
 from aesens.plots import titles as names
 from aesens.plots.player import player
-from aesens.plots.style import WIDTH, number, parameter_axis, strength_bar
+from aesens.plots.style import CLEAN, WIDTH, number, parameter_axis, strength_bar
 
 __all__ = ["Explorer", "explore", "live"]
 
@@ -117,8 +117,7 @@ class Explorer:
         path = points[:, mine]
         plane.plot(*path[start:].T, color="#555555", linewidth=1, zorder=2)
         plane.scatter(*path[1:].T, color=names.strength_colours(strengths), s=26, zorder=3)
-        cross = {"marker": "x", "color": "#D55E00", "linewidth": 1.6}
-        plane.scatter(*path[0], s=48, zorder=4, label="Clean clip", **cross)
+        plane.scatter(*path[0], s=48, linewidth=1.6, zorder=4, label="Clean clip", **CLEAN)
         plane.scatter(*path[strength], s=130, facecolors="none", edgecolors="black", zorder=5, label="Heard")
         plane.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
         ends = [number(value * sweep.effect.display, "{:.3g}") for value in sweep.parameters[[0, -1]]]

@@ -6,13 +6,16 @@ goes through here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
 from aesens.effects import effect
 from aesens.plots import titles as names
+from aesens.plots.style import number
 
 __all__ = ["in_markdown", "shown"]
 
@@ -20,9 +23,12 @@ _TITLES = {
     "effect": lambda code: effect(code).title,
     "instrument": names.instrument_title,
     "method": names.projection_title,
+    "metric": lambda code: names.METRICS.get(code, code),
     "projection": names.projection_title,
 }
-_P_VALUES = ("p", "p_holm", "p rho")
+_P_VALUES = ("p", "p_holm", "p_floor", "p rho")
+# Words of headings that are written otherwise.
+_WORDS = {"r2": "R²", "rho": "ρ", "pca": "PCA", "holm": "(Holm)", "90": "(90\u00a0%)"}
 
 
 def in_markdown(text: str) -> str:
@@ -45,8 +51,9 @@ def shown(
     ----------
     table : pandas.DataFrame
         With any of the columns ``model`` and ``pretrained`` (joined into one title), ``effect``, ``instrument``,
-        ``projection`` or ``method``, and p-values (``p``, ``p_holm``); others are only formatted. An interval,
-        ``x_low`` and ``x_high`` or a plain ``low`` and ``high`` behind their statistic, joins the statistic's column.
+        ``projection``, ``method`` or ``metric``, and p-values (``p``, ``p_holm``); others are only formatted. An
+        interval, ``x_low`` and ``x_high`` or a plain ``low`` and ``high`` behind their statistic, joins the statistic's
+        column.
     columns : sequence of str, optional
         Which, and in which order; all by default.
     precision : int
@@ -58,7 +65,7 @@ def shown(
     --------
     >>> row = {"model": "panns", "pretrained": False, "effect": "lowpass", "r2": 0.9, "low": 0.8, "high": 1, "p": 0.002}
     >>> print(shown(pd.DataFrame([row])).to_string(delimiter=" | ").replace("\\xa0", " "))
-    model | effect | r2 | p
+    model | effect | R² | p
     PANNs (untrained) | Low-pass filtering | 0.90 [0.80, 1.00] | < 0.01
     <BLANKLINE>
     """
@@ -73,16 +80,19 @@ def shown(
             dressed[column] = [code if code == "all" else title(code) for code in dressed[column]]
     for low in [name for name in dressed if name == "low" or name.endswith("_low")]:
         _join_interval(dressed, low, formats.pop(_statistic(dressed, low), f"{{:.{precision}f}}"))
-    least = 10.0**-precision
-
-    def p_value(value: float) -> str:
-        return "" if pd.isna(value) else f"<\u00a0{least:g}" if value < least else f"{value:.{precision}f}"
-
-    forms = {column: p_value for column in _P_VALUES if column in dressed} | formats
-    labels = {column: names.METRICS.get(column, column.replace("_", " ")) for column in dressed}
-    forms = {labels[column]: form for column, form in forms.items()}
+    least, form = 10.0**-precision, f"{{:.{precision}f}}"
+    forms = {column: partial(number, form=form) for column in dressed.select_dtypes("float")}
+    for column in forms.keys() & _P_VALUES:
+        forms[column] = lambda p: f"<\u00a0{least:g}" if p < least else number(p, form)
+    labels = {column: _heading(column) for column in dressed}
+    forms = {labels[column]: form for column, form in (forms | formats).items()}
     dressed = dressed.rename(columns=labels)
     return dressed.style.format(forms, precision=precision, na_rep="", escape="html").hide(axis="index")
+
+
+def _heading(column: str) -> str:
+    words = re.split("[_ ]", column)
+    return names.METRICS.get(column, " ".join(_WORDS.get(word, word) for word in words))
 
 
 def _statistic(table: pd.DataFrame, low: str) -> str:
@@ -95,9 +105,10 @@ def _join_interval(table: pd.DataFrame, low: str, form: str) -> None:
     name = _statistic(table, low)
     ends = zip(table[name], table.pop(low), table.pop(low.removesuffix("low") + "high"), strict=True)
     table[name] = [
-        "" if pd.isna(value) else form.format(value) + _brackets(form, *interval) for value, *interval in ends
+        "" if pd.isna(value) else number(value, form) + _brackets(form, *interval)
+        for value, *interval in ends
     ]
 
 
 def _brackets(form: str, low: float, high: float) -> str:
-    return "" if pd.isna(low) or pd.isna(high) else f" [{form.format(low)},\u00a0{form.format(high)}]"
+    return "" if pd.isna(low) or pd.isna(high) else f" [{number(low, form)},\u00a0{number(high, form)}]"

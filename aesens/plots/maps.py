@@ -122,17 +122,13 @@ def heatmap(
     size = np.clip(cell_width / (0.66 * max(map(len, texts[shown]), default=1)), 5, 8)
     heads, turned = _heads([column_title(name) for name in columns], int(cell_width / 4.8))
 
-    # Beside few rows the label of the bar would be longer than they are high; a turned title needs room above.
-    below = turned or 72 * height * len(keys) < 4.8 * len(label)
+    # A turned title needs room above.
     above = max(0.5, 0.042 * max(map(len, heads))) if turned else 0.4
-    figure, ax = plt.subplots(figsize=(width, height * len(keys) + above + (0.75 if below else 0.6)))
+    figure, ax = plt.subplots(figsize=(width, height * len(keys) + above + 0.75))
     norm = _norm(values[shown], limits, centre, log)
     bar = {"label": label, "extend": "min" if (values[shown] < norm.vmin).any() else "neither"}
-    # Turned titles reach beyond the last cell, too: a bar at the side would stand far off.
-    if below:
-        bar |= {"location": "bottom", "pad": 0.02, "aspect": 50, "shrink": 0.8}
-    else:
-        bar |= {"pad": 0.01, "aspect": 8 + len(keys)}
+    # Below: its label would be longer than a few rows are high, and turned titles reach beyond the last cell.
+    bar |= {"location": "bottom", "pad": 0.02, "aspect": 50, "shrink": 0.8}
     if log:
         bar |= {"ticks": LogLocator(subs=(1, 2, 5)), "format": FuncFormatter(lambda tick, _: f"{tick:g}")}
     sns.heatmap(

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngInfo
@@ -204,6 +205,12 @@ def _save_png(figure: Figure, path: Path, metadata: dict) -> None:
     whole = picture.convert("RGB")
     # Of Pillow's ways the one whose largest error is smallest.
     few = whole.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    colours, places = np.array(few.getpalette()).reshape(-1, 3), np.asarray(few)
+    for count, colour in whole.getcolors(whole.width * whole.height):
+        # On a large ground an error of a few levels is a tint.
+        if count > 0.01 * places.size:
+            colours[places[(np.asarray(whole) == colour).all(axis=2)][0]] = colour
+    few.putpalette(colours.ravel().tolist())
     largest = max(high for _, high in ImageChops.difference(whole, few.convert("RGB")).getextrema())
     chosen = few if largest <= _UNSEEN else whole
     chosen.save(path, optimize=True, pnginfo=about, dpi=picture.info["dpi"])

@@ -8,12 +8,9 @@ import pandas as pd
 from matplotlib.collections import LineCollection
 
 from aesens.plots import titles as names
-from aesens.plots.style import grid, parameter_axis, strength_bar
+from aesens.plots.style import CLEAN, bounded, grid, parameter_axis, strength_bar
 
 __all__ = ["clip_umap", "correlation_boxes", "correlation_grid", "trajectory_grid"]
-
-# The clean clip: a thin cross, below the points of its trajectory and larger than they are, so that both show.
-_CLEAN = {"marker": "x", "color": "#D55E00"}
 
 _RHO = (
     "In each panel: ρ² on test songs (on training songs) | what chance reaches on test songs, 95 % quantile"
@@ -66,7 +63,8 @@ def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str], *, lines: 
             seen, size = reached >= 0, 12 if strengths < 12 else 9
             ax.scatter(*points[seen].T, s=size, color=colours[reached[seen]], linewidth=0, zorder=2)
         clean = part[part["strength"] < 0]
-        ax.scatter(clean["x"], clean["y"], s=30, linewidth=1, zorder=1.5, **_CLEAN)
+        # Below the points of its trajectory and larger than they are, so that both show.
+        ax.scatter(clean["x"], clean["y"], s=30, linewidth=1, zorder=1.5, **CLEAN)
         ax.set(xticks=[], yticks=[])
         ax.margins(0.08)
     # An effect whose clean setting lies inside its sweep is strong at both ends.
@@ -78,7 +76,7 @@ def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str], *, lines: 
     place = {"location": "bottom", "shrink": 0.6, "aspect": 32, "pad": 0.02}
     bar = strength_bar(figure, ticks, ax=figure.axes, **place)
     bar.ax.tick_params(length=0)
-    cross = plt.Line2D([], [], linestyle="", markersize=5, markeredgewidth=1, label="Clean clip", **_CLEAN)
+    cross = plt.Line2D([], [], linestyle="", markersize=5, markeredgewidth=1, label="Clean clip", **CLEAN)
     bar.ax.legend(handles=[cross], loc="center left", bbox_to_anchor=(1.06, 0.5), borderaxespad=0)
     return figure
 
@@ -151,7 +149,7 @@ def correlation_boxes(table: pd.DataFrame) -> plt.Figure:
             ticks[at + (len(kinds) - 1) / 2] = label
             at += len(kinds) + 0.7
 
-    figure, panels = grid(table, "", "Fit, at least −1", sharex=True, sharey=True, height=1.3)
+    figure, panels = grid(table, "", "Fit", sharex=True, sharey=True, height=1.3)
     look = {
         "patch_artist": True,
         "manage_ticks": False,
@@ -170,6 +168,7 @@ def correlation_boxes(table: pd.DataFrame) -> plt.Figure:
         ax.set(ylim=(-1.05, 1.08), xlim=(-0.7, at - 1))
         ax.set_xticks(list(ticks), list(ticks.values()))
         ax.tick_params(axis="x", length=0)
+    panels[0][0].set_yticks((-1, 0, 1), bounded((-1, 0, 1), low=-1))
     patches = [
         plt.Rectangle((0, 0), 1, 1, fc=colour, ec="black", linewidth=0.5, label=title)
         for title, colour in _FITTED.values()

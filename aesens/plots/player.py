@@ -15,6 +15,7 @@ from IPython.display import HTML
 
 from aesens.data import Decoded
 from aesens.effects import PROTOCOLS, Effect, render
+from aesens.plots.style import number
 
 __all__ = ["effect_levels", "player", "protocol_differences", "sweep_versions"]
 
@@ -51,11 +52,11 @@ def sweep_versions(kind: Effect, clip: Decoded, n: int, protocol: str) -> list[t
     >>> from aesens.effects import effect
     >>> noise = 0.1 * np.random.default_rng(0).standard_normal((1, 4410)).astype(np.float32)
     >>> [title for title, _ in sweep_versions(effect("gain"), Decoded(noise, 44100), 2, "float")]
-    ['Clean', 'Gain -40 dB', 'Gain 5 dB']
+    ['Clean', 'Gain −40 dB', 'Gain 5 dB']
     """
     unit = f" {kind.unit}" if kind.unit else ""
     return [("Clean", clip.audio)] + [
-        (f"{kind.parameter} {p * kind.display:.3g}{unit}", render(kind, clip, p, protocol))
+        (f"{kind.parameter} {number(p * kind.display, '{:.3g}')}{unit}", render(kind, clip, p, protocol))
         for p in kind.parameters(n)
     ]
 

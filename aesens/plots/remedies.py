@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
 from aesens.effects import effect
 from aesens.plots import titles as names
-from aesens.plots.style import MUTED, UNTRAINED, WIDTH, legend_entries, parameter_axis, present, wrapped
+from aesens.plots.style import (
+    MUTED,
+    UNTRAINED,
+    WIDTH,
+    legend_entries,
+    lowest,
+    parameter_axis,
+    present,
+    wrapped,
+)
 
 __all__ = ["gain_and_cost", "linearity_curves"]
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
-def gain_and_cost(table: pd.DataFrame, *, label: str, across: int = 4) -> plt.Figure:
+def gain_and_cost(table: pd.DataFrame, *, label: str) -> plt.Figure:
     """What each method changes on effected and on clean clips: an arrow a model and effect, a panel a method.
 
     Up is a gain on effected clips, left a cost on clean ones, the tip is where a method leads to. Pretrained models
@@ -28,11 +36,9 @@ def gain_and_cost(table: pd.DataFrame, *, label: str, across: int = 4) -> plt.Fi
         ones) and ``control``, one row an arrow; methods in the order of their panels.
     label : str
         What changes, for the axes.
-    across : int
-        Panels a row.
     """
     methods, effects = present(table, "method"), present(table, "effect")
-    figure, axes = wrapped(len(methods), height=1.6, spare=0.9, across=across, width=WIDTH)
+    figure, axes = wrapped(len(methods), height=1.5, spare=0.9, across=5, width=WIDTH)
     reach = 1.12 * max(1.0, 100 * table[["cost", "change"]].abs().max(axis=None))
     for ax, method in zip(axes.flat, methods, strict=False):
         ax.axhspan(0, reach, color="#EAF3EA", zorder=0, linewidth=0)
@@ -51,11 +57,10 @@ def gain_and_cost(table: pd.DataFrame, *, label: str, across: int = 4) -> plt.Fi
         ax.set_title(
             names.projection_title(method) + (" (control)" if control else ""),
             color=MUTED if control else "black",
-            fontsize=8.5,
+            fontsize=8,
         )
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach))
-    for ax in axes.flat[max(len(methods) - axes.shape[1], 0) : len(methods)]:
-        ax.tick_params(labelbottom=True)
+    lowest(axes, len(methods))
     figure.supxlabel(f"Change of {label} on clean clips (hundredths): left is a cost")
     figure.supylabel("On effected clips: up is a gain")
     handles = [
@@ -99,7 +104,7 @@ def linearity_curves(table: pd.DataFrame) -> plt.Figure:
             ax.plot(at, line["shift"].clip(lower=-0.1), ".", color=colour, markersize=4 if trained else 2.5)
         ax.axhline(0, color="black", linewidth=0.6)
         ax.set(ylim=(-0.12, 1.02), title=kind.title)
-        parameter_axis(ax, kind, np.unique(panel["parameter"])[:: 1 if _rising(panel) else -1])
+        parameter_axis(ax, kind, panel.sort_values("strength", kind="stable")["parameter"].to_numpy())
     for ax in axes[:, 0]:
         ax.set_ylabel("Share foreseen")
     handles, labels = legend_entries(axes.flat[: len(effects)])
@@ -107,8 +112,3 @@ def linearity_curves(table: pd.DataFrame) -> plt.Figure:
     labels.append("By the mean displacement alone")
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure
-
-
-def _rising(panel: pd.DataFrame) -> bool:
-    ordered = panel.sort_values("strength", kind="stable")["parameter"]
-    return bool(ordered.iloc[0] <= ordered.iloc[-1])

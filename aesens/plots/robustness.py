@@ -9,14 +9,14 @@ from matplotlib.ticker import MultipleLocator
 from aesens.analysis.statistics import MINIMUM_SONGS
 from aesens.plots import titles as names
 from aesens.plots.curves import projection_line
-from aesens.plots.style import grid, legend_entries, parameter_axis
+from aesens.plots.style import bounded, grid, legend_entries, parameter_axis
 
 __all__ = ["operating_curves", "recovered_curves"]
 
 _METRICS = {"roc_auc": ("#0072B2", "o"), "balanced_accuracy": ("#D55E00", "s")}
 
 # A share below or above these is drawn at the edge: where little is lost, shares know no bounds.
-_SHARES = (-1.0, 1.25)
+_SHARES = (-1.0, 1.5)
 
 
 def operating_curves(table: pd.DataFrame) -> plt.Figure:
@@ -76,6 +76,8 @@ def recovered_curves(table: pd.DataFrame, metric: str = "balanced_accuracy") -> 
         if not part["recovered"].notna().any():
             ax.text(0.5, 0.2, "nothing lost", transform=ax.transAxes, ha="center", color="#666666")
         parameter_axis(ax, kind, part["parameter"].to_numpy(), label=False)
+    ticks = (_SHARES[0], 0, 1, _SHARES[1])
     panels[0][0].set_ylim(_SHARES[0] - 0.05, _SHARES[1] + 0.05)
+    panels[0][0].set_yticks(ticks, bounded(ticks, *_SHARES))
     figure.legend(*legend_entries(ax for ax, _, _ in panels), loc="outside upper center", ncols=4)
     return figure

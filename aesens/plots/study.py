@@ -19,7 +19,7 @@ import pandas as pd
 from aesens.analysis import projections
 from aesens.effects import effect
 from aesens.plots import titles as names
-from aesens.plots.style import MUTED, WIDTH, legend_entries, strength_bar
+from aesens.plots.style import CLEAN, MUTED, WIDTH, legend_entries, number, strength_bar
 
 __all__ = [
     "STUDY_EFFECTS",
@@ -112,8 +112,8 @@ def _parameter_bar(figure: plt.Figure, ax: plt.Axes, name: str, strengths: int, 
     """Colour bar of an effect's parameter, its values evenly spaced."""
     kind, last = effect(name), strengths - 1
     values = kind.parameters(strengths)
-    titles = {at / max(last, 1): values[at] * kind.display for at in (0, last // 2, last)}
-    ticks = {at: f"{value:.3g}".replace("-", "−") for at, value in titles.items()}
+    places = (0, last // 2, last)
+    ticks = {at / max(last, 1): number(values[at] * kind.display, "{:.3g}") for at in places}
     bar = strength_bar(figure, ticks, ax=ax, location=location, aspect=14, pad=0.04)
     bar.set_label(kind.label)
     # As on an axis: the parameter grows upwards or to the right.
@@ -134,8 +134,7 @@ def study_umap(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
         path, clean = part[part["strength"] >= 0], part[part["strength"] < 0]
         colours = names.strength_colours(len(path))[path["strength"].to_numpy(int)]
         ax.scatter(path["x"], path["y"], s=16, color=colours, linewidth=0)
-        look = {"marker": "x", "color": "#D55E00", "linewidth": 1.2}
-        ax.scatter(clean["x"], clean["y"], s=32, label="Clean clip", **look)
+        ax.scatter(clean["x"], clean["y"], s=32, linewidth=1.2, label="Clean clip", **CLEAN)
         ax.margins(0.1)
     for ax, name in zip(axes[-1], STUDY_EFFECTS, strict=True):
         drawn = table[table["effect"] == name]

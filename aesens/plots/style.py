@@ -17,17 +17,21 @@ from aesens.effects import Effect, effect
 from aesens.plots import titles as names
 
 __all__ = [
+    "CLEAN",
     "COLUMN",
     "DIVERGING",
     "MUTED",
     "SEQUENTIAL",
     "UNTRAINED",
     "WIDTH",
+    "bounded",
     "grid",
     "legend_columns",
     "legend_entries",
+    "lowest",
     "model_axis",
     "mute",
+    "mute_panel",
     "networks",
     "number",
     "parameter_axis",
@@ -48,6 +52,9 @@ SEQUENTIAL = "magma_r"
 
 #: Colours of changes about zero: blue is a gain, red a loss.
 DIVERGING = "RdBu"
+
+#: The cross of a clean clip.
+CLEAN = {"marker": "x", "color": "#D55E00"}
 
 #: Colour of the names of untrained controls.
 MUTED = "#666666"
@@ -111,17 +118,17 @@ def networks(table) -> list[tuple[tuple[str, bool], pd.DataFrame]]:
 
 
 def number(value: float, form: str = "{:.2f}") -> str:
-    """A number for a figure: a true minus sign, and none on what rounds to zero.
+    """A number for a reader: a true minus sign, none on what rounds to zero, and a sign for no bound.
 
     Examples
     --------
-    >>> number(-0.001), number(-0.25), number(12.34, "{:+.1f}")
-    ('0.00', '−0.25', '+12.3')
+    >>> number(-0.001), number(-0.25), number(12.34, "{:+.1f}"), number(float("-inf"))
+    ('0.00', '−0.25', '+12.3', '−∞')
     """
     text = form.format(value)
     if not any(digit in text for digit in "123456789") and np.isfinite(value):
         text = form.format(0.0).replace("+", "")
-    return text.replace("-", "−")
+    return text.replace("-", "−").replace("inf", "∞")
 
 
 def grid(table, xlabel: str | None, ylabel: str, *, height=1.45, sharex="col", sharey=False, controls=1.0):
@@ -163,8 +170,7 @@ def grid(table, xlabel: str | None, ylabel: str, *, height=1.45, sharex="col", s
         for ax, name in zip(row, effects, strict=True):
             panels.append((ax, own[own["effect"] == name], effect(name)))
             if not pretrained:
-                ax.spines[:].set_color(MUTED)
-                ax.tick_params(color=MUTED)
+                mute_panel(ax)
         row[0].set_ylabel(ylabel)
         title = names.model_title(model, pretrained).replace(" (un", "\n(un")
         # A character along a row takes about 6 points.
@@ -204,7 +210,7 @@ def wrapped(
     height, spare, width : float
         Of a row, of what stands beside the rows, and of the figure, in inches.
     across : int
-        Panels a row, if there are as many.
+        Panels a row at most; as many as leave the fewest places empty in as many rows.
     shared : bool
         Whether all panels share their axes.
 
@@ -213,14 +219,26 @@ def wrapped(
     figure : matplotlib.figure.Figure
     axes : array of matplotlib.axes.Axes, shape (row, column)
     """
-    across = min(across, panels)
     down = -(-panels // across)
+    across = -(-panels // down)
     figure, axes = plt.subplots(
         down, across, figsize=(width, height * down + spare), sharex=shared, sharey=shared, squeeze=False
     )
     for ax in axes.flat[panels:]:
         ax.set_axis_off()
     return figure, axes
+
+
+def lowest(axes: np.ndarray, panels: int) -> list[plt.Axes]:
+    """The last panel of each column of `wrapped`, with the labels of its ticks.
+
+    Those above an empty place hang into it and move no panel.
+    """
+    found = list(axes.flat[max(panels - axes.shape[1], 0) : panels])
+    for ax in found:
+        ax.tick_params(labelbottom=True)
+        plt.setp(ax.get_xticklabels(), in_layout=ax in axes[-1])
+    return found
 
 
 def parameter_axis(ax: plt.Axes, kind: Effect, parameters: np.ndarray, *, label: bool = True) -> None:
@@ -259,6 +277,25 @@ def mute(ax: plt.Axes, pretrained: Iterable[bool]) -> None:
     """Grey the names of untrained controls on the y axis, one truth value a tick."""
     for title, trained in zip(ax.get_yticklabels(), pretrained, strict=True):
         title.set_color("black" if trained else MUTED)
+
+
+def mute_panel(ax: plt.Axes) -> None:
+    """Give a panel of an untrained control a grey ground and grey lines."""
+    ax.set_facecolor("#F4F4F4")
+    ax.spines[:].set_color(MUTED)
+    ax.tick_params(color=MUTED)
+
+
+def bounded(ticks: Iterable[float], low: float | None = None, high: float | None = None) -> list[str]:
+    """Labels of ticks where what lies beyond an end of the axis is drawn at that end.
+
+    Examples
+    --------
+    >>> bounded([-1, 0, 1.5], low=-1, high=1.5)
+    ['≤ −1', '0', '≥ 1.5']
+    """
+    signs = {low: "≤ ", high: "≥ "}
+    return [signs.get(tick, "") + number(tick, "{:g}") for tick in ticks]
 
 
 def strength_bar(figure: plt.Figure, ticks: dict[float, str], colours: int = 64, **place) -> Colorbar:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from aesens.plots.maps import effect_column
-from aesens.plots.style import COLUMN, MUTED, legend_entries, model_axis, number, present, wrapped
+from aesens.plots.style import COLUMN, MUTED, legend_entries, lowest, model_axis, number, present, wrapped
 from aesens.plots.titles import model_title
 
 __all__ = ["claims_map", "power_curves"]
@@ -93,10 +93,9 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
         ax.set(xlim=(-0.5, len(effects) - 0.5))
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-    for ax in axes.flat[max(len(keys) - axes.shape[1], 0) : len(keys)]:
-        ax.set_xticks(range(len(effects)), map(effect_column, effects))
-        ax.tick_params(axis="x", labelbottom=True, rotation=30)
-        plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
+    axes[0, 0].set_xticks(range(len(effects)), map(effect_column, effects))
+    for ax in lowest(axes, len(keys)):
+        plt.setp(ax.get_xticklabels(), ha="right", rotation=30, rotation_mode="anchor")
     model_axis(axes[:, 0], table)
     entries = {
         verdict if verdict != "control" else "untrained control, no verdict": plt.Rectangle(

@@ -23,6 +23,7 @@ from aesens.effects import EFFECTS
 from aesens.models import MODELS
 from aesens.plots import titles as names
 from aesens.plots.outputs import of_run, provenance_path, read_table
+from aesens.tables.answers import answers
 
 __all__ = ["ReportError", "build_report"]
 
@@ -36,8 +37,10 @@ _FIXED = {
     "provenance.html": "Provenance",
     "api.html": "API reference",
 }
+# The table that the answers are made from.
+_VERDICTS = "09_claims"
 # The figure that opens the report: the first of these that the run has made.
-_COVER = ("09_claims", "05_umap", "04_distances")
+_COVER = (_VERDICTS, "05_umap", "04_distances")
 
 
 class ReportError(RuntimeError):
@@ -71,6 +74,11 @@ class _Item:
     shown: int = 0
     html: str = ""
 
+    @property
+    def title(self) -> str:
+        """The first line of the caption; what follows only speaks for a picture that is not seen."""
+        return self.caption.split("\n")[0]
+
 
 def build_report(out: Path, notebooks: Iterable[Path]) -> Path:
     """Write the report of a run.
@@ -101,7 +109,13 @@ def build_report(out: Path, notebooks: Iterable[Path]) -> Path:
     cover = next((item for name in _COVER for item in figures if item.name == name), None)
     parts = {
         "index.html": _render(
-            "contents", cover=cover, facts=facts, pages=pages, figures=len(figures), tables=len(tables)
+            "contents",
+            cover=cover,
+            answers=_answers(out, tables),
+            facts=facts,
+            pages=pages,
+            figures=len(figures),
+            tables=len(tables),
         ),
         **{page.target: notebook_html(page.notebook, {p.name for p in pages}) for page in pages},
         "gallery.html": _render("gallery", figures=figures, tables=tables),
@@ -188,6 +202,13 @@ def _items(out: Path) -> tuple[list[_Item], list[_Item]]:
             first = table.head(_ROWS)
             tables.append(_Item(**found, rows=len(table), shown=len(first), html=_table_html(first)))
     return figures, tables
+
+
+def _answers(out: Path, tables: list[_Item]) -> list[Markup]:
+    """What the run found, a line a claim; none if it judged none."""
+    if not any(table.name == _VERDICTS for table in tables):
+        return []
+    return [Markup(markdown_html(line)) for line in answers(read_table(out / f"{_VERDICTS}.csv"))]
 
 
 def _table_html(table: pd.DataFrame) -> Markup:

@@ -84,7 +84,8 @@ def notebook_html(notebook: nbformat.NotebookNode, pages: set[str]) -> str:
 def opening(notebook: nbformat.NotebookNode) -> tuple[str, str]:
     """Title of a notebook, without Markdown, and its first paragraph as HTML.
 
-    That is the first which is neither a heading nor a line of links; empty if there is none.
+    That is the first which is neither a heading nor a line of links, without a last sentence that leads to what follows
+    it in the notebook; empty if there is none.
     """
     text = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
     blocks = [block.strip() for block in re.split(r"\n\s*\n", text) if block.strip()]
@@ -92,4 +93,5 @@ def opening(notebook: nbformat.NotebookNode) -> tuple[str, str]:
     # A line of links is one in italics.
     links = re.compile(r"\*[^*].*[^*]\*", flags=re.S)
     story = next((block for block in blocks if not (block.startswith("#") or links.fullmatch(block))), "")
+    story = re.sub(r"\s[^.?!]*:$", "", story)
     return title, markdown_html(story).strip() if story else ""
