@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
@@ -47,7 +48,8 @@ def place(measure: Callable, model: str, effect: str, key: str, options: dict, a
     if added:
         address["projections"] = added
     # With the sweep's own hash in its name, by which `forget` finds the results of a sweep.
-    path = cache_dir("results", name_of(measure)) / f"{model}-{effect}-{key}-{address_hash(address)}.json"
+    name = f"{_begin(model, effect, key)}{address_hash(address)}.json"
+    path = cache_dir("results", name_of(measure)) / name
     _CODE[path] = measure, read_so_far()
     return path
 
@@ -62,6 +64,11 @@ def _check_code(path: Path) -> None:
         measure, before = _CODE[path]
         _ = package_hash(), code_of(measure)
         unedited(before)
+
+
+def _begin(model: str, effect: str, key: str) -> str:
+    """How the names of a sweep's results begin; names of the user's own may hold anything."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{model}-{effect}-{key}-")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -154,7 +161,7 @@ def forget(plans: Iterable[Plan], pairs: Iterable[tuple[Plan, Plan]]) -> None:
             stack.enter_context(Store(path).held())
         for path in stores:
             shutil.rmtree(path)
-    begin = tuple(f"{pair[1].model.name}-{pair[1].effect_name}-{plan_key(pair)}-" for pair in pairs)
+    begin = tuple(_begin(pair[1].model.name, pair[1].effect_name, plan_key(pair)) for pair in pairs)
     for path in cache_dir("results").glob("*/*"):
         if path.name.startswith(begin):
             path.unlink()
