@@ -181,6 +181,9 @@ def test_damaged_results_are_none(tmp_path, kind):
     for cut in (0, 1, 64, 65, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:cut])
         assert read(path) is None and not path.exists()
+    other = tmp_path / "other"
+    other.write_bytes(content)
+    assert read(other) is None and not other.exists()
     path.mkdir()
     assert read(path) is None and read(path) is None
     write(path, value)

@@ -123,10 +123,15 @@ def read_fits(path: Path) -> dict[str, dict[str, np.ndarray | dict[str, np.ndarr
 
 
 def _seal(path: Path, content: bytes) -> None:
-    """Write a file that begins with the hash of the rest."""
+    """Write a file that begins with the hash of its place and the rest."""
     _check_code(path.with_suffix(".json"))
     with atomic_path(path) as temporary:
-        temporary.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+        temporary.write_bytes(_sum(path, content) + b"\n" + content)
+
+
+def _sum(path: Path, content: bytes) -> bytes:
+    """Hash that tells damage, and a result that lies in another's place."""
+    return hashlib.sha256(f"{path.parent.name}/{path.name}\n".encode() + content).hexdigest().encode()
 
 
 def _unsealed(path: Path) -> bytes | None:
@@ -138,7 +143,7 @@ def _unsealed(path: Path) -> bytes | None:
     except IsADirectoryError:
         shutil.rmtree(path)
         return None
-    if hashlib.sha256(content).hexdigest().encode() == digest:
+    if digest == _sum(path, content):
         with suppress(OSError):
             os.utime(path)  # the last use, by which it may be pruned
         return content
