@@ -146,7 +146,7 @@ def test_a_rate_that_an_effect_does_not_admit_leaves_the_clip_out(good, tmp_path
 def test_a_class_without_a_usable_clip_is_an_error(good, tmp_path):
     add_faulty(good / "ccc")
     with pytest.raises(
-        ValueError, match=r"no clip of ccc .*first of 10 is ccc/corrupt.*--instruments aaa,bbb"
+        ValueError, match=r"no clip of ccc .*first of 14 is ccc/corrupt.*--instruments aaa,bbb"
     ):
         _ = study(good, tmp_path).source
     assert len(study(good, tmp_path, instruments="aaa,bbb").source) == 14

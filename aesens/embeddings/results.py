@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from aesens.cache import atomic_path, cache_dir
+from aesens.embeddings.description import cannot_write
 from aesens.embeddings.plan import Plan
 from aesens.embeddings.store import Store, address_hash
 from aesens.sources import code_of, package_hash, package_versions
@@ -125,8 +126,11 @@ def read_fits(path: Path) -> dict[str, dict[str, np.ndarray | dict[str, np.ndarr
 def _seal(path: Path, content: bytes) -> None:
     """Write a file that begins with the hash of its place and the rest."""
     _check_code(path.with_suffix(".json"))
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(_sum(path, content) + b"\n" + content)
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(_sum(path, content) + b"\n" + content)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def _sum(path: Path, content: bytes) -> bytes:
