@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -281,6 +282,18 @@ def test_an_added_projection_is_in_every_table(registries, own_cache, tmp_path):
     projections.register_projection("first", Second)
     changed = study.collect(tables.projected, seed=0)
     assert set(changed.loc[changed["projection"] == "first", "dimension"]) == {2}
+
+
+def test_a_model_that_is_pretrained_whatever_is_asked_has_no_twin(registries, own_cache):
+    """As the one of README.md, as it stands there."""
+    (code,) = [
+        b for b in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S) if "Bands" in b
+    ]
+    exec(code, {"__name__": "bands"})
+    study = Study("tiny", models="bands,musicnn", weights="untrained", twins="yes")
+    assert study.model("bands").weights.pretrained
+    assert study.networks == [("bands", "untrained"), ("musicnn", "untrained")]
+    assert Study("tiny", models="bands").networks == [("bands", "auto")]
 
 
 def test_added_names_have_titles_and_colours():
