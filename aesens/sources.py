@@ -101,6 +101,8 @@ def _versions() -> dict[str, str]:
 def import_file(path: str | os.PathLike, prefix: str) -> ModuleType:
     """Import a Python file that lies in no package, relative to the clone, as a module ``{prefix}_{name}``.
 
+    As of a script, the modules beside it can be imported; what is installed comes before them.
+
     Raises
     ------
     ValueError
@@ -114,12 +116,14 @@ def import_file(path: str | os.PathLike, prefix: str) -> ModuleType:
     if spec is None:
         raise ValueError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    if (beside := str(place.resolve().parent)) not in sys.path:
+        sys.path.append(beside)
     # Registered before it runs, as an import does: dataclasses and pickling look there.
     sys.modules[name] = module
     imported_now(name)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise ValueError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     _FILES[place.resolve()] = module
@@ -127,8 +131,10 @@ def import_file(path: str | os.PathLike, prefix: str) -> ModuleType:
 
 
 def imported_files() -> list[ModuleType]:
-    """Modules made by `import_file`, which another machine cannot import by name."""
-    return list(_FILES.values())
+    """Modules made by `import_file` and those from beside them, which another machine cannot import by name."""
+    folders = tuple(os.path.join(place.parent, "") for place in _FILES)
+    own = [m for m in list(sys.modules.values()) if isinstance(m, ModuleType) and not _installed(m)]
+    return [m for m in own if os.path.realpath(getattr(m, "__file__", None) or "").startswith(folders)]
 
 
 def execute_additions() -> None:

@@ -178,7 +178,7 @@ def imported_by(content: bytes | str) -> frozenset[tuple[int, str]]:
 
 def modules_of(place: Path, level: int, name: str) -> Iterator[str]:
     """Files that importing a name in a file runs; the last part of the name may be no module."""
-    folders = [str(place.parent), *sys.path]
+    folders = sys.path
     if level:
         folders = [str(place.parents[level - 1])]
         yield os.path.join(*folders, "__init__.py")

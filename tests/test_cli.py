@@ -27,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
         (["--jobs", "0"], "jobs=0 is less than one"),
         (["--seed", "-1"], "seed=-1 is not between"),
         (["--data", "nowhere"], "is neither a dataset"),
+        (["--out", __file__], "test_cli.py is a file: give a folder"),
         (["--dry-run", "--only", "04"], "leave out --only"),
         (["--dry-run", "--check"], "leave out --only"),
         (["--dry-run", "--keep-outputs"], "leave out --only"),

@@ -94,6 +94,19 @@ def test_runs_of_other_data_are_compared_without_an_error():
     assert "only in the first: instrument " in table.loc["01_split", "what"]
 
 
+@pytest.mark.parametrize("column", ["seeds", "reason", "chosen", "data"])
+def test_what_a_run_decided_names_no_row(column):
+    one, other = (TABLE.assign(**{column: [said, "same"]}) for said in ("5 supported", "4 supported"))
+    found = compare_tables("09_claims", one, other)
+    assert (found["outcome"], found["what"], found["cells"]) == (
+        "different",
+        f"{column} changed in 1 rows",
+        1,
+    )
+    lacking = compare_tables("09_claims", one, other[:1])
+    assert lacking["what"].endswith(f"1 in both: {column} changed in 1 rows")
+
+
 def test_classes_called_by_numbers_match_whatever_the_other_run_has(tmp_path):
     """Of one run the column reads as whole numbers, of the other as texts; one has more classes."""
     for name, classes in (("one", ["01", "2"]), ("two", ["01", "2", "nan", "all"])):

@@ -1,10 +1,12 @@
 """Whatever happens to files on the disk, they are read as they were written, or it is told, and they are made again."""
 
+import errno
 import json
 import os
 import random
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -181,10 +183,29 @@ def test_damaged_results_are_none(tmp_path, kind):
     for cut in (0, 1, 64, 65, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:cut])
         assert read(path) is None and not path.exists()
+    other = tmp_path / "other"
+    other.write_bytes(content)
+    assert read(other) is None and not other.exists()
     path.mkdir()
     assert read(path) is None and read(path) is None
     write(path, value)
     assert read(path) is not None
+
+
+def test_results_that_find_no_room_are_told_with_the_remedy(tmp_path, monkeypatch):
+    path = tmp_path / "results" / "table.json"
+    results.write_table(path, TABLE)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(
+        StoreError, match=r"cannot write to .*table\.json: No space left on device.*make room"
+    ):
+        results.write_table(path, TABLE[:1])
+    # What was there stays, and nothing is left beside it.
+    assert len(results.read_table(path)) == len(TABLE) and os.listdir(path.parent) == ["table.json"]
 
 
 def test_fits_come_back_exactly(tmp_path):

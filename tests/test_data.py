@@ -726,6 +726,20 @@ def test_metadata_is_taken_over(class_folder):
     assert table.loc["cel/012__[cel][dru][pop_roc]0042__3", "split"] == "unused"
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "; "])
+def test_metadata_of_other_spreadsheets(class_folder, separator):
+    lines = [
+        ["file", "song", "instrument"],
+        ["cel/b.wav", "one, two", "lyre"],
+        ["harp/b.wav", "one, two", ""],
+    ]
+    text = "\r\n".join(separator.join(line) for line in lines)
+    (class_folder / "metadata.csv").write_text(text, encoding="utf-8-sig")
+    table = data.load_dataset(class_folder).table
+    assert table.loc[["cel/b", "harp/b"], "song"].tolist() == ["one, two"] * 2
+    assert table.loc["cel/b", "instrument"] == "lyre"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -734,6 +748,8 @@ def test_metadata_is_taken_over(class_folder):
         ("name,song\ncel/b.wav,a\n", "column 'file'"),
         ("file,colour\ncel/b.wav,red\n", "at least one of song"),
         ("", "cannot read"),
+        ("file;song\ncel/b.wav;one;two\n", "row 2 has 3 fields.*that holds ';'"),
+        ("\ud800", "it is not in UTF-8, save it so"),
         (
             "file,split\ncel/b.wav,train\n\nharp/b.wav, tset\n",
             "row 4: split='tset' is not one of train, test, unused",
@@ -743,7 +759,7 @@ def test_metadata_is_taken_over(class_folder):
     ],
 )
 def test_bad_metadata_is_refused(class_folder, content, message):
-    (class_folder / "metadata.csv").write_text(content)
+    (class_folder / "metadata.csv").write_text(content, errors="surrogatepass")
     with pytest.raises(ValueError, match=message):
         data.load_dataset(class_folder)
 
@@ -765,6 +781,18 @@ def test_folders_without_clips_are_refused(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------- the Dataset class
+
+
+def test_rows_of_the_users_own_are_texts_and_complete(tmp_path):
+    row = {"clip": 1, "path": tmp_path / "1.wav", "instrument": 10, "song": 2}
+    table = data.make_table([row, row | {"clip": "b", "instrument": "2"}])
+    assert table.index.tolist() == ["1", "b"] and table["instrument"].tolist() == ["10", "2"]
+    assert table.loc["1", ["path", "song"]].tolist() == [str(tmp_path / "1.wav"), "2"]
+    with pytest.raises(ValueError, match="there are no clips"):
+        data.make_table([])
+    for lacking in (row | {"song": None}, {key: value for key, value in row.items() if key != "song"}):
+        with pytest.raises(ValueError, match="lacks its 'song'"):
+            data.make_table([row | {"clip": "b"}, lacking])
 
 
 def test_fingerprint_follows_content_and_labels_not_place(irmas_folder, tmp_path):

@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from support import PROFILE, PYTHONPATH, ROOT, SlowModel, ToyModel, slow_sweeps, store_bytes, write_clips
 
+from aesens import effects
 from aesens.embeddings import description
 from aesens.embeddings import extract as embed
 from aesens.embeddings.extract import extract
@@ -226,11 +228,14 @@ def test_forgetting_a_study_leaves_others_alone(own_cache, tmp_path, monkeypatch
     from aesens.study import Study
 
     monkeypatch.setitem(models.MODELS, "toy", models.Entry(ToyModel))
+    monkeypatch.setattr(effects, "EFFECTS", dict(effects.EFFECTS))
     data = write_clips(tmp_path / "clips", songs=8, seconds=0.5, rate=22050)
-    one, other = (Study(PROFILE, data=data, effects="gain", weights_seed=seed) for seed in (0, 1))
+    # Names of a user's effects may hold anything.
+    odd = effects.register(replace(effects.effect("gain"), name="wow/../$1$ *"))
+    one, other = (Study(PROFILE, data=data, effects=[odd.name], weights_seed=seed) for seed in (0, 1))
     for study in (one, other):
         study.collect(tables.response, n_permutations=20, n_resamples=50, seed=0)
-        study.fitted(study.sweep("toy", "gain"))
+        study.fitted(study.sweep("toy", odd.name))
 
     def kept():
         return {p for p in own_cache.rglob("*") if p.is_file() and p.suffix not in (".lock", ".holder")}
@@ -250,7 +255,7 @@ def test_forgetting_a_study_leaves_others_alone(own_cache, tmp_path, monkeypatch
     other.collect(tables.response, n_permutations=20, n_resamples=50, seed=0)
     assert kept() == after
     one.collect(tables.response, n_permutations=20, n_resamples=50, seed=0)
-    one.fitted(one.sweep("toy", "gain"))
+    one.fitted(one.sweep("toy", odd.name))
     assert kept() == both
 
 

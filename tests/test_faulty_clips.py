@@ -1,6 +1,7 @@
 """Faulty clips are named and left out everywhere; clips of other rates, widths and lengths are used."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -34,11 +35,15 @@ def add_faulty(folder):
     sf.write(folder / "empty.wav", np.zeros((0, 1)), RATE)
     sf.write(folder / "silent.wav", np.zeros((3 * RATE, 2)), RATE)
     sf.write(folder / "opposed.wav", tone(3.0, channels=2) * [1, -1], RATE, subtype="FLOAT")
+    sf.write(folder / "opposed16.wav", tone(3.0, channels=2) * [1, -1], RATE)
+    sf.write(folder / "denormal.wav", tone(3.0) * 1e-30, RATE, subtype="FLOAT")
     for name, value in (("nan", np.nan), ("infinite", np.inf)):
         audio = tone(3.0)
         audio[1000] = value
         sf.write(folder / f"{name}.wav", audio.astype(np.float32), RATE, subtype="FLOAT")
     (folder / "dangling.wav").symlink_to(folder / "gone.wav")
+    (folder / "endless.wav").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe.wav")
     return {
         "corrupt": "cannot read",
         "nothing": "cannot read",
@@ -47,9 +52,13 @@ def add_faulty(folder):
         "empty": "empty",
         "silent": "silent",
         "opposed": "silent as mono",
+        "opposed16": "silent as mono",
+        "denormal": "silent",
         "nan": "not finite",
         "infinite": "not finite",
         "dangling": "cannot read",
+        "endless": "no file",
+        "pipe": "no file",
     }
 
 
@@ -98,7 +107,7 @@ def test_faulty_clips_are_listed_and_leave_no_trace(good, mixed, tmp_path):
     for clip, row in checked.excluded.iterrows():
         assert expected[clip] in row["problem"] and row["path"] == str(mixed / f"{clip}.wav")
         assert str(mixed) not in row["problem"]
-    assert "left out as faulty: 10" in checked.summary()["Data"]
+    assert "left out as faulty: 14" in checked.summary()["Data"]
     assert checked.source.clips == plain.source.clips and checked.split.equals(plain.split)
     assert checked.dataset.fingerprint == plain.dataset.fingerprint
     for one, other in zip(checked.sweeps(), plain.sweeps(), strict=True):
@@ -137,7 +146,7 @@ def test_a_rate_that_an_effect_does_not_admit_leaves_the_clip_out(good, tmp_path
 def test_a_class_without_a_usable_clip_is_an_error(good, tmp_path):
     add_faulty(good / "ccc")
     with pytest.raises(
-        ValueError, match=r"no clip of ccc .*first of 10 is ccc/corrupt.*--instruments aaa,bbb"
+        ValueError, match=r"no clip of ccc .*first of 14 is ccc/corrupt.*--instruments aaa,bbb"
     ):
         _ = study(good, tmp_path).source
     assert len(study(good, tmp_path, instruments="aaa,bbb").source) == 14

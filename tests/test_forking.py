@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import sklearn.base
 from IPython.core.interactiveshell import InteractiveShell
 from support import PYTHONPATH, ROOT, ToyModel, aesens, write_clips
 
-from aesens import data, effects, models, plots, tables
+from aesens import data, effects, models, plots, sources, tables
 from aesens.analysis import projections
 from aesens.app.cli import main
 from aesens.app.commands import new_notebook
@@ -281,6 +282,18 @@ def test_an_added_projection_is_in_every_table(registries, own_cache, tmp_path):
     projections.register_projection("first", Second)
     changed = study.collect(tables.projected, seed=0)
     assert set(changed.loc[changed["projection"] == "first", "dimension"]) == {2}
+
+
+def test_a_model_that_is_pretrained_whatever_is_asked_has_no_twin(registries, own_cache):
+    """As the one of README.md, as it stands there."""
+    (code,) = [
+        b for b in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S) if "Bands" in b
+    ]
+    exec(code, {"__name__": "bands"})
+    study = Study("tiny", models="bands,musicnn", weights="untrained", twins="yes")
+    assert study.model("bands").weights.pretrained
+    assert study.networks == [("bands", "untrained"), ("musicnn", "untrained")]
+    assert Study("tiny", models="bands").networks == [("bands", "auto")]
 
 
 def test_added_names_have_titles_and_colours():
@@ -713,6 +726,38 @@ def test_a_file_of_additions_is_executed_once(registries, own_cache, tmp_path, m
     monkeypatch.setenv("AESENS_WITH", str(tmp_path / "nowhere.py"))
     with pytest.raises(ValueError, match=r"there is no file .*nowhere\.py"):
         Study("tiny")
+
+
+def test_a_file_of_additions_may_import_what_lies_beside_it(registries, own_cache, tmp_path, monkeypatch):
+    """However deep: what is two imports away counts as its own, and travels with it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sources, "_FILES", {})
+    (tmp_path / "own_near.py").write_text(
+        "import own_far\ndef scale(a, by):\n    return own_far.scale(a, by)\n"
+    )
+    own = "from aesens.effects import Effect, register\nimport own_near\n"
+    own += "register(Effect('own', lambda a, rate, by: own_near.scale(a, by), [1.0, 2.0, 3.0], 'Own', 'Value'))\n"
+    found = []
+    for number, factor in enumerate((1, 2, 2)):
+        (tmp_path / "own_far.py").write_text(f"def scale(a, by):\n    return a * by * {factor}\n")
+        path = tmp_path / f"addition{number}.py"
+        path.write_text(own)
+        for name in ("own_near", "own_far"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        monkeypatch.setenv("AESENS_WITH", str(path))
+        Study("tiny", models="musicnn", effects="own", weights="untrained")
+        found.append(code_of(effects.effect("own").process))
+        names = {module.__name__ for module in sources.imported_files()}
+        assert {"own_near", "own_far", f"with_addition{number}"} <= names
+        assert not {name for name in names if name.startswith(("aesens", "numpy"))}
+    assert found[0] != found[1] == found[2]
+
+
+def test_a_file_of_additions_that_exits_is_named(tmp_path):
+    (tmp_path / "own.py").write_text("import sys\nsys.exit(3)\n")
+    with pytest.raises(ValueError, match=r"own\.py cannot be imported: SystemExit: 3"):
+        sources.import_file(tmp_path / "own.py", "with")
 
 
 @pytest.mark.notebooks

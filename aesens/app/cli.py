@@ -167,6 +167,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = vars(parser().parse_args(arguments))
     command, debug = options.pop("command"), options.pop("debug")
+    if cache := os.environ.get("AESENS_CACHE"):
+        os.environ["AESENS_CACHE"] = absolute(cache)
     try:
         # Before anything imports matplotlib, which would make a folder in the home directory.
         with environment(**runtime_environment()):

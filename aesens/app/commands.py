@@ -55,7 +55,9 @@ def _show(table: pd.DataFrame, first: str, second: str) -> int:
         largest=table["largest"].map("{:.3g}".format), allowed=table["allowed"].map("{:.3g}".format)
     )
     shown.loc[table["outcome"] == "equal", ["largest", "allowed"]] = ""
-    print(shown.to_string(index=False))
+    # What may be long stands last, to the left.
+    shown["what"] = shown.pop("what").str.ljust(table["what"].str.len().max())
+    print("\n".join(map(str.rstrip, shown.to_string(index=False, justify="left").splitlines())))
     different = list(table.loc[table["outcome"] == "different", "table"])
     print(
         f"{first} and {second}: {len(different)} of {len(table)} tables differ"

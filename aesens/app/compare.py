@@ -23,8 +23,8 @@ __all__ = ["NAMES", "Tolerance", "compare_runs", "compare_tables", "tolerance"]
 
 #: Columns that name a row even where they hold numbers.
 NAMES = ("clip", "instrument", "song", "strength", "rank")
-# Decided from numbers, so not part of what names a row.
-_OUTCOMES = ("verdict", "significant")
+# Decided from numbers, or said of the whole run, so not part of what names a row.
+_OUTCOMES = ("verdict", "significant", "seeds", "reason", "chosen", "data")
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ def compare_tables(name: str, first: pd.DataFrame, second: pd.DataFrame) -> dict
             break
     outcome = "different" if found["cells"] else "within tolerance" if worst else "equal"
     if rows:
-        rest = f"largest difference in {found['what']}" if found["what"] else "equal"
+        rest = found["what"] or "equal"
+        rest = f"largest difference in {rest}" if rest in numbers else rest
         found["what"] = f"{rows}; {len(first)} in both" + (f": {rest}" if len(first) else "")
     return found | {"outcome": outcome}
 

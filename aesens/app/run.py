@@ -168,6 +168,9 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> Path:
     from aesens.study import NeedsSplit, Study
 
     study = Study(**parameters)
+    out = study.out or study.settings.folder
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{_as_seen(out)} is a file: give a folder for figures and tables with --out")
     if len(study.excluded):
         print(f"clips left out as faulty: {len(study.excluded)}, see the table 01_excluded")
     if len(study.source) < _FEWEST:
@@ -188,7 +191,6 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> Path:
             _ = study.model(name).network
         if fresh:
             study.forget()
-        out = study.out or study.settings.folder
         if others := outputs.claim(out, study.manifest):
             print(f"{_as_seen(out)} holds {others}")
         if scheduler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from aesens.data.remember import remembered
 __all__ = ["check_clips"]
 
 # Raised when `check_clips` comes to another judgement of the same file.
-_CHECK = 2
+_CHECK = 3
+
+# Of 16 bits: channels that cancel may leave half of it, since whole numbers are not rounded alike on both sides of 0.
+_STEP = 2.0**-15
 
 
 def check_clips(dataset: Dataset, *, admits: Callable[[int], None] | None = None) -> pd.DataFrame:
@@ -33,8 +37,9 @@ def check_clips(dataset: Dataset, *, admits: Callable[[int], None] | None = None
     -------
     pandas.DataFrame
         Index ``clip``, columns ``problem`` and ``path``; empty when all is well. A clip is listed when its
-        file cannot be read, is cut off or empty, holds values that are not finite, or is silent (constant, once its
-        channels are averaged as for every model), or has a sample rate that is not admitted.
+        file cannot be read, is cut off or empty, holds values that are not finite, or is silent (varies by less
+        than a step of 16 bits, once its channels are averaged as for every model), or has a sample rate that is
+        not admitted.
     """
     paths = list(dataset.table["path"])
     judged = remembered(
@@ -54,14 +59,18 @@ def check_clips(dataset: Dataset, *, admits: Callable[[int], None] | None = None
 
 def _judge(path: str, seconds: float) -> tuple[int | None, str]:
     """Sample rate of a file, None if it has none, and what is wrong with it, empty if nothing."""
+    # Of a pipe or a device nobody knows the end.
+    if os.path.exists(path) and not os.path.isfile(path):
+        return None, "cannot read it: it is no file"
     try:
         audio, rate, _ = read_clip(path, seconds)
     except ValueError as error:
         # The path stands in a column of its own.
         return None, str(error).replace(str(path), Path(path).name)
-    if np.ptp(audio.mean(axis=0)):
+    if np.ptp(audio.mean(axis=0)) >= _STEP:
         return rate, ""
-    return rate, "silent as mono: its channels cancel" if np.ptp(audio, axis=1).any() else "silent"
+    heard = (np.ptp(audio, axis=1) >= _STEP).any()
+    return rate, "silent as mono: its channels cancel" if heard else "silent"
 
 
 def _refusal(admits: Callable[[int], None] | None, rate: int) -> str:

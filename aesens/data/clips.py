@@ -95,11 +95,19 @@ def spread_over_instruments(table: pd.DataFrame, n: int) -> np.ndarray:
 
 
 def make_table(rows: Iterable[dict]) -> pd.DataFrame:
-    """Make the table that the module describes from one dictionary a clip; `ValueError` for two of one name.
+    """Make the table that the module describes from one dictionary a clip.
 
     Each has ``clip``, ``path``, ``instrument`` and ``song``; ``excerpt``, ``genre``, ``drums`` and ``split`` if known.
+    `ValueError` if there is no row, one lacks what each has, or two are of one name.
     """
     table = pd.DataFrame(list(rows))
+    if table.empty:
+        raise ValueError("there are no clips: does what lists them look into the right folder?")
+    for column in ("clip", "path", "instrument", "song"):
+        if column not in table or table[column].isna().any():
+            raise ValueError(f"a row of the clips lacks its {column!r}")
+        # Classes and songs may be numbers, and paths be paths.
+        table[column] = table[column].astype(str)
     twice = table[table["clip"].duplicated(keep=False)].sort_values("clip")
     if len(twice):
         first, second = twice["path"].iloc[:2]

@@ -235,12 +235,18 @@ def _check_classes(classes: list[tuple[Path, str]], kept: set[str], left_out: li
 def read_texts(path: Path) -> pd.DataFrame:
     """Read the texts of a csv file, without the spaces around them, indexed by row as a spreadsheet numbers them.
 
-    Headings are in small letters. Empty lines and columns without a heading are left out. `ValueError` if the file
-    cannot be read, is empty, has two columns of one name or a row longer than its header.
+    Fields are separated by commas, semicolons or tabs, whichever the header has most of. Headings are in small letters.
+    Empty lines and columns without a heading are left out. `ValueError` if the file cannot be read, is empty, has two
+    columns of one name or a row longer than its header.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [[text.strip() for text in line] for line in csv.reader(file, skipinitialspace=True)]
+            separator = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
+            lines = [[text.strip() for text in line] for line in reader]
+    except UnicodeError as error:
+        raise ValueError(f"cannot read {path}: it is not in UTF-8, save it so ({error})") from error
     except (ValueError, OSError, csv.Error) as error:
         raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if not lines:
@@ -256,7 +262,7 @@ def read_texts(path: Path) -> pd.DataFrame:
         if len(line) > len(header):
             raise ValueError(
                 f"{path}, row {row} has {len(line)} fields, the header has {len(header)}: put quotes around a text "
-                "that holds a comma"
+                f"that holds {separator!r}"
             )
     full = [line + [""] * (len(header) - len(line)) for line in filled.values()]
     return pd.DataFrame(full, index=list(filled), columns=header, dtype=str)[named]

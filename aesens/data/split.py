@@ -304,7 +304,7 @@ def _check_songs(table: pd.DataFrame, kept: pd.Series, n_folds: int) -> None:
         raise SplitError(
             f"too few songs to split into {n_folds} folds: {_counts(few) or 'no clips'} (songs an "
             f"instrument, after dropping {dropped} clips by genre); each instrument needs {n_folds}: add "
-            "songs, leave these instruments out, or ask for fewer folds"
+            "songs, or leave these instruments out (--instruments names those that stay)"
         )
 
 

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
@@ -19,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from aesens.cache import atomic_path, cache_dir
+from aesens.embeddings.description import cannot_write
 from aesens.embeddings.plan import Plan
 from aesens.embeddings.store import Store, address_hash
 from aesens.sources import code_of, package_hash, package_versions
@@ -47,7 +49,8 @@ def place(measure: Callable, model: str, effect: str, key: str, options: dict, a
     if added:
         address["projections"] = added
     # With the sweep's own hash in its name, by which `forget` finds the results of a sweep.
-    path = cache_dir("results", name_of(measure)) / f"{model}-{effect}-{key}-{address_hash(address)}.json"
+    name = f"{_begin(model, effect, key)}{address_hash(address)}.json"
+    path = cache_dir("results", name_of(measure)) / name
     _CODE[path] = measure, read_so_far()
     return path
 
@@ -62,6 +65,11 @@ def _check_code(path: Path) -> None:
         measure, before = _CODE[path]
         _ = package_hash(), code_of(measure)
         unedited(before)
+
+
+def _begin(model: str, effect: str, key: str) -> str:
+    """How the names of a sweep's results begin; names of the user's own may hold anything."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{model}-{effect}-{key}-")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -116,10 +124,18 @@ def read_fits(path: Path) -> dict[str, dict[str, np.ndarray | dict[str, np.ndarr
 
 
 def _seal(path: Path, content: bytes) -> None:
-    """Write a file that begins with the hash of the rest."""
+    """Write a file that begins with the hash of its place and the rest."""
     _check_code(path.with_suffix(".json"))
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(_sum(path, content) + b"\n" + content)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _sum(path: Path, content: bytes) -> bytes:
+    """Hash that tells damage, and a result that lies in another's place."""
+    return hashlib.sha256(f"{path.parent.name}/{path.name}\n".encode() + content).hexdigest().encode()
 
 
 def _unsealed(path: Path) -> bytes | None:
@@ -131,7 +147,7 @@ def _unsealed(path: Path) -> bytes | None:
     except IsADirectoryError:
         shutil.rmtree(path)
         return None
-    if hashlib.sha256(content).hexdigest().encode() == digest:
+    if digest == _sum(path, content):
         with suppress(OSError):
             os.utime(path)  # the last use, by which it may be pruned
         return content
@@ -154,7 +170,7 @@ def forget(plans: Iterable[Plan], pairs: Iterable[tuple[Plan, Plan]]) -> None:
             stack.enter_context(Store(path).held())
         for path in stores:
             shutil.rmtree(path)
-    begin = tuple(f"{pair[1].model.name}-{pair[1].effect_name}-{plan_key(pair)}-" for pair in pairs)
+    begin = tuple(_begin(pair[1].model.name, pair[1].effect_name, plan_key(pair)) for pair in pairs)
     for path in cache_dir("results").glob("*/*"):
         if path.name.startswith(begin):
             path.unlink()

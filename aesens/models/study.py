@@ -65,8 +65,8 @@ class StudyModels:
         """The study's weights of a model, and untrained ones if those are pretrained and it can do without."""
         if not self.model(name).weights.pretrained:
             return [self.weights]
-        try:
-            self.model(name, "untrained")
-        except NoUntrainedWeights:
-            return [self.weights]
-        return [self.weights, "untrained"]
+        with suppress(NoUntrainedWeights):
+            # One that says it is pretrained whatever was asked, such as a formula, is its own twin: it has none.
+            if not self.model(name, "untrained").weights.pretrained:
+                return [self.weights, "untrained"]
+        return [self.weights]

@@ -117,9 +117,9 @@ assert crossing == 0
 
 if "rule" in study.split_origin and study.source.name != "irmas" and not len(study.excluded):
     kept = clips[clips["genre"] != "lat_sou"]
-    folds = StratifiedGroupKFold(study.profile.n_folds, shuffle=True, random_state=study.seed)
+    folds = StratifiedGroupKFold(study.split_origin["folds"], shuffle=True, random_state=study.seed)
     first = kept.iloc[next(folds.split(kept, kept["instrument"], kept["song"]))[1]]
-    print(f"{first['song'].nunique()} songs in the first of {study.profile.n_folds} folds")
+    print(f"{first['song'].nunique()} songs in the first of {folds.n_splits} folds")
     assert set(first.index) == set(clips.index[clips["split"] == "test"])
 
 # %% [markdown]
