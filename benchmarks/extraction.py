@@ -225,7 +225,8 @@ def rate_of(work: Callable, operations: float, jobs: int, seconds: float) -> flo
             count += 1
         return count
 
-    with ThreadPoolExecutor(jobs) as pool:
+    # Torch's number of threads is a thread's own until torch, and not a library below it, starts to work there.
+    with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         counts, took = timed(lambda: list(pool.map(loop, range(jobs))))
     return sum(counts) * operations / took / 1e9
 
