@@ -261,7 +261,7 @@ def test_weights_that_change_while_they_are_read_are_refused(toy):
     name = register_module(str(module))
     other = {"weight": torch.ones(12)}
     registry()[name].model.module.touched = lambda path: torch.save(other, path)
-    with pytest.raises(WeightsError, match=r"toy\.pt was changed while it was read"):
+    with pytest.raises(WeightsError, match=r"toy\.pt was changed since it was verified"):
         load_model(f"hear:{module}", weights_file=toy[1], device="cpu")
 
 

@@ -315,13 +315,13 @@ def test_add_verifies_and_copies(tmp_path):
 def test_policies(server, monkeypatch):
     file = file_at(server.url)
     monkeypatch.setitem(WEIGHTS, "toy", (file,))
-    paths, info = resolve("toy", "untrained", seed=5)
-    assert paths is None and not info.pretrained and info.digest == "untrained-5" and server.requested == []
+    info = resolve("toy", "untrained", seed=5)
+    assert not info.files and not info.pretrained and info.digest == "untrained-5" and server.requested == []
 
     monkeypatch.setenv("AESENS_OFFLINE", "1")
     with pytest.warns(UntrainedWarning, match="toy.bin.*UNTRAINED.*AESENS_OFFLINE"):
-        paths, info = resolve("toy", "auto", seed=5)
-    assert paths is None and not info.pretrained
+        info = resolve("toy", "auto", seed=5)
+    assert not info.files and not info.pretrained
     with pytest.raises(WeightsError) as error:
         resolve("toy", "pretrained")
     for part in ("toy.bin", server.url, "by hand", "`aesens weights add toy FILE`"):
@@ -330,8 +330,8 @@ def test_policies(server, monkeypatch):
     monkeypatch.delenv("AESENS_OFFLINE")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        paths, info = resolve("toy", "auto")
-    assert paths == [file.path] and info.pretrained
+        info = resolve("toy", "auto")
+    assert info.files == ((file.path, file.hash),) and info.pretrained
     assert info.digest == file.hash and info.licence == "CC0" and server.url in info.source
 
 
@@ -372,17 +372,21 @@ def test_why_weights_are_missing_is_kept(server, monkeypatch, happens, why):
 
         monkeypatch.setattr("aesens.models.weights.download", failing)
     with pytest.warns(UntrainedWarning):
-        files, info = resolve("toy", "auto")
-    assert files is None and info.word == "untrained" and info.why.startswith(why)
+        info = resolve("toy", "auto")
+    assert not info.files and info.word == "untrained" and info.why.startswith(why)
 
 
-def test_weights_that_change_between_check_and_reading_are_refused(tmp_path, monkeypatch):
+def test_what_a_network_is_built_from_is_what_was_verified(tmp_path, monkeypatch):
     from aesens.models import Embedder
 
     class Read(Embedder):
         name, sample_rate, dimension, weights_key = "read", 16000, 1, "toy"
 
         def build(self, files, seed):
+            (content,) = files
+            # As if another program wrote the file meanwhile.
+            content.path.write_bytes(flipped(CONTENT, 5))
+            self.found = content.read_bytes()
             return torch.nn.Linear(1, 1)
 
         def frames(self, waves):
@@ -391,10 +395,12 @@ def test_weights_that_change_between_check_and_reading_are_refused(tmp_path, mon
     file = file_at("")
     monkeypatch.setitem(WEIGHTS, "toy", (file,))
     file.path.write_bytes(CONTENT)
-    assert Read.load("pretrained", device="cpu").network is not None
+    model = Read.load("pretrained", device="cpu")
+    assert model.network is not None and model.found == CONTENT != file.path.read_bytes()
+    file.path.write_bytes(CONTENT)
     model = Read.load("pretrained", device="cpu")
     file.path.write_bytes(flipped(CONTENT, 3))
-    with pytest.raises(WeightsError, match=r"toy\.bin was changed while it was read"):
+    with pytest.raises(WeightsError, match=r"toy\.bin was changed since it was verified"):
         _ = model.network
     own = tmp_path / "own.bin"
     own.write_bytes(b"one")
@@ -653,8 +659,8 @@ def test_a_file_without_a_known_hash_is_recorded(command, tmp_path):
         resolve("unknown", "auto")
     assert command("add", "unknown", brought)[0] == 0
     assert states(command)["unknown"] == "verified"
-    paths, info = resolve("unknown", "pretrained")
-    assert paths and info.digest == "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+    info = resolve("unknown", "pretrained")
+    assert info.digest == "sha256:" + hashlib.sha256(CONTENT).hexdigest()
     command.unknown.path.write_bytes(flipped(CONTENT, 7))
     assert states(command)["unknown"] == "corrupt"
     with pytest.raises(WeightsError, match="expected sha256"):
@@ -664,10 +670,10 @@ def test_a_file_without_a_known_hash_is_recorded(command, tmp_path):
 def test_a_file_of_the_users_own(command, tmp_path):
     brought = tmp_path / "mine.bin"
     brought.write_bytes(OTHER)
-    paths, info = resolve("toy", "auto", file=brought)
-    assert paths == [brought] and info.pretrained and "given by the user" in info.source
+    info = resolve("toy", "auto", file=brought)
+    assert info.files == ((brought, info.digest),) and info.pretrained and "given by the user" in info.source
     assert info.digest == "sha256:" + hashlib.sha256(OTHER).hexdigest()
-    assert resolve("toy", "untrained", file=brought)[0] is None
+    assert not resolve("toy", "untrained", file=brought).files
 
 
 def h5_of_something_else(path):

@@ -12,14 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cached_property, wraps
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import soxr
 import torch
 
-from aesens.models.policies import WeightsInfo, resolve
+from aesens.models.policies import Content, WeightsInfo, resolve
 from aesens.models.precision import PRECISIONS, computing
 
 __all__ = [
@@ -196,8 +195,7 @@ class Embedder(ABC):
         same network, to be read instead of the official ones; `options` are those of the class.
         """
         model = cls(None, WeightsInfo.untrained(seed), device=device, **options)
-        files, model.weights = resolve(model.weights_key, weights, seed, weights_file)
-        model._made_of = files, seed
+        model.weights, model._seed = resolve(model.weights_key, weights, seed, weights_file), seed
         return model
 
     @property
@@ -205,8 +203,8 @@ class Embedder(ABC):
         """Which of `aesens.models.weights.WEIGHTS` are this model's."""
         return self.name
 
-    def build(self, files: list[Path] | None, seed: int) -> torch.nn.Module:
-        """The network with the weights of verified files, or with new ones where there is None.
+    def build(self, files: list[Content] | None, seed: int) -> torch.nn.Module:
+        """The network with the weights of files, whose verified content is given, or with new ones where there is None.
 
         Torch's generator has been seeded with `seed` before.
         """
@@ -262,10 +260,8 @@ class Embedder(ABC):
         # Built on first use, which may lie within inference mode: its tensors must be ordinary ones all the same.
         with torch.inference_mode(False):
             if self._source is None:
-                files, seed = self._made_of
-                built = seeded(lambda: self.build(files, seed), seed)
-                # After they were read: they were verified before, and have not changed since.
-                self.weights.verify()
+                files = self.weights.read() or None
+                built = seeded(lambda: self.build(files, self._seed), self._seed)
             else:
                 built = self._source if isinstance(self._source, torch.nn.Module) else self._source()
             return built.to(self.device).eval().requires_grad_(False)

@@ -9,6 +9,7 @@ count.
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 import threading
@@ -17,9 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 from aesens.models.base import ModelError, reads
+from aesens.models.policies import Content
 
 __all__ = ["read_tensors"]
 
@@ -76,13 +78,13 @@ def _only_allowed() -> Iterator[None]:
 
 
 def read_tensors(
-    path: Path, expected: str = "a checkpoint of torch or safetensors"
+    path: Path | Content, expected: str = "a checkpoint of torch or safetensors"
 ) -> dict[str, torch.Tensor]:
     """Read the tensors of a checkpoint, whatever they are wrapped in.
 
     Parameters
     ----------
-    path : path-like
+    path : pathlib.Path or Content
         A safetensors file if it is named so, else a file of ``torch.save`` of any age: a state dictionary, or one under
         ``"state_dict"`` or ``"model"``. A prefix ``module.``, which training on several devices leaves, is dropped.
     expected : str
@@ -99,15 +101,15 @@ def read_tensors(
         If the file is of another kind, or holds anything but tensors, plain Python data and NumPy's numbers; the
         message names it, and nothing of it was run.
     """
-    return reads(expected)(_read)(Path(path))
+    return reads(expected)(_read)(path)
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def _read(path: Path | Content) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
-        return load_file(path)
+        return load(path.read_bytes())
     try:
         with _only_allowed():
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
     # Neither is chained: torch's message advises to read the file without restriction, which would run what it holds.
     except (pickle.UnpicklingError, _Refused) as error:
         raise _explained(path, error) from None

@@ -125,7 +125,7 @@ class HEAR(Embedder):
                 + ("it brings its own weights" if own else "it does not say pretrained = False")
             )
         if weights != "untrained" and weights_file is not None:
-            (path,), info = given(weights_file)
+            path, info = Path(weights_file), given(weights_file)
         elif own:
             info = WeightsInfo(True, f"brought by the module {Path(cls.place).name}", "own")
         elif weights == "pretrained":
@@ -140,7 +140,8 @@ class HEAR(Embedder):
         missing = [name for name in ("sample_rate", "scene_embedding_size") if not hasattr(model, name)]
         if missing:
             raise ValueError(f"the model of hear:{cls.place} has no attribute {' and no '.join(missing)}")
-        info.verify()
+        # The module has read the file itself, which must still be what was verified.
+        info.read()
         network = _Network(cls.module, model).eval()
         if path is None and info.word != "untrained":
             said = getattr(cls.module, "weights_digest", None) or _fingerprint(

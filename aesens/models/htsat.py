@@ -15,6 +15,7 @@ ICASSP 2022.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -111,10 +112,10 @@ class Encoder:
     """The same function as a ``ClapAudioEncoder``, faster on a CPU in float32.
 
     Called with log-mel spectrograms ``(batch, frame, band)``, returns the pooled features ``(batch, feature)``. Windows
-    pass a layer a few at a time, so that what a layer computes of them stays in a core's cache; moving the windows and
-    cutting the image into them is one look-up of rows; position biases and masks are gathered once; biases and GELU are
-    part of the matrix products before them. In other precisions, on other devices and where torch has no oneDNN it is
-    transformers' own encoder.
+    pass a layer some at a time, so that what a layer computes of them stays near a core; moving the windows and cutting
+    the image into them is one look-up of rows from one layer to the next; position biases and masks are gathered once;
+    biases and GELU are part of the matrix products before them. In other precisions, on other devices and where torch
+    has no oneDNN it is transformers' own encoder.
 
     It is transformers' own too until `fold`.
     """
@@ -126,35 +127,47 @@ class Encoder:
         """Take over the encoder's weights, which are final: matrices are copied in oneDNN's order."""
         if not torch.backends.mkldnn.is_available():
             return
-        encoder = self._own
-        for stage, resolution in zip(encoder.layers, encoder.input_resolutions, strict=True):
-            layers = [_Layer(layer, resolution) for layer in stage.blocks]
-            merge = stage.downsample and (stage.downsample.norm, _Product(stage.downsample.reduction))
-            self._stages.append((layers, resolution, merge))
+        own = self._own
+        self._patches = _Product(own.patch_embed.proj)
+        for stage, resolution in zip(own.layers, own.input_resolutions, strict=True):
+            # Which row of what a layer is given is a token of the image: those of a window follow one another after it.
+            places = torch.arange(math.prod(resolution)).view(resolution)
+            layers = []
+            for layer in stage.blocks:
+                layers.append(_Layer(layer, places))
+                places = layers[-1].places_after
+            merge = None
+            if stage.downsample:
+                four = [places[row::2, column::2] for column in (0, 1) for row in (0, 1)]
+                merge = torch.stack(four, -1), stage.downsample.norm, _Product(stage.downsample.reduction)
+            self._stages.append((layers, merge))
 
     def __call__(self, logmel: torch.Tensor) -> torch.Tensor:
         image, own = logmel[:, None], self._own
         single = image.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
         if not self._stages or not single or by_definition():
             return own(image).pooler_output
-        image = own.batch_norm(image.transpose(1, 3)).transpose(1, 3)
-        x = own.patch_embed(own.reshape_mel2img(image))
-        batch, _, width = x.shape
-        for layers, (height, breadth), merge in self._stages:
-            x = x.reshape(-1, width)
+        image = own.reshape_mel2img(own.batch_norm(image.transpose(1, 3)).transpose(1, 3))
+        side = own.patch_embed.patch_stride[0]
+        patches = image.unfold(2, side, side).unfold(3, side, side).reshape(-1, side**2)
+        x = own.patch_embed.norm(self._patches(patches))
+        for layers, merge in self._stages:
             for layer in layers:
-                layer(x)
+                x = layer(x)
             if merge is not None:
-                norm, product = merge
-                x = x.view(batch, height, breadth, width)
-                x = torch.cat([x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)], dim=-1)
-                x = product(norm(x).view(-1, 4 * width))
-                width *= 2
-        return own.norm(x).view(batch, -1, width).mean(dim=1)
+                places, norm, product = merge
+                x = product(norm(_taken(x, places).view(-1, 4 * x.shape[1])))
+        return own.norm(x).view(len(logmel), -1, x.shape[1]).mean(dim=1)
 
 
-# Tokens at once: at a width of 96 their widest activations take 768 KiB.
-_AT_ONCE = 512
+# Tokens at once: products of fewer are slower.
+_AT_ONCE = 2048
+
+
+def _taken(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Rows of each clip of a batch in the order of `places`, which are those of one clip."""
+    starts = torch.arange(0, len(x), places.numel())
+    return x.index_select(0, (starts[:, None] + places.view(-1)).view(-1))
 
 
 class _Product:
@@ -162,7 +175,7 @@ class _Product:
 
     def __init__(self, *layers: nn.Linear, gelu: bool = False):
         # Layers with the same input are one. These are the calls that torch's compiler makes; there are no public ones.
-        weight = torch.cat([layer.weight.detach() for layer in layers])
+        weight = torch.cat([layer.weight.detach().flatten(1) for layer in layers])
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _AT_ONCE)
         self._bias = None if layers[0].bias is None else torch.cat([layer.bias.detach() for layer in layers])
         self._then = "gelu" if gelu else "none"
@@ -172,44 +185,52 @@ class _Product:
 
 
 class _Layer:
-    """A layer of ``ClapAudioEncoder`` for images of a resolution (rows, columns), see `Encoder`."""
+    """A layer of ``ClapAudioEncoder`` for images whose tokens are rows at `places` (row, column), see `Encoder`."""
 
-    def __init__(self, layer: nn.Module, resolution: tuple[int, int]):
+    def __init__(self, layer: nn.Module, places: torch.Tensor):
+        resolution = tuple(places.shape)
         layer.set_shift_and_window_size(resolution)
-        attention, (height, width), side = layer.attention.self, resolution, layer.window_size
-        self.heads, self.tokens, self.size = attention.num_attention_heads, side**2, height * width
+        attention, side = layer.attention.self, layer.window_size
+        self.heads, self.tokens = attention.num_attention_heads, side**2
         self.norms = layer.layernorm_before, layer.layernorm_after
         self.attention = _Product(*(getattr(attention, name) for name in _ATTENTION))
         self.mix = _Product(layer.attention.output.dense)
         self.widen = _Product(layer.intermediate.dense, gelu=True)
         self.narrow = _Product(layer.output.dense)
-        # Which tokens of the image each window takes, (window, token).
-        places = torch.arange(self.size).view(resolution).roll((-layer.shift_size,) * 2, (0, 1))
-        self.places = places.unfold(0, side, side).unfold(1, side, side).reshape(-1, self.tokens)
+
+        def windows(image):
+            image = image.roll((-layer.shift_size,) * 2, (0, 1))
+            return image.unfold(0, side, side).unfold(1, side, side).reshape(-1, self.tokens)
+
+        self.places = windows(places)
+        after = windows(torch.arange(places.numel()).view(resolution)).view(-1).argsort()
+        self.places_after = after.view(resolution)
         # What is added to the scores of some windows at once, (window, head, query, key).
         self.at_once = max(1, _AT_ONCE // self.tokens)
         table = attention.relative_position_bias_table.detach()
-        mask = layer.get_attn_mask(height, width, table.dtype, table.device)
-        masks = torch.zeros(len(self.places), 1, 1) if mask is None else mask
-        masks = masks.repeat(-(-self.at_once // len(masks)), 1, 1)[:, None]
-        self.added = masks + table[attention.relative_position_index].permute(2, 0, 1)
+        self.added = table[attention.relative_position_index].permute(2, 0, 1)[None].contiguous()
+        mask = layer.get_attn_mask(*resolution, table.dtype, table.device)
+        if mask is not None:
+            # Not -100, of which the exponential is a number so small that a processor computes with it slowly.
+            masks = mask.masked_fill(mask < 0, -torch.inf).repeat(-(-self.at_once // len(mask)), 1, 1)
+            self.added = self.added + masks[:, None]
 
-    def __call__(self, x: torch.Tensor) -> None:
-        """Pass tokens ``(clip * token, feature)`` through the layer, in place."""
-        before, after = self.norms
-        clips = torch.arange(0, len(x), self.size)[:, None, None]
-        windows = (clips + self.places).view(-1, self.tokens)
-        for start in range(0, len(windows), self.at_once):
-            where = windows[start : start + self.at_once]
-            rows = x.index_select(0, where.view(-1))
-            heads = self.attention(before(rows)).view(*where.shape, 3, self.heads, -1)
-            # Windows at once are a part of a clip or whole clips.
-            first = start % len(self.places)
-            added = self.added[first : first + len(where)]
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Pass tokens ``(clip * token, feature)`` through the layer."""
+        (before, after), width = self.norms, x.shape[1]
+        x = _taken(x, self.places)
+        for start in range(0, len(x), self.at_once * self.tokens):
+            rows = x[start : start + self.at_once * self.tokens]
+            heads = self.attention(before(rows)).view(-1, self.tokens, 3, self.heads, width // self.heads)
+            added = self.added
+            if len(added) > 1:
+                # Windows at once are a part of a clip or whole clips.
+                first = start // self.tokens % len(self.places)
+                added = added[first : first + len(heads)]
             mixed = F.scaled_dot_product_attention(*heads.permute(2, 0, 3, 1, 4), attn_mask=added)
             rows += self.mix(mixed.transpose(1, 2).reshape(rows.shape))
             rows += self.narrow(self.widen(after(rows)))
-            x.index_copy_(0, where.view(-1), rows)
+        return x
 
 
 def load(network: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:

@@ -8,12 +8,35 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from aesens.models.weights import WeightsError, WrongWeightsError, digest, fetch, files_of, verify
+from aesens.models.weights import WeightsError, WrongWeightsError, digest, fetch, files_of, hashed, verify
 
-__all__ = ["POLICIES", "UntrainedWarning", "WeightsInfo", "given", "resolve"]
+__all__ = ["POLICIES", "Content", "UntrainedWarning", "WeightsInfo", "given", "resolve"]
 
 #: Which weights may be used; see the README.
 POLICIES = ("auto", "pretrained", "untrained")
+
+
+class Content:
+    """What a weight file held when it was verified: stands where a path is only read, and for it in messages.
+
+    The file is read once, and what was read is hashed: nobody can change it in between. `WeightsError` if that is not
+    the hash that is `expected`.
+    """
+
+    def __init__(self, path: Path, expected: str):
+        self.path, self.suffix = path, path.suffix
+        self._bytes = path.read_bytes() if path.is_file() else b""
+        if hashed([self._bytes], expected.partition(":")[0], len(self._bytes)) != expected:
+            raise WrongWeightsError(
+                f"{path} was changed since it was verified: expected {expected}. Nothing is computed with it; run again"
+            )
+
+    def read_bytes(self) -> bytes:
+        """The verified bytes."""
+        return self._bytes
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 class UntrainedWarning(UserWarning):
@@ -28,7 +51,8 @@ class WeightsInfo:
     publisher, or ``"untrained, seed 0"``. `digest`, the hash of the file or ``"untrained-<seed>"``, is part of a
     store's address. `licence` is empty for untrained ones. `word` names them in tables and legends: ``pretrained``,
     ``untrained``, or ``undeclared`` where a module of the user's does not say. `why` says why official ones are not
-    there, where they were wanted; `files` are those that were verified, each with its hash.
+    there, where they were wanted; `files` are those that were verified, each with its hash, and are verified again in
+    memory when they are read (`read`).
     """
 
     pretrained: bool
@@ -49,16 +73,12 @@ class WeightsInfo:
         """The description of weights drawn with `seed`."""
         return cls(False, f"untrained, seed {seed}", f"untrained-{seed}", why=why)
 
-    def verify(self) -> None:
-        """Raise `WeightsError` if one of the files is not what it was: what was read of it may be anything."""
-        for path, expected in self.files:
-            if not path.is_file() or digest(path, expected.partition(":")[0]) != expected:
-                raise WrongWeightsError(
-                    f"{path} was changed while it was read: expected {expected}. Nothing is computed with it; run again"
-                )
+    def read(self) -> list[Content]:
+        """The content of the files, verified; `WeightsError` if one of them is no longer what it was."""
+        return [Content(path, expected) for path, expected in self.files]
 
 
-def given(path: str | os.PathLike) -> tuple[list[Path], WeightsInfo]:
+def given(path: str | os.PathLike) -> WeightsInfo:
     """Describe a weight file of the user's own, which a model is to read instead of the official one.
 
     It counts as pretrained, with its SHA-256 as digest; `WeightsError` if there is no such file.
@@ -67,12 +87,12 @@ def given(path: str | os.PathLike) -> tuple[list[Path], WeightsInfo]:
     if not path.is_file():
         raise WeightsError(f"the weights file {path} is missing")
     found = digest(path, "sha256")
-    return [path], WeightsInfo(True, f"{path.name}, given by the user", found, files=((path, found),))
+    return WeightsInfo(True, f"{path.name}, given by the user", found, files=((path, found),))
 
 
 def resolve(
     key: str, policy: str = "auto", seed: int = 0, file: str | os.PathLike | None = None
-) -> tuple[list[Path] | None, WeightsInfo]:
+) -> WeightsInfo:
     """Decide which weights a model gets.
 
     Parameters
@@ -90,9 +110,8 @@ def resolve(
 
     Returns
     -------
-    paths : list of pathlib.Path, or None
-        Verified files in the order of `WEIGHTS`; None for untrained weights.
-    info : WeightsInfo
+    WeightsInfo
+        Its files are in the order of `WEIGHTS`.
 
     Raises
     ------
@@ -106,7 +125,7 @@ def resolve(
     if policy not in POLICIES:
         raise ValueError(f"weights={policy!r} is not one of {', '.join(POLICIES)}")
     if policy == "untrained":
-        return None, WeightsInfo.untrained(seed)
+        return WeightsInfo.untrained(seed)
     if file is not None:
         if len(files) > 1:
             raise ValueError(f"{key} has {len(files)} weight files; one file cannot stand for them")
@@ -132,10 +151,10 @@ def resolve(
                 UntrainedWarning,
                 stacklevel=3,
             )
-            return None, WeightsInfo.untrained(seed, error.why)
+            return WeightsInfo.untrained(seed, error.why)
     digests, first = [one.expected for one in files], files[0]
     together = f"sha256:{hashlib.sha256(' '.join(digests).encode()).hexdigest()}"
     found = digests[0] if len(files) == 1 else together
-    source, paths = f"{first.title}, {first.requirement or first.url}", [one.path for one in files]
-    verified = tuple(zip(paths, digests, strict=True))
-    return paths, WeightsInfo(True, source, found, first.licence, files=verified)
+    source = f"{first.title}, {first.requirement or first.url}"
+    verified = tuple((one.path, one.expected) for one in files)
+    return WeightsInfo(True, source, found, first.licence, files=verified)

@@ -159,8 +159,10 @@ class PANNsReference(_Reference, panns.PANNs):
     def build(self, files, seed):
         package = self.imported()
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            path = files[0] if files else Path(folder, "weights.pth")
-            if files is None:
+            path = Path(folder, "weights.pth")
+            if files is not None:
+                path.write_bytes(files[0].read_bytes())
+            else:
                 ours = seeded(panns.Cnn14, seed).state_dict()
                 theirs = package.models.Cnn14(32_000, 1024, 320, 64, 50, 14_000, 527).state_dict()
                 torch.save({"model": theirs | ours}, path)

@@ -23,7 +23,9 @@ import shutil
 import tempfile
 import tomllib
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
 
@@ -44,6 +46,7 @@ __all__ = [
     "digest",
     "fetch",
     "files_of",
+    "hashed",
     "state",
     "verify",
     "weights_table",
@@ -123,11 +126,16 @@ WEIGHTS: dict[str, tuple[WeightFile, ...]] = {
 
 def digest(path: Path, algorithm: str) -> str:
     """Hash of a file's content as ``algorithm:hex``."""
-    before = b"blob %d\0" % path.stat().st_size if algorithm == "git-sha1" else b""
-    state = hashlib.new(algorithm.removeprefix("git-"), before, usedforsecurity=False)
     with path.open("rb") as stream:
-        while block := stream.read(CHUNK):
-            state.update(block)
+        return hashed(iter(partial(stream.read, CHUNK), b""), algorithm, path.stat().st_size)
+
+
+def hashed(blocks: Iterable[bytes], algorithm: str, size: int) -> str:
+    """Hash of a content of `size` bytes that comes in blocks, as ``algorithm:hex``."""
+    before = b"blob %d\0" % size if algorithm == "git-sha1" else b""
+    state = hashlib.new(algorithm.removeprefix("git-"), before, usedforsecurity=False)
+    for block in blocks:
+        state.update(block)
     return f"{algorithm}:{state.hexdigest()}"
 
 
