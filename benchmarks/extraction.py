@@ -225,14 +225,9 @@ def rate_of(work: Callable, operations: float, n_jobs: int, seconds: float) -> f
             count += 1
         return count
 
-<<<<<<< HEAD
-    with ThreadPoolExecutor(n_jobs) as pool:
-        counts, took = timed(lambda: list(pool.map(loop, range(n_jobs))))
-=======
     # Torch's number of threads is a thread's own until torch, and not a library below it, starts to work there.
-    with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        counts, took = timed(lambda: list(pool.map(loop, range(jobs))))
->>>>>>> n-net
+    with ThreadPoolExecutor(n_jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        counts, took = timed(lambda: list(pool.map(loop, range(n_jobs))))
     return sum(counts) * operations / took / 1e9
 
 
