@@ -175,7 +175,7 @@ def fit_logistic(
     owner = np.repeat(np.eye(len(subspaces)), [len(v) for v in subspaces], axis=1)
     bases = np.concatenate(subspaces)
     # By size alone, so that results do not depend on how the work is spread.
-    of_task = len(subspaces) * n * max(weights.shape[1], final.shape[1])
+    of_task = len(subspaces) * n * weights.shape[1]
     length = max(1, min(_CELLS // (len(subspaces) * n * n), _NUMBERS // (of_task * len(labels))))
     tasks = max(1, _NUMBERS // (of_task * length))
     parts, failures = [], 0
@@ -221,12 +221,13 @@ def _search(space, shape, sign, weights, final, folds):
         return np.tile(columns.reshape(-1, n), (owners, 1))
 
     def of_columns(k):
-        """The space and the signs of k columns for each task."""
+        """The owners and the signs of k columns for each task."""
         signs = spread(np.repeat(sign[:, None], k, axis=1))
-        return space.take(np.arange(space.sets), np.repeat(np.arange(owners), len(signs) // owners)), signs
+        return np.repeat(np.arange(owners), len(signs) // owners), signs
 
     # A column for each task and fold.
-    split, signs = of_columns(count)
+    columns, signs = of_columns(count)
+    split = space.take(np.arange(space.sets), columns)
     weights = spread(weights)
     a, f = (np.zeros((space.sets, len(weights), size)) for size in (space.size, n))
     start, start_f = (np.zeros((*shape, size)) for size in (space.size, n))
@@ -246,11 +247,19 @@ def _search(space, shape, sign, weights, final, folds):
         best[better], chosen[better] = cv_auc[better, k], cost
         # The mean of the folds' solutions is where the fit on all rows starts.
         start[better], start_f[better] = by_fold[better].mean(axis=1), margins[better].mean(axis=1)
-    whole, signs = of_columns(fits)
+    columns, signs = of_columns(fits)
     start, start_f, bound = (
         np.repeat(x.reshape(space.sets, len(signs) // fits, -1), fits, axis=1)
         for x in (start, start_f, chosen)
     )
-    bound = bound * spread(final)
-    failures += newton(whole, signs, bound, start, start_f, np.zeros(start.shape[:2], bool))
+    final = spread(final)
+    # Some columns at a time: they are many.
+    length = max(1, _NUMBERS // (space.sets * n), n)
+    for first in range(0, len(signs), length):
+        own = slice(first, first + length)
+        part = space.take(np.arange(space.sets), columns[own])
+        fresh = np.zeros(start[:, own].shape[:2], bool)
+        failures += newton(
+            part, signs[own], bound[:, own] * final[own], start[:, own], start_f[:, own], fresh
+        )
     return start.reshape(*shape, fits, -1), chosen, cv_auc, failures
