@@ -436,7 +436,7 @@ def test_many_scattered_pairs_are_counted():
 def test_the_lines_of_the_committed_runs_say_what_their_tables_hold(run):
     table = pd.read_csv(ROOT / "figures" / run / "09_claims.csv")
     lines = {line[2:].partition("**")[0]: line for line in answers(table)}
-    assert len(lines) <= 10 and max(len(line.split()) for line in lines.values()) < 70
+    assert len(lines) <= 10 and max(len(line.split()) for line in lines.values()) < 75
     judged = table[table["verdict"] != claims.CONTROL]
     assert set(lines) - {"Asked:", "What this run cannot say:"} == set(judged["claim"])
     for key, rows in judged.groupby("claim"):

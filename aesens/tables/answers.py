@@ -199,7 +199,7 @@ def _unsaid(claims: dict, asked: dict[str, pd.DataFrame], pairs: pd.DataFrame) -
     data = f" than *{_listed(pairs['data'].unique(), 'or')}*" if "data" in pairs and len(pairs) else ""
     return (
         f"**What this run cannot say:** {left}{'. ' * bool(left)}It says nothing of other data{data}, of other "
-        "networks and effects, or between the strengths that were tried. That a claim fails does not prove its opposite."
+        "networks and effects, or between the strengths tried. That a claim fails does not prove its opposite."
     )
 
 
