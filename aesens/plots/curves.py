@@ -36,6 +36,7 @@ from aesens.plots.style import (
 )
 
 __all__ = [
+    "SPECTRA",
     "against_null",
     "agreement",
     "auc_curves",
@@ -59,7 +60,8 @@ _PROTOCOLS = {
     "float": ("In floating point", "#0072B2", "--"),
 }
 
-_SPECTRA = {
+#: Lines of spectra: label, colour and style of each kind of `aesens.tables.spectra`.
+SPECTRA = {
     "directions": ("Sample-wise CCA directions", "#D55E00", "-"),
     "clean": ("Clean embeddings, centred", "#0072B2", "--"),
     "random": ("As many random unit vectors", "#8A8A8A", ":"),
@@ -205,7 +207,7 @@ def spectra(table: pd.DataFrame) -> plt.Figure:
     figure, panels = grid(table, "Rank", "sᵢ / s₁", sharex=False, sharey=True)
     for ax, part, _ in panels:
         mine = part[part["instrument"] == instrument]
-        for key, (label, colour, style) in _SPECTRA.items():
+        for key, (label, colour, style) in SPECTRA.items():
             line = mine[mine["kind"] == key]
             ax.plot(line["rank"], line["value"], color=colour, linestyle=style, label=label)
         others = part[(part["kind"] == "directions") & (part["instrument"] != instrument)]

@@ -19,6 +19,7 @@ import pandas as pd
 from aesens.analysis import projections
 from aesens.effects import effect
 from aesens.plots import titles as names
+from aesens.plots.curves import SPECTRA
 from aesens.plots.style import CLEAN, MUTED, WIDTH, legend_entries, number, strength_bar
 
 __all__ = [
@@ -65,10 +66,6 @@ _SIDES = {
 # What its legend has beside the curves.
 _ASIDE = ("Clean clips", "Extent of the study's panel")
 
-_SPECTRA = {
-    "directions": ("CCA directions", "#0072B2", "-"),
-    "clean": ("Clean embeddings, centred", "#D55E00", (0, (4, 1))),
-}
 _THRESHOLDS = {0.3: (0, (1, 1)), 0.4: (0, (4, 1.5)), 0.5: (0, (6, 1.5, 1, 1.5))}
 
 
@@ -196,7 +193,8 @@ def study_spectra(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure
         ax.set_title(f"{title}\n{names.instrument_title(instrument)}", fontsize=9)
         ax.set_xlabel("Singular vector")
     for ax, _, _, part in _panels(axes, "spectra", table, missing):
-        for kind, (label, colour, style) in _SPECTRA.items():
+        for kind in ("directions", "clean"):
+            label, colour, style = SPECTRA[kind]
             line = part[part["kind"] == kind]
             ax.plot(line["rank"], line["value"], color=colour, linestyle=style, label=label)
         for threshold, style in _THRESHOLDS.items():
