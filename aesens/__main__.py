@@ -2,6 +2,10 @@
 
 import sys
 
-from aesens.app.cli import main
+try:
+    from aesens.app.cli import main
 
-sys.exit(main())
+    sys.exit(main())
+except KeyboardInterrupt:
+    # While it was imported, which takes seconds.
+    sys.exit(130)

@@ -1,6 +1,9 @@
 """The command line: what a user can put right is one line, what is at fault a traceback; where paths are looked for."""
 
 import os
+import runpy
+import sys
+from types import ModuleType
 
 import nbformat
 import numpy as np
@@ -46,6 +49,24 @@ def test_a_cache_that_cannot_be_used_is_explained(tmp_path, capsys):
     os.environ["AESENS_CACHE"] = str(tmp_path / "file" / "cache")
     assert main(FEW) == 1
     assert "set AESENS_CACHE to a folder that can be written" in capsys.readouterr().err
+
+
+def test_a_relative_cache_is_looked_for_where_the_command_is_given(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AESENS_FROM", str(tmp_path))
+    monkeypatch.setenv("AESENS_CACHE", "own")
+    assert main(["cache"]) == 0
+    assert f"{tmp_path / 'own'}: 0 entries" in capsys.readouterr().out
+
+
+def test_an_interruption_of_the_import_is_no_traceback(monkeypatch, capsys):
+    class Interrupted(ModuleType):
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "aesens.app.cli", Interrupted("aesens.app.cli"))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("aesens", run_name="__main__")
+    assert ended.value.code == 130 and not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,19 @@ def test_an_error_of_a_network_names_model_effect_and_clip(clips, own_cache):
             extract([sweep], progress=False, n_jobs=1)
 
 
+def test_an_error_of_an_effect_names_it(clips, own_cache):
+    data = slow_sweeps(clips)[1]
+    for process, message in [
+        (lambda audio, rate, value: audio[99], r"own 2 failed: IndexError: index 99"),
+        (lambda audio, rate, value: audio / {}[value], r"own 2 failed: KeyError: 2\.0"),
+        (lambda audio, rate, value: None, r"clip aaa/aaa0: own changed the shape"),
+    ]:
+        kind = effects.Effect("own", process, [2.0, 3.0], "Own", "Value")
+        sweep = embed.Plan(data.model, kind, np.array([2.0]), data.clips)
+        with pytest.raises(ValueError, match=message):
+            extract([sweep], progress=False, jobs=1)
+
+
 _FULL = """
 set -e
 mount -t tmpfs -o size=192k tmpfs "$AESENS_CACHE"

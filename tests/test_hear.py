@@ -282,9 +282,15 @@ def test_a_wrong_module_is_explained(tmp_path, source, message):
         load_model(f"hear:{tmp_path / 'wrong.py'}", device="cpu")
 
 
-def test_modules_that_are_not_there():
+def test_modules_that_are_not_there(tmp_path, monkeypatch):
     for place in ("nowhere.py", "not_there.at_all"):
         with pytest.raises(ValueError, match=place):
+            load_model(f"hear:{place}")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_broken.py").write_text("def load_model(:\n")
+    (tmp_path / "own_ending.py").write_text("raise SystemExit(3)\n")
+    for place in ("", ".near", "own_broken", "own_ending"):
+        with pytest.raises(ValueError, match=f"hear:{place} cannot be imported: "):
             load_model(f"hear:{place}")
     with pytest.raises(WeightsError, match=r"nowhere\.pth is missing"):
         load_model("panns", weights_file="nowhere.pth")

@@ -295,10 +295,14 @@ def _compute(tasks: list[_Task], n_jobs: int, tell: Callable[[int, str], None]) 
         wanted = {(piece.model.sample_rate, type(piece.model).prepare): piece.model for piece in task.pieces}
         clips = zip(task.names, decoded.clips(task), strict=True)
         given = task.effect, task.parameter, task.protocol, wanted
-        waves = [forward.waves(name, clip, *given) for name, clip in clips]
+        setting = f"{task.effect_name} {task.parameter:g}" if task.effect else CLEAN
+        try:
+            waves = [forward.waves(name, clip, *given) for name, clip in clips]
+        except (ArithmeticError, AttributeError, LookupError, NameError, RuntimeError, TypeError) as error:
+            # Of an effect that the user wrote, or of a model's own `prepare`.
+            raise ValueError(f"{setting} failed: {type(error).__name__}: {error}") from error
         batches = {key: np.stack([wave[key] for wave in waves]) for key in wanted}
         del waves
-        setting = f"{task.effect_name} {task.parameter:g}" if task.effect else CLEAN
         for piece in task.pieces:
             batch = batches[piece.model.sample_rate, type(piece.model).prepare]
             # Two networks on one GPU would only wait for each other and need the memory of both.

@@ -49,10 +49,13 @@ def import_module(place: str) -> ModuleType:
     `place` is its dotted name, or the path of a Python file, relative to the clone where it is relative. `ValueError`
     if it cannot be found or imported, or does not follow the API; says which function is missing.
     """
-    try:
-        module = import_file(place, "hear") if place.endswith(".py") else importlib.import_module(place)
-    except ImportError as error:
-        raise ValueError(f"hear:{place} cannot be imported: {error}") from error
+    if place.endswith(".py"):
+        module = import_file(place, "hear")
+    else:
+        try:
+            module = importlib.import_module(place)
+        except (Exception, SystemExit) as error:  # the user's own code, or no name at all
+            raise ValueError(f"hear:{place} cannot be imported: {type(error).__name__}: {error}") from error
     missing = [name for name in _FUNCTIONS if not callable(getattr(module, name, None))]
     if missing:
         raise ValueError(f"hear:{place} does not follow the HEAR API: it has no {' and no '.join(missing)}")
