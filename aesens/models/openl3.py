@@ -158,7 +158,7 @@ def read_keras(path: Path, network: OpenL3Network) -> None:
     `path` was written by Keras' ``save_weights``, gzipped or not; `network` is not folded yet. `ModelError` if it is no
     such file, or layers or shapes are not the network's.
     """
-    content = Path(path).read_bytes()
+    content = path.read_bytes()
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)
     targets = [module for module in network.modules() if type(module) in KERAS_NAMES]

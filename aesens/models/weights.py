@@ -1,11 +1,11 @@
 """Official weight files: where they come from, how they are checked, and what happens when they cannot be had.
 
 Conventions: every file of a pre-trained model is one entry of ``weights.toml`` beside this module, with a hash that was
-known beforehand. It lives in ``cache_dir("weights")`` and is verified each time before a model reads it. A file that
-fails is neither read nor deleted: the error says which file, what was expected and found, and what to do. Downloads go
-into ``<file>.part``, are resumed where they stopped (`aesens.models.downloads`), and move into place only once
-verified. Nothing is downloaded while ``AESENS_OFFLINE`` is set to anything but ``0``, and an attempt without a network
-ends within seconds.
+known beforehand. It lives in ``cache_dir("weights")`` and is verified each time a model is made, and again as its bytes
+are read, from which alone the network is built. A file that fails is neither used nor deleted: the error says which
+file, what was expected and found, and what to do. Downloads go into ``<file>.part``, are resumed where they stopped
+(`aesens.models.downloads`), and move into place only once verified. Nothing is downloaded while ``AESENS_OFFLINE`` is
+set to anything but ``0``, and an attempt without a network ends within seconds.
 
 Hashes are written ``algorithm:hex``: ``sha256`` of the content, or ``git-sha1``, the identifier git gives a file
 (SHA-1 of ``b"blob <size>\\0"`` and the content), which is what the publisher of OpenL3 provides; ``md5`` is known
