@@ -66,7 +66,7 @@ def copies(root: Path, out: Path) -> Path:
 _FEWEST = 4
 
 # What a kernel executes before any cell.
-_FIRST = "import aesens.study as _"
+_FIRST = "import aesens.study; del aesens"
 
 # Of an object without a representation of its own, and of a pandas Styler, which draws it.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+(?=>)")
