@@ -259,24 +259,17 @@ def _made_of(thing, seen: dict) -> tuple:
             if place not in seen:
                 seen[place] = _files(place)
             # What it takes of this package by name; the rest of what it names stands in the files.
-            ours = {n: x for n, x in named.items() if str(getattr(x, "__module__", "")).startswith("aesens.")}
+            taken = {n: x for n, x in named.items() if isinstance(x, (FunctionType, type))}
+            ours = {n: x for n, x in taken.items() if str(x.__module__).startswith("aesens.")}
             own = code if thing.__name__ == "<lambda>" else thing.__qualname__
-            return (
-                own,
-                seen[place],
-                made,
-                {n: x for n, x in ours.items() if isinstance(x, (FunctionType, type))},
-            )
+            return own, seen[place], made, ours
         text = _text(thing)
         return tree_digest(text) if text else code, _imported_by(thing, text), made, named
     if isinstance(thing, type):
         # Each method comes with its own source and file.
         kept = {name: m for name, m in vars(thing).items() if isinstance(m, FunctionType) or name[:2] != "__"}
-        return (
-            thing.__qualname__,
-            thing.__bases__,
-            {name: kept[name] for name in sorted(kept) if name[:4] != "_abc"},
-        )
+        methods = {name: kept[name] for name in sorted(kept) if name[:4] != "_abc"}
+        return thing.__qualname__, thing.__bases__, methods
     if isinstance(thing, CodeType):
         return thing.co_code, thing.co_names, thing.co_argcount, thing.co_consts
     wrapped = {name: getattr(thing, name) for name in _WRAPPED if hasattr(thing, name)}
@@ -320,8 +313,7 @@ def _imported_by(thing: FunctionType, text: str) -> list[str]:
     """What code that is no file imports itself, by `_files`."""
     names = {(0, step.argval) for step in _steps(thing.__code__) if step.opname == "IMPORT_NAME"}
     names |= imported_by(textwrap.dedent(text))
-    here = Path(os.getcwd(), "cell")
-    return _files(*(place for level, name in names if not level for place in modules_of(here, 0, name)))
+    return _files(*(place for level, name in names if not level for place in modules_of(Path(), 0, name)))
 
 
 def _text(thing) -> str:
