@@ -1142,3 +1142,9 @@ def test_what_sources_say_of_a_clip_is_shown_where_it_is_heard(tmp_path):
     (place / "SOURCES.csv").write_text("name\nx")
     with pytest.raises(ValueError, match=r"SOURCES.csv has no column file; it has name"):
         data.load_dataset(place)
+
+
+def test_classes_called_by_numbers_stand_in_their_order():
+    assert data.sort_instruments(["10", "2", "take 12", "take 3", "voi", "1", "cel"]) == [
+        "cel", "voi", "1", "2", "10", "take 3", "take 12",
+    ]  # fmt: skip

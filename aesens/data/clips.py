@@ -70,9 +70,15 @@ _CUT_OFF = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be \d+\)", re.MUL
 
 
 def sort_instruments(codes: Iterable[str]) -> list[str]:
-    """Return the distinct codes in canonical order: those of IRMAS first, others by name."""
+    """Return the distinct codes in canonical order: those of IRMAS first, others by name, numbers in it as numbers."""
     rank = {code: position for position, code in enumerate(INSTRUMENTS)}
-    return sorted(set(codes), key=lambda code: (rank.get(code, len(rank)), code))
+
+    def place(code):
+        # Text and numbers take turns.
+        parts = [int(part) if at % 2 else part for at, part in enumerate(re.split(r"(\d+)", code))]
+        return rank.get(code, len(rank)), parts, code
+
+    return sorted(set(codes), key=place)
 
 
 def spread_over_instruments(table: pd.DataFrame, n: int) -> np.ndarray:

@@ -89,7 +89,8 @@ for name in [name for name in study.effects if name in by_hand]:
     else:
         y = by_hand[name](first.audio, strongest)
     steps = 2**15 * np.abs(y - render(effect(name), first, strongest, study.protocol))
-    print(f"{effect(name).title}, {effect(name).parameter.lower()} {strongest:g}: {(steps < 0.05).mean():.2%} of the samples are the "
+    shown_as = f"{strongest * effect(name).display:g} {effect(name).unit}"
+    print(f"{effect(name).title}, {effect(name).parameter.lower()} {shown_as}: {(steps < 0.05).mean():.2%} of the samples are the "
           "same by hand and by the package, the others one step apart")
     assert steps.max() < 1.05 and (steps > 0.05).mean() < 0.01
 
@@ -105,8 +106,9 @@ decoded = [part.decode(part.clips[0]) for part in clips]
 apart = protocol_differences([None, *map(effect, study.effects)], decoded, study.scale(study.models[0]).strengths)
 study.table(apart, "02_protocols", "Mean absolute difference of the audio of both protocols, in steps of a 16-bit file, "
             "and share of the samples that the file clips, for each effect and parameter; means over clips.")
+shown_in = {name: effect(name).display for name in study.effects}
 titles = ["Bare file" if name == "file" else effect(name).title for name in apart["effect"]]
-apart.assign(effect=titles).rename(columns={"difference": "difference (steps)"}).style.format(
+apart.assign(effect=titles, parameter=apart["parameter"] * apart["effect"].map(shown_in)).rename(columns={"difference": "difference (steps)"}).style.format(
     {"parameter": "{:.4g}", "difference (steps)": "{:.2f}", "clipped": "{:.2%}"}, na_rep="", escape="html").hide()
 
 # %% [markdown]
@@ -152,13 +154,14 @@ for kind in map(effect, study.effects):
 levels = pd.concat([effect_levels(effect(name), decoded, study.protocol) for name in study.effects], ignore_index=True)
 study.table(levels, "02_levels", "Level of the result and of the change of one clip, for each effect and parameter.")
 ends = levels.drop(columns="parameter").groupby("effect", sort=False).agg(["min", "max"])
+ends = ends.rename(columns={"level_db": "level (dB)", "change_db": "change (dB)"}, level=0)
 ends.rename(index=lambda name: effect(name).title).rename_axis(None).style.format("{:.1f}").format_index(escape="html")
 
 # %%
 weakest = levels.loc[levels.groupby("effect", sort=False)["change_db"].idxmin()]
 for row in weakest.to_dict("records"):
     kind = effect(row["effect"])
-    print(f"{kind.title} changes least at {kind.parameter.lower()} {row['parameter'] * kind.display:.4g}: "
+    print(f"{kind.title} changes least at {kind.parameter.lower()} {row['parameter'] * kind.display:.4g} {kind.unit}: "
           f"{row['change_db']:.1f} dB of the clip")
 
 # %% [markdown]

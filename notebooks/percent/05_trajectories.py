@@ -133,7 +133,7 @@ def fit(x, y):
     return np.linalg.lstsq(x - x.mean(axis=0), y - y.mean(), rcond=2.2e-10)[0]
 
 def judge(x):
-    """Squared Spearman correlation in-sample, and R^2 on strengths left out, of one path."""
+    """Squared Spearman correlation in-sample, and R² on strengths left out, of one path."""
     y = np.linspace(0, 1, len(x))
     error, baseline = np.zeros((2, len(x)))
     for s in range(len(x)):
@@ -168,7 +168,7 @@ study.figure(plots.correlation_boxes(samplewise), "05_samplewise",
 for trained, part in medians.groupby("pretrained", sort=False):
     said = ", ".join(f"{name} {part[name].min():.2f} to {part[name].max():.2f}" for name in ("in-sample", "transfer", "walk transfer"))
     walks = (part["walk held-out"] > 0.5).sum()
-    print(f"{'Pretrained' if trained else 'Untrained'}: {said}; on strengths left out, random walks reach an R^2 above 0.5 in {walks} of {len(part)} pairs")
+    print(f"{'Pretrained' if trained else 'Untrained'}: {said}; on strengths left out, random walks reach an R² above 0.5 in {walks} of {len(part)} pairs")
 
 # %% [markdown]
 # ## Do the clips share their directions?
@@ -271,7 +271,7 @@ package = decode_strength(train, test, sweep.clean[mine & sweep.test], sweep.son
 order = np.nan_to_num([spearmanr(rank, of_clip).statistic for of_clip in read(package.alpha).T.round(9)])
 errors = np.square(read(package.alpha_r2) - rank[:, None]).sum(axis=0)
 value = 1 - errors / np.square(rank - rank.mean()).sum()
-print(f"{sweep_title(sweep)}, {instrument_title(instrument).lower()}: order {order.mean():.3f}, R^2 {value.mean():.3f}")
+print(f"{sweep_title(sweep)}, {instrument_title(instrument).lower()}: order {order.mean():.3f}, R² {value.mean():.3f}")
 assert np.allclose([order.mean(), value.mean()], [package.rho.mean(), package.r2.mean()], rtol=1e-3, atol=0.02)
 
 # %% [markdown]
@@ -281,7 +281,7 @@ assert np.allclose([order.mean(), value.mean()], [package.rho.mean(), package.r2
 decoding = study.collect(tables.decoding, n_permutations=study.profile.n_permutations,
                          n_resamples=study.profile.n_resamples, seed=study.seed)
 study.table(decoding, "05_decoding", "Strength decoded on held-out songs: order within clips with its joint null, share of the "
-            "displacement energy along the direction, R^2.")
+            "displacement energy along the direction, R².")
 pooled, single = decoding[decoding["instrument"] == "all"], decoding[decoding["instrument"] != "all"]
 shown(pooled.drop(columns=["instrument", "significant"]))
 
@@ -295,7 +295,7 @@ study.figure(plots.against_null(pooled, "rho", low="rho_low", high="rho_high", n
 # %%
 study.figure(plots.heatmap(pooled, "r2", rows=["model", "pretrained"], column="effect", limits=(0, 1), label="Held-out R²",
                            row_title=plots.model_row, column_title=plots.effect_column),
-             "05_decoding_r2", "R^2 of strength read from a single embedding of a held-out song, all instruments.")
+             "05_decoding_r2", "R² of strength read from a single embedding of a held-out song, all instruments.")
 
 # %% [markdown]
 # ## Do directions agree across instruments and effects? [beyond]

@@ -228,7 +228,7 @@ study.figure(plots.recovered_curves(robust[~robust["method"].isin(pools())]), "0
 # %%
 together = robust[(robust["kind"] == "pooled") & (robust["method"] == "C5")]
 columns = ["model", "pretrained", "effect", "metric", "test", "loss", "change", "visible", "losing", "recovered", "low", "high", "songs"]
-shown(together[(together["metric"] == "roc_auc") | (together["test"] == "effected")].replace({"metric": METRICS}), columns, precision=3)
+shown(together[(together["metric"] == "roc_auc") | (together["test"] == "effected")], columns, precision=3)
 
 # %%
 judged = robust[(robust["kind"] == "pooled") & (robust["test"] == "effected") & robust["pretrained"] & robust["recovered"].notna()

@@ -180,7 +180,8 @@ trained = trained.assign(gain=100 * trained["change"], clean=-100 * trained["cos
 summary = trained.groupby(["condition", "method", "metric"], sort=False).agg(
     gain=("gain", "mean"), clean=("clean", "mean"), beyond_chance=("beyond_chance", "sum"), of_pairs=("gain", "size"))
 summary = summary.reindex(order, level="method").unstack("metric")
-summary.rename(index=projection_title, level="method").rename(columns=scores, level="metric").round(1)
+words = {"gain": "gain, effected", "clean": "change, clean", "beyond_chance": "gains beyond chance", "of_pairs": "of pairs"}
+summary.rename(index=projection_title, level="method").rename(columns=scores, level="metric").rename(columns=words, level=0).round(1)
 
 # %% [markdown]
 # ## What a user gets who chooses on training songs

@@ -34,6 +34,7 @@ from IPython.display import Markdown
 from aesens import plots, tables
 from aesens.plots.frames import shown
 from aesens.plots.outputs import with_other_runs
+from aesens.plots.style import number
 from aesens.plots.titles import model_title, sweep_title
 from aesens.study import Study
 from aesens.tables import claims
@@ -58,8 +59,8 @@ Markdown("\n".join(f"- {line}" for line in lines))
 
 # %%
 study.figure(plots.claims_map(verdicts), "09_claims",
-             "Verdict and statistic of each claim for each model and effect, the untrained twin's in small figures. "
-             + " ".join(line.replace("*", "") for line in lines))
+             "Verdict and statistic of each claim for each model and effect, the untrained twin's in small figures.\n"
+             + "\n".join(line.replace("*", "") for line in lines))
 
 # %% [markdown]
 # ## The claims and their lines
@@ -174,7 +175,7 @@ study.figure(plots.power_curves(power), "09_power",
 seen = verdicts[verdicts["verdict"] != claims.CONTROL].pivot_table(
     index=["model", "effect"], columns="claim", values="visible", sort=False)
 seen = seen.rename(index=model_title, level="model").rename(index=plots.effect_column, level="effect")
-seen.rename_axis(columns=None).style.format("{:.2f}", na_rep="")
+seen.rename_axis(columns=None).style.format(number, na_rep="")
 
 # %% [markdown]
 # ## Every verdict
@@ -205,7 +206,7 @@ shown(methods, ["model", "pretrained", "effect", "methods", "helps", "harms"], m
 # %%
 runs = with_other_runs(study.out, "09_claims", verdicts)
 runs = runs[runs["verdict"] != claims.CONTROL]
-runs["found"] = [r.verdict + (f": {r.statistic:.2f} [{r.low:.2f}, {r.high:.2f}]" if np.isfinite(r.statistic) else "")
+runs["found"] = [r.verdict + (": {} [{}, {}]".format(*map(number, (r.statistic, r.low, r.high))) if np.isfinite(r.statistic) else "")
                  for r in runs.itertuples()]
 beside = runs.pivot_table(index=["claim", "model", "effect"], columns="data", values="found", aggfunc="first", sort=False)
 beside = beside.rename(index=model_title, level="model").rename(index=plots.effect_column, level="effect")
