@@ -189,7 +189,7 @@ def test_an_error_of_an_effect_names_it(clips, own_cache):
         kind = effects.Effect("own", process, [2.0, 3.0], "Own", "Value")
         sweep = embed.Plan(data.model, kind, np.array([2.0]), data.clips)
         with pytest.raises(ValueError, match=message):
-            extract([sweep], progress=False, jobs=1)
+            extract([sweep], progress=False, n_jobs=1)
 
 
 _FULL = """

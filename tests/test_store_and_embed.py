@@ -375,7 +375,7 @@ from pathlib import Path
 from support import slow_sweeps
 from aesens.embeddings.extract import extract
 sweeps = slow_sweeps(Path(sys.argv[1]), strengths=3, clip_seconds=1.0)
-extract(sweeps, progress=False, jobs=2)
+extract(sweeps, progress=False, n_jobs=2)
 (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(len(sweeps[0].clips), int(line.split()[1]) / 1024)
 """
