@@ -233,6 +233,8 @@ def test_choice_of_notebooks():
     assert [path.name[:2] for path in notebooks(ROOT, "05,04")] == ["04", "05"]
     with pytest.raises(RunError, match="no such notebook"):
         notebooks(ROOT, "x")
+    with pytest.raises(RunError, match="names no notebook"):
+        notebooks(ROOT, ",")
 
 
 def test_help_and_wrong_options_need_no_environment(tmp_path):

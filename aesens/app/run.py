@@ -51,6 +51,8 @@ def notebooks(root: Path, only: str | None = None, appendices: bool = False) -> 
         if not named:
             raise RunError(f"--only {start}: no such notebook; there are {', '.join(p.stem for p in found)}")
         chosen += named
+    if not chosen:
+        raise RunError(f"--only {only} names no notebook; there are {', '.join(p.stem for p in found)}")
     return sorted(set(chosen))
 
 
