@@ -127,6 +127,8 @@ def test_a_story_ends_before_what_it_leads_to(small):
         nbformat.v4.new_markdown_cell("# A page\n\nIt moves. What is measured:\n\n| a | b |\n|---|---|\n")
     ]
     assert opening(nbformat.v4.new_notebook(cells=cells))[1] == "<p>It moves.</p>"
+    cells[0].source = "# A page\n\nWhat is measured:"
+    assert opening(nbformat.v4.new_notebook(cells=cells))[1] == "<p>What is measured:</p>"
 
 
 def test_the_contents_say_what_was_found_and_captions_end_with_their_first_line(small):

@@ -93,5 +93,5 @@ def opening(notebook: nbformat.NotebookNode) -> tuple[str, str]:
     # A line of links is one in italics.
     links = re.compile(r"\*[^*].*[^*]\*", flags=re.S)
     story = next((block for block in blocks if not (block.startswith("#") or links.fullmatch(block))), "")
-    story = re.sub(r"\s[^.?!]*:$", "", story)
+    story = re.sub(r"(?<=[.?!])\s[^.?!]*:$", "", story)
     return title, markdown_html(story).strip() if story else ""
