@@ -186,7 +186,7 @@ summary.rename(index=projection_title, level="method").rename(columns=scores, le
 # %% [markdown]
 # ## What a user gets who chooses on training songs
 #
-# One method for each model and effect, chosen without the test songs and, in the second half, without the tested effect:
+# One method for each model and effect, chosen without the test songs and, in rows of `transfer`, without the tested effect:
 
 # %%
 chosen = pooled[pooled["chosen"] & pooled["pretrained"]]
