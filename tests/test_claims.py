@@ -409,13 +409,20 @@ def test_a_sentence_and_its_advice_turn_with_the_verdict(changed, said, means):
 
 
 def test_twins_are_told_by_what_their_networks_have_an_answer_to():
-    def twins(**changed):
-        twin = tables_of(PAIR | {"pretrained": False}, rho=0.3, rho_low=0.2, rho_high=0.4)
-        return words(tables_of(**changed), twin)[3].partition(" *For")[0].rpartition(". ")[2]
+    def twins(*further, high=0.4, **changed):
+        twin = tables_of(PAIR | {"pretrained": False}, rho=0.3, rho_low=0.2, rho_high=high)
+        return words(tables_of(**changed), twin, *further)[3].partition(" *For")[0].rpartition(". ")[2]
 
     assert twins() == "Twins do not do the same."
     assert twins(rho_low=0.1, rho_high=0.2) == "Twins do the same."
     assert twins(rho_low=0.6) == "Twins: 0.30."
+    # A twin whose own interval holds the line does neither; nor is more than its interval known.
+    assert twins(high=0.8) == "Twins: 0.30."
+    assert twins(p=0.5) == "Twins: 0.30."
+    reverb = PAIR | {"effect": "reverb"}
+    both = [tables_of(reverb), tables_of(reverb | {"pretrained": False})]
+    assert twins(*both, high=0.8) == "Twins do the same; open under gain for PANNs."
+    assert twins(*both) == "Twins do the same, except under gain for PANNs."
 
 
 def test_many_scattered_pairs_are_counted():

@@ -169,18 +169,22 @@ def _claim(key: str, claim: dict, rows: pd.DataFrame) -> str:
 
 
 def _twins(key: str, claim: dict, rows: pd.DataFrame) -> str:
-    """What the untrained twins do: whether the same, where their networks have an answer, else their figures."""
+    """What the untrained twins do: whether the same, where both have an answer, else their figures."""
     rows = rows[rows["twin"].notna()]
-    decided = rows["verdict"] != _OPEN
-    if not decided.any():
-        span = _figures(key, rows["twin"])
-        return f" Twins: {span}." if span else ""
     line = claim["side"], claim["threshold"], claim.get("refuted")
     own = [decide(low, high, *line) for low, high in zip(rows["twin_low"], rows["twin_high"], strict=True)]
-    other = rows[decided & (rows["verdict"] != own)]
-    if len(other) == decided.sum():
-        return " Twins do not do the same."
-    return f" Twins do the same{f', except {_where(other, rows)}' if len(other) else ''}."
+    own = pd.Series(own, rows.index, dtype=object)
+    # Of a twin only the interval is known: not compared where anything else decided about the network.
+    decided = (rows["verdict"] != _OPEN) & ~rows["reason"].isin(list(REASONS))
+    told = decided & (own != _OPEN)
+    if not told.any():
+        span = _figures(key, rows["twin"])
+        return f" Twins: {span}." if span else ""
+    other, undecided = rows[told & (rows["verdict"] != own)], rows[decided & ~told]
+    open_ = f"; open {_where(undecided, rows)}" if len(undecided) else ""
+    if len(other) == told.sum():
+        return f" Twins do not do the same{open_}."
+    return f" Twins do the same{f', except {_where(other, rows)}' if len(other) else ''}{open_}."
 
 
 def _unsaid(claims: dict, asked: dict[str, pd.DataFrame], pairs: pd.DataFrame) -> str:
