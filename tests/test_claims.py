@@ -408,6 +408,14 @@ def test_a_sentence_and_its_advice_turn_with_the_verdict(changed, said, means):
     assert against.startswith("**C3a** No one direction") == bool(changed)
 
 
+def test_a_no_in_spite_of_its_figures_says_why():
+    c1, _, c3a = words(tables_of(p=0.5), tables_of(PAIR | {"effect": "reverb"}))[1:4]
+    other = "but only under reverberation for PANNs; under gain for PANNs other orders of the strengths do as well ("
+    assert other in c1 and other in c3a
+    still = words(tables_of(moved=0.01, moved_low=0.0, moved_high=0.02))[1]
+    assert "further, under gain for PANNs; under gain for PANNs the embeddings hardly move (rank" in still
+
+
 def test_twins_are_told_by_what_their_networks_have_an_answer_to():
     def twins(*further, high=0.4, **changed):
         twin = tables_of(PAIR | {"pretrained": False}, rho=0.3, rho_low=0.2, rho_high=high)

@@ -98,7 +98,7 @@ _WORDS = {
     ),
     "C7": _Words(
         "A linear remedy fitted on other effects recovers a good part of what an effect costs a classifier",
-        "No linear remedy fitted on other effects recovers a good part of what an effect costs a classifier",
+        "The linear remedy chosen on other effects does not recover a good part of what an effect costs a classifier",
         "{} % of the loss recovered",
         "{:.0f}",
         "fit a remedy on effects that you can make; it helps against others.",
@@ -161,6 +161,10 @@ def _claim(key: str, claim: dict, rows: pd.DataFrame) -> str:
         found = _YES if yes else _NO
         sentence = f"{words.yes if yes else words.no}, {_where(said[found], rows)}"
         advice = words.if_yes if yes else words.if_no
+    for name, text in REASONS.items():
+        # The figures alone would contradict such a no.
+        if (part := said[_NO][said[_NO]["reason"] == name]).size:
+            sentence += f"; {_where(part, rows)} {text}"
     if 0 < undecided < len(rows):
         sentence += f"; open {_where(said[_OPEN], rows)}"
     span = _figures(key, rows["statistic"])
