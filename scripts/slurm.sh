@@ -5,8 +5,8 @@
 # same options, and told that the networks ran elsewhere, they find the embeddings that were made on the GPUs:
 #   sbatch --dependency=afterok:JOB --cpus-per-task=16 --mem=32G \
 #     --wrap "AESENS_SCHEDULER=slurm ./run_all.sh [PROFILE] [options] --device cuda"
-# Set up first where there is a network (./run_all.sh --help, aesens weights fetch); AESENS_CACHE must be a folder that
-# all nodes share. A job that ends too early is simply sent again: it goes on with what is missing.
+# Set up first where there is a network (./run_all.sh paper --dry-run, .venv/bin/aesens weights fetch); AESENS_CACHE must
+# be a folder that all nodes share. A job that ends too early is simply sent again: it goes on with what is missing.
 #SBATCH --job-name=aesens
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=4
