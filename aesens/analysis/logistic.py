@@ -254,7 +254,7 @@ def _search(space, shape, sign, weights, final, folds):
     )
     final = spread(final)
     # Some columns at a time: they are many.
-    length = max(1, _NUMBERS // (space.sets * n), n)
+    length = max(_NUMBERS // (space.sets * n), n)
     for first in range(0, len(signs), length):
         own = slice(first, first + length)
         part = space.take(np.arange(space.sets), columns[own])

@@ -53,16 +53,15 @@ def operating_curves(table: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def recovered_curves(table: pd.DataFrame, metric: str = "balanced_accuracy") -> plt.Figure:
-    """Share of the loss that each projection recovers at the strengths that lose, one panel a model and effect.
+def recovered_curves(table: pd.DataFrame) -> plt.Figure:
+    """Share of the lost balanced accuracy that each projection recovers at the strengths that lose, one panel a model and effect.
 
     Parameters
     ----------
     table : pandas.DataFrame
         As of `operating_curves`.
-    metric : str
     """
-    table = table[(table["kind"] == "strength") & (table["metric"] == metric)]
+    table = table[(table["kind"] == "strength") & (table["metric"] == "balanced_accuracy")]
     drawn = [name for name in names.drawn_projections(table["method"]) if name != "none"]
     figure, panels = grid(table, None, "Share\nrecovered", height=1.7, sharey=True, controls=0.7)
     for ax, part, kind in panels:

@@ -239,7 +239,7 @@ for metric, part in judged.groupby("metric", sort=False):
     print(f"{METRICS[metric]}: of {len(part)} projections of pretrained models where something is lost, {(part['low'] > 0).sum()} have "
           f"{limits} above 0, {(part['high'] < 0).sum()} below; median share {part['recovered'].median():.0%}; most "
           f"{best['recovered']:.0%} ({projection_title(best['method'])}, {model_title(best['model'])}, "
-          f"{effect(best['effect']).title.lower()}, of {best['loss']:.3f} lost on average)")
+          f"{effect(best['effect']).title.lower()}, at the strengths that lose: {best['losing']:.0f})")
 
 # %% [markdown]
 # ## The change of ROC-AUC by method

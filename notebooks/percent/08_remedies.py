@@ -194,14 +194,14 @@ shown(chosen, ["model", "pretrained", "effect", "condition", "method", "metric",
                "recovered", "low", "high", "p_holm"], precision=3)
 
 # %%
-def share(part):
-    """Loss recovered over all pairs that lose, each counted by its loss."""
-    part = part[part["recovered"].notna()]
-    return (part["recovered"] * part["loss"]).sum() / part["loss"].sum() if len(part) else np.nan
+def share(condition, metric):
+    """Loss recovered over all strengths that lose more than a hundredth, of all pairs."""
+    lost = by_strength.query("pretrained and condition == @condition and metric == @metric and loss > 0.01")
+    return lost["change"].sum() / lost["loss"].sum() if len(lost) else np.nan
 
 for (condition, metric), part in chosen.groupby(["condition", "metric"], sort=False):
     clear = ((part["change"] > 0) & (part["p_holm"] < 0.05)).sum()
-    print(f"{condition}, {scores[metric]}: the chosen method recovers {share(part):.0%} of what the effects cost over "
+    print(f"{condition}, {scores[metric]}: the chosen method recovers {share(condition, metric):.0%} of what the effects cost over "
           f"{part['recovered'].notna().sum()} pairs that lose, a gain beyond chance in {clear} of {len(part)} pairs, "
           f"and clean clips change by {-100 * part['cost'].mean():+.1f} hundredths on average; "
           f"chosen: {', '.join(map(projection_title, part['method'].unique()))}")
