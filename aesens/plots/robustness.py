@@ -54,7 +54,7 @@ def operating_curves(table: pd.DataFrame) -> plt.Figure:
 
 
 def recovered_curves(table: pd.DataFrame) -> plt.Figure:
-    """Share of the lost balanced accuracy that each projection recovers at the strengths that lose, one panel a model and effect.
+    """Share of the lost balanced accuracy that projections recover where some is lost, one panel a model and effect.
 
     Parameters
     ----------
