@@ -32,6 +32,7 @@ from aesens.sources import commit, package_versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 __all__ = [
     "claim",
@@ -186,17 +187,25 @@ def save_figure(figure: Figure, folder: Path, name: str, provenance: dict) -> No
     caption = provenance.get("caption", name)
     png = {"Title": name, "Description": caption, "Comment": summary, "Software": None}
     pdf = {"Title": name, "Subject": caption, "Keywords": summary, "CreationDate": None, "ModDate": None}
-    with atomic_path(folder / f"{name}.png") as path:
-        _save_png(figure, path, png)
-    with atomic_path(folder / f"{name}.pdf") as path:
-        figure.savefig(path, metadata=pdf)
+    # Imported here, for a run without figures needs none of it.
+    from matplotlib import rc_context, rcParams
+
+    # Laid out once for both files, each of which would do so again.
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox().padded(rcParams["savefig.pad_inches"])
+    with rc_context({"figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)
+        with atomic_path(folder / f"{name}.png") as path:
+            _save_png(figure, path, png, box)
+        with atomic_path(folder / f"{name}.pdf") as path:
+            figure.savefig(path, metadata=pdf, bbox_inches=box)
     _write_provenance(folder / f"{name}.png", provenance)
 
 
-def _save_png(figure: Figure, path: Path, metadata: dict) -> None:
+def _save_png(figure: Figure, path: Path, metadata: dict, box: Bbox) -> None:
     """Without the transparency that no figure has, and with a palette where the eye cannot tell: far fewer bytes."""
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png")
+    figure.savefig(drawn, format="png", bbox_inches=box)
     picture = Image.open(drawn)
     about = PngInfo()
     for key, value in metadata.items():
