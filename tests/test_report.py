@@ -143,7 +143,7 @@ def test_the_contents_say_what_was_found_and_captions_end_with_their_first_line(
     build_report(out, [path])
     index = (out / "report" / "index.html").read_text()
     lines = answers(read_table(out / "09_claims.csv"))
-    assert len(lines) == 10 and all(markdown_html(line).strip() in index for line in lines)
+    assert lines and all(markdown_html(line).strip() in index for line in lines)
     # There the picture stands above what it says.
     assert 'alt="Every verdict."' in index and "<figcaption>Every verdict.<" in index
     gallery = (out / "report" / "gallery.html").read_text()
