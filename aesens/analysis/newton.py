@@ -23,7 +23,9 @@ __all__ = ["NEWTON_STEPS", "Features", "Kernels", "newton"]
 
 # Bound of the relative error of the weights.
 _TOLERANCE = 1e-6
-NEWTON_STEPS, _HALVINGS = 100, 40
+#: Steps after which a problem counts as failed.
+NEWTON_STEPS = 100
+_HALVINGS = 40
 # Inner steps after which a dense solve is cheaper.
 _CG_STEPS = 80
 # Accuracy of the Newton direction relative to the gradient: looser costs more Newton steps, tighter more inner ones.
@@ -49,23 +51,28 @@ class Kernels:
         return Kernels(kernel, np.empty((len(kernel), self.size, 0)), np.empty((1, 0)))
 
     def take(self, sets, columns):
+        """The same for some of the sets and columns."""
         # One set alone, which is large, need not be copied.
         kernel = self.kernel if len(sets) == self.sets else self.kernel[sets]
         return Kernels(kernel, self.within[sets], self.owner[columns])
 
     def margins(self, a):
+        """X w of each problem, (set, column, n)."""
         out = a @ self.kernel
         if self.within.shape[-1]:
             out -= ((a @ self.within) * self.owner) @ self.within.swapaxes(1, 2)
         return out
 
     def back(self, g):
+        """X^T g of each problem, as a vector of this space."""
         return g
 
     def inner(self, a, fa, b, fb):
+        """Inner products of the weights, (set, column); `fa` and `fb` are margins of `a` and `b`."""
         return np.einsum("tcn,tcn->tc", a, fb)
 
     def weights(self, a, x):
+        """Weights (set, column, feature) and intercepts (set, column) of vectors; `x` are the rows."""
         return (a.reshape(len(x), -1, x.shape[1]) @ x).reshape(*a.shape[:-1], -1), a.sum(axis=-1)
 
     def solve(self, place, curvature, r, fr):
@@ -95,22 +102,28 @@ class Features:
         self.sets, self.size = len(rows), rows.shape[-1]
 
     def take(self, sets, columns):
+        """The same for some of the sets and columns."""
         return Features(self.rows[sets], self.bases, self.owner[columns])
 
     def margins(self, w):
+        """X w of each problem, (set, column, n)."""
         return w @ self.rows.swapaxes(-1, -2)
 
     def back(self, g):
+        """X^T g of each problem, as a vector of this space."""
         w = g @ self.rows
         return w - ((w @ self.bases.T) * self.owner) @ self.bases
 
     def inner(self, a, fa, b, fb):
+        """Inner products of the weights, (set, column); `fa` and `fb` are margins of `a` and `b`."""
         return np.einsum("tcn,tcn->tc", a, b)
 
     def weights(self, a, x):
+        """Weights (set, column, feature) and intercepts (set, column) of vectors; `x` are the rows."""
         return a[..., :-1], a[..., -1]
 
     def solve(self, place, curvature, r, fr):
+        """(I + X^T W X)^-1 r for one problem, outside its subspace."""
         x, own = self.rows[place[0]], self.bases[self.owner[place[1]] > 0]
         x = x - (x @ own.T) @ own
         hessian = (x * curvature[:, None]).T @ x
