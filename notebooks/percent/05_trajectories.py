@@ -215,7 +215,7 @@ directions = study.collect(tables.global_directions, n_permutations=study.profil
                            n_resamples=study.profile.n_resamples, seed=study.seed)
 ours = directions.query(f"{this} and instrument == @instrument")
 assert np.allclose(squared, ours[["in_sample", "held_out"]].iloc[0], rtol=0, atol=[0.1, 1e-3], equal_nan=True)
-study.table(directions, "05_global_cca", "Global CCA an instrument: in-sample and held-out correlations, joint null, p-value.")
+study.table(directions, "05_global_cca", "Global CCA an instrument: in-sample and held-out correlations, joint null, p-value.");
 
 # %%
 def floor_of(table):
