@@ -124,9 +124,10 @@ def build_report(out: Path, notebooks: Iterable[Path]) -> Path:
     }
     titles = {target: _FIXED.get(target, "") for target in parts} | {p.target: p.title for p in pages}
     with _replaced(out / "report") as folder:
-        style = (_HERE / "static" / "report.css").read_text(encoding="utf-8")
-        code = HtmlFormatter(style="default").get_style_defs(".highlight")
-        (folder / "report.css").write_text(f"{style}\n{code}\n", encoding="utf-8")
+        sheets = [_HERE / "static" / "report.css", _HERE / "templates" / "pdoc" / "scroll.css"]
+        styles = [sheet.read_text(encoding="utf-8") for sheet in sheets]
+        styles.append(HtmlFormatter(style="default").get_style_defs(".highlight"))
+        (folder / "report.css").write_text("\n".join(styles) + "\n", encoding="utf-8")
         for place, html in api_pages().items():
             (folder / "api" / place).parent.mkdir(parents=True, exist_ok=True)
             (folder / "api" / place).write_text(html, encoding="utf-8")
