@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from aesens.effects import EFFECTS
+from aesens.plots.style import number
 from aesens.plots.titles import model_title
 from aesens.tables.claims import CONTROL, REASONS, decide, entries
 
@@ -245,9 +246,7 @@ def _figures(key: str, values: pd.Series) -> str:
     known = values[np.isfinite(values.astype(float))] * (100 if key in _HUNDREDTHS else 1)
     if known.empty:
         return ""
-    texts = [_WORDS[key].form.format(end) for end in (known.min(), known.max())]
-    # What rounds to zero has no sign.
-    ends = [text.removeprefix("-") if float(text) == 0 else text.replace("-", "−") for text in texts]
+    ends = [number(end, _WORDS[key].form) for end in (known.min(), known.max())]
     return " to ".join(dict.fromkeys(ends))
 
 
