@@ -152,18 +152,18 @@ def fit_scores(
         chosen, weights, bias = fit(members, i)
         cost[np.ix_(places, i)] = chosen
         # An affine map is made part of the weights: test clips need not be mapped, one method after the other.
-        moved = not all(is_subspace(method) or is_affine(method) for method in members)
-        if not moved and not is_subspace(members[0]):
+        affine = all(map(is_affine, members))
+        if affine:
             pulled = [method.pull_back(w) for method, w in zip(members, weights, strict=True)]
             weights, bias = np.stack([w for w, _ in pulled]), bias + np.stack([shift for _, shift in pulled])
         p, r, c = np.ix_(places, range(1 + n_refits), i)
         for k in range(conditions):
             x = np.asarray(trajectories[k - 1, test] if k else clean[test], np.float64)
-            if moved:
+            if affine or is_subspace(members[0]):
+                value = (weights.reshape(-1, x.shape[1]) @ x.T).reshape(*bias.shape, -1)
+            else:
                 own = [transformed(method, x) for method in members]
                 value = np.stack([w @ x.T for w, x in zip(weights, own, strict=True)])
-            else:
-                value = (weights.reshape(-1, x.shape[1]) @ x.T).reshape(*bias.shape, -1)
             score[p, r, k, c] = (value + bias[..., None]).swapaxes(1, 2)
 
     # Methods that are alike are fitted at once, for all instruments that they are the same object for: one after the
