@@ -212,14 +212,16 @@ def _save_png(figure: Figure, path: Path, metadata: dict, box: Bbox) -> None:
         if value is not None:
             about.add_text(key, value)
     whole = picture.convert("RGB")
+    # On a large ground an error of a few levels is a tint: such colours have places of their own in the palette.
+    pixels, colours = np.asarray(whole), whole.getcolors(whole.width * whole.height)
+    grounds = [colour for count, colour in colours if count > 0.01 * whole.width * whole.height]
     # Of Pillow's ways the one whose largest error is smallest.
-    few = whole.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    colours, places = np.array(few.getpalette()).reshape(-1, 3), np.asarray(few)
-    for count, colour in whole.getcolors(whole.width * whole.height):
-        # On a large ground an error of a few levels is a tint.
-        if count > 0.01 * places.size:
-            colours[places[(np.asarray(whole) == colour).all(axis=2)][0]] = colour
-    few.putpalette(colours.ravel().tolist())
+    others = whole.quantize(256 - len(grounds), method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    palette, places = others.getpalette()[: 3 * (256 - len(grounds))], np.array(others)
+    for place, ground in enumerate(grounds, len(palette) // 3):
+        places[(pixels == ground).all(axis=2)] = place
+    few = Image.fromarray(places, "P")
+    few.putpalette(palette + np.ravel(grounds).tolist())
     largest = max(high for _, high in ImageChops.difference(whole, few.convert("RGB")).getextrema())
     chosen = few if largest <= _UNSEEN else whole
     chosen.save(path, optimize=True, pnginfo=about, dpi=picture.info["dpi"])
