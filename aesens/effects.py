@@ -17,7 +17,6 @@ The grids are those of Deng et al. (ICASSP 2025, section 3.1), the chain that of
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -25,8 +24,6 @@ from html import escape
 
 import numpy as np
 import pedalboard
-import soundfile as sf
-from pedalboard.io import AudioFile
 from scipy import signal
 
 from aesens.data.clips import Decoded
@@ -152,7 +149,8 @@ class Effect:
         Raises
         ------
         ValueError
-            If `audio` is not (channels, samples) of finite values, or the value is out of range.
+            If `audio` is not (channels, samples) of finite values, the value is out of range, or the process gives
+            another shape or values that are not finite.
         """
         self.check(value, sample_rate)
         audio = np.array(audio, dtype=np.float32)
@@ -163,6 +161,8 @@ class Effect:
         processed = np.asarray(self.process(audio, sample_rate, float(value)), dtype=np.float32)
         if processed.shape != audio.shape:
             raise ValueError(f"{self.name} changed the shape from {audio.shape} to {processed.shape}")
+        if not np.isfinite(processed).all():
+            raise ValueError(f"{self.name} gave values that are not finite at {self.label} = {value:g}")
         return processed
 
     def describe(self) -> dict:
@@ -316,23 +316,29 @@ def effect(name: str) -> Effect:
     return EFFECTS[name]
 
 
-def through_file(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """What is left of audio that is written to a 16-bit wav file by pedalboard and read back by soundfile.
+def through_file(audio: np.ndarray) -> np.ndarray:
+    """What is left of audio that pedalboard writes to a 16-bit wav file and soundfile reads back, sample for sample.
 
-    These are multiples of 2^-15 within [-1, 1): the writer scales by 32 768 in effect, rounds down and clips; the
-    reader divides by 32 768.
+    The writer scales to 32 bits, clips, and keeps the upper half, which rounds down; the reader divides by 32 768.
+    Without the file, since in memory pedalboard writes one by calling back Python, which one thread can do at a time.
+
+    Parameters
+    ----------
+    audio : np.ndarray, float32
+
+    Returns
+    -------
+    np.ndarray, float32
+        Multiples of 2^-15 within [-1, 1), of the same shape.
 
     Examples
     --------
     >>> audio = np.array([[1.8e-5, -1.8e-5, 1.6, -1.6]], dtype=np.float32)
-    >>> (through_file(audio, 44100) * 32768).tolist()
+    >>> (through_file(audio) * 32768).tolist()
     [[0.0, -1.0, 32767.0, -32768.0]]
     """
-    buffer = io.BytesIO()
-    with AudioFile(buffer, "w", samplerate=sample_rate, num_channels=len(audio), format="wav") as file:
-        file.write(np.asarray(audio, dtype=np.float32))
-    buffer.seek(0)
-    return np.ascontiguousarray(sf.read(buffer, dtype="float32", always_2d=True)[0].T)
+    scaled = np.clip(audio.astype(np.float64), -1, 1) * (2**31 - 1)
+    return (np.rint(scaled).astype(np.int32) >> 16).astype(np.float32) / np.float32(2**15)
 
 
 def render(kind: Effect | None, clip: Decoded, value: float, protocol: str) -> np.ndarray:
@@ -363,4 +369,4 @@ def render(kind: Effect | None, clip: Decoded, value: float, protocol: str) -> n
     audio = clip.dry if protocol == "study" else clip.audio
     if kind is not None:
         audio = kind(audio, clip.sample_rate, value)
-    return through_file(audio, clip.sample_rate) if protocol == "study" else audio
+    return through_file(audio) if protocol == "study" else audio

@@ -36,8 +36,10 @@ from aesens.app.plan import PUBLISHED
 from aesens.data import Dataset, load_dataset
 from aesens.effects import EFFECTS
 from aesens.embeddings.extract import Plan, extract
+from aesens.embeddings.store import BLOCK
 from aesens.models import Embedder, load_model
-from aesens.models.precision import defining
+from aesens.models.precision import PRECISIONS, defining
+from aesens.settings import PROFILES
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("openl3", "panns", "clap")
@@ -396,16 +398,17 @@ def precision(table: Table, quick: bool) -> None:
         print("no CUDA device: only the error of bf16 is measured, on the CPU")
         cpu_error(table, quick)
         return
-    device = torch.cuda.get_device_name()
-    name = f"{PARTS['d']}, {device}"
+    name = f"{PARTS['d']}, {torch.cuda.get_device_name()}"
     count, effects, strengths = (64, ("gain",), 2) if quick else (320, ("lowpass", "reverb"), 4)
+    models = PROFILES["paper"].models
     hours = {}
     with tempfile.TemporaryDirectory() as folder:
         clips = write_clips(Path(folder, "clips"), count)
-        for model in MODELS:
+        for model in models:
             network = load_model(model, weights="untrained", device="cuda")
+            waves = np.random.default_rng(0).standard_normal((BLOCK, round(SECONDS * network.sample_rate)))
             reference = None
-            for kind in ("float32", "tf32", "bf16"):
+            for kind in PRECISIONS:
                 network.precision = kind
                 # The first run chooses algorithms and grows the memory pool.
                 fresh_extract(
@@ -415,23 +418,20 @@ def precision(table: Table, quick: bool) -> None:
                 values = np.stack(values)
                 reference = values if reference is None else reference
                 speed = count * strengths * len(effects) / took
-                table.add(name, f"{model}, {kind}: clips a second, effects and stores included", speed, "1/s")
-                table.add(name, f"{model}, {kind}: median relative error", *errors(values, reference)[:1], "")
-                table.add(
-                    name, f"{model}, {kind}: largest relative error", *errors(values, reference)[1:], ""
-                )
+                alone = np.median([timed(network.embed, 0.1 * waves)[1] for _ in range(10)])
                 hours[model, kind] = STUDY / speed / 3600
-                table.add(
-                    name,
-                    f"{model}, {kind}: the study's {STUDY} embeddings, projected",
-                    hours[model, kind],
-                    "h",
-                )
-    for kind in ("float32", "tf32", "bf16"):
-        total = sum(hours[model, kind] for model in MODELS)
-        table.add(
-            name, f"the paper profile's three models one after the other, {kind}, projected", total, "h"
-        )
+                for metric, value, unit in (
+                    ("clips a second, effects and stores included", speed, "1/s"),
+                    (f"clips a second, network alone, {BLOCK} at a time", BLOCK / alone, "1/s"),
+                    ("median relative error", errors(values, reference)[0], ""),
+                    ("largest relative error", errors(values, reference)[1], ""),
+                    (f"the study's {STUDY} embeddings, projected", hours[model, kind], "h"),
+                ):
+                    table.add(name, f"{model}, {kind}: {metric}", value, unit)
+    for whose, names in (("the study's", MODELS), ("the paper profile's", models)):
+        for kind in PRECISIONS:
+            metric = f"{whose} {len(names)} models one after the other, {kind}, projected"
+            table.add(name, metric, sum(hours[model, kind] for model in names), "h")
 
 
 def errors(found: np.ndarray, reference: np.ndarray) -> tuple[float, float]:

@@ -185,6 +185,10 @@ def test_an_error_of_an_effect_names_it(clips, own_cache):
         (lambda audio, rate, value: audio[99], r"own 2 failed: IndexError: index 99"),
         (lambda audio, rate, value: audio / {}[value], r"own 2 failed: KeyError: 2\.0"),
         (lambda audio, rate, value: None, r"clip aaa/aaa0: own changed the shape"),
+        (
+            lambda audio, rate, value: np.nan * audio,
+            r"clip aaa/aaa0: own gave values that are not finite at Value = 2",
+        ),
     ]:
         kind = effects.Effect("own", process, [2.0, 3.0], "Own", "Value")
         sweep = embed.Plan(data.model, kind, np.array([2.0]), data.clips)

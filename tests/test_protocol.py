@@ -119,12 +119,25 @@ def test_short_and_long_files_are_padded_and_cut_before_the_effect(tmp_path):
     assert render(EFFECTS["reverb"], short, 0.5, "study")[:, RATE // 2 + 2000 :].any()
 
 
-def test_the_file_clips_rounds_down_and_keeps_16_bits():
-    ramp = np.linspace(-2, 2, 40001, dtype=np.float32)[None]
-    filed = through_file(ramp, RATE) * 32768
-    # 32-bit numbers first, of which the upper half is kept.
-    whole = np.round(np.clip(ramp.astype(float), -1, 1) * (2**31 - 1))
-    assert np.array_equal(filed, np.clip(np.floor(whole / 2**16), -32768, 32767))
+def test_a_file_in_memory_is_the_file_sample_for_sample(tmp_path):
+    rng = np.random.default_rng(0)
+    steps = np.arange(-40000, 40001)
+    audio = np.concatenate(
+        [
+            # Samples on a step, of the reader's scale and of the writer's, and next to one.
+            *(steps / 32768, steps / 32767),
+            *(np.nextafter((steps / 32768).astype(np.float32), np.float32(side)) for side in (-2, 2)),
+            rng.uniform(-1.5, 1.5, 500_000),
+            rng.standard_normal(500_000) * 10.0 ** rng.uniform(-12, 0, 500_000),
+            [1.0, -1.0, -0.0, 1e30, -1e30, 2.0**-31, -(2.0**-31), -(2.0**-32), -1e-30],
+        ]
+    ).astype(np.float32)
+    audio = audio[: len(audio) // 2 * 2].reshape(2, -1)
+    with AudioFile(str(tmp_path / "own.wav"), "w", samplerate=RATE, num_channels=2) as file:
+        file.write(audio)
+    read, _ = sf.read(tmp_path / "own.wav", dtype="float32", always_2d=True)
+    assert np.array_equal(through_file(audio), read.T)
+    assert through_file(audio).dtype == np.float32
 
 
 def test_nothing_is_the_identity_in_a_file(tmp_path):

@@ -121,6 +121,28 @@ def test_extraction_is_the_plain_computation(dataset, toy_model):
             np.testing.assert_allclose(read.sel(strength=s, clip=clip).values, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_networks_on_another_device_are_called_by_one_thread(dataset):
+    class Elsewhere(ToyModel):
+        network = torch.nn.Identity()
+
+        def __init__(self):
+            super().__init__()
+            self.device, self.threads = torch.device("mps"), set()
+
+        def embed(self, waves):
+            self.threads.add(threading.get_ident())
+            return ToyModel().embed(waves)
+
+    models, kind = [Elsewhere(), Elsewhere()], EFFECTS["gain"]
+    for parameters in (kind.parameters(5), kind.parameters(7)):
+        plans = [Plan(model, kind, parameters, dataset) for model in models]
+        for plan in plans:
+            plan.model.name = f"toy{models.index(plan.model)}"
+        extract(plans, progress=False, n_jobs=4)
+    # Of two runs too: whatever a device's library keeps for a thread is kept.
+    assert len(models[0].threads | models[1].threads) == 1
+
+
 def test_second_extraction_computes_nothing(dataset, toy_model):
     kind = EFFECTS["gain"]
     plan = [Plan.clean(toy_model, dataset), Plan(toy_model, kind, kind.parameters(3), dataset)]

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby, islice
 
 import numpy as np
@@ -257,7 +258,10 @@ def compute_shard(shard: Shard) -> None:
 
 # Of a process: the models of a worker with their recipes, and what its threads must do one at a time.
 _RESIDENT: dict[tuple[str, str], tuple[str, Embedder]] = {}
-_BUILDING, _ON_DEVICE = threading.Lock(), threading.Lock()
+_BUILDING = threading.Lock()
+# The thread that calls a GPU: two networks there would only wait for each other and need the memory of both, and each
+# thread that calls one has cuDNN plan all its convolutions anew, a second and more of YAMNet's.
+_ON_DEVICE = ThreadPoolExecutor(max_workers=1)
 
 
 def _recipe(model: Embedder) -> str:
@@ -305,9 +309,9 @@ def _compute(tasks: list[_Task], n_jobs: int, tell: Callable[[int, str], None]) 
         del waves
         for piece in task.pieces:
             batch = batches[piece.model.sample_rate, type(piece.model).prepare]
-            # Two networks on one GPU would only wait for each other and need the memory of both.
-            alone = None if piece.model.device.type == "cpu" else _ON_DEVICE
-            piece.store.write(piece.chunk, forward.embed(piece.model, batch, setting, task.names, alone))
+            embed = partial(forward.embed, piece.model, batch, setting, task.names)
+            on_cpu = piece.model.device.type == "cpu"
+            piece.store.write(piece.chunk, embed() if on_cpu else _ON_DEVICE.submit(embed).result())
             tell(len(task.names), f"{piece.model.name}, {task.effect_name}")
 
     n_jobs, waiting = max(1, n_jobs), iter(tasks)

@@ -5,8 +5,6 @@ Everybody gets audio of their own: an effect or a model that works in place chan
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 import numpy as np
 
 from aesens.data import Dataset, Decoded
@@ -58,28 +56,22 @@ def waves(
     return {key: model.prepare(audio.copy(), clip.sample_rate, protocol) for key, model in models.items()}
 
 
-def embed(
-    model: Embedder,
-    batch: np.ndarray,
-    setting: str,
-    names: tuple[str, ...],
-    alone: AbstractContextManager | None,
-) -> np.ndarray:
+def embed(model: Embedder, batch: np.ndarray, setting: str, names: tuple[str, ...]) -> np.ndarray:
     """Embed a block, (clip, feature); a `ModelError` names the model, the setting and the clips that it fails at."""
     try:
-        return model.embed(batch, alone=alone)
+        return model.embed(batch)
     except Exception as error:
-        clips = ", ".join(_failing(model, batch, names, alone))
+        clips = ", ".join(_failing(model, batch, names))
         problem = error if isinstance(error, (ModelError, ValueError)) else f"{type(error).__name__}: {error}"
         raise ModelError(f"{model.name} failed under {setting} at {clips}: {problem}") from error
 
 
-def _failing(model, batch, names, alone) -> list[str]:
+def _failing(model, batch, names) -> list[str]:
     """Clips at which a model fails alone, or the first and the last if it only fails at all of them together."""
     found = []
     for name, wave in zip(names, batch, strict=True):
         try:
-            model.embed(wave[None], alone=alone)
+            model.embed(wave[None])
         except Exception:
             found.append(name)
     return found if 0 < len(found) < len(names) else [f"{names[0]} to {names[-1]}"]

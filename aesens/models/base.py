@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from functools import cached_property, wraps
 from typing import ClassVar
 
@@ -296,16 +296,13 @@ class Embedder(ABC):
         """Settings beyond the weights that change an embedding; part of a store's address."""
         return {"pooling": self.pooling, **self.settings}
 
-    def embed(self, waves: np.ndarray, *, alone: AbstractContextManager | None = None) -> np.ndarray:
+    def embed(self, waves: np.ndarray) -> np.ndarray:
         """Embed mono clips of equal length.
 
         Parameters
         ----------
         waves : np.ndarray, shape (clip, samples), float32
             Mono waveforms at ``self.sample_rate``.
-        alone : context manager, optional
-            Entered while the device works, and not while this call checks what it is given and what it returns: a
-            lock of those who share the device.
 
         Returns
         -------
@@ -329,8 +326,7 @@ class Embedder(ABC):
             _ = self.network  # which says so where there is no GPU
             # From pinned memory the GPU fetches them itself, while the network is being called.
             staged = staged.pin_memory()
-        with alone or nullcontext():
-            found = self._in_batches(staged)
+        found = self._in_batches(staged)
         if found.shape != (len(waves), self.dimension) or not np.isfinite(found).all():
             raise ModelError(
                 f"{self.name} gave embeddings of shape {found.shape} "
