@@ -143,19 +143,31 @@ class _Strongest(nn.Module):
     """A convolution, ReLU and batch norm, and the maximum over frequency: (..., frame, band) to (..., frame, channel).
 
     ReLU and batch norm are monotonic in each channel, falling where the norm's scale is negative. So the extreme value
-    is taken first and both run on it alone, which spares passes over the largest arrays of the network.
+    is taken first and both run on it alone. And it is taken while the convolution is made, as one matrix product for
+    each place of the filters on the frequency axis: the network's largest arrays are never there as a whole.
     """
 
     def __init__(self, filters, kernel, padding):
         super().__init__()
-        self.pad = nn.ZeroPad2d(padding)
+        self.padding = padding
         self.convolution = nn.Conv2d(1, filters, kernel)
         self.norm = _ReluNorm(filters)
 
     def forward(self, x):
-        least, most = torch.aminmax(self.convolution(self.pad(x)), dim=3, keepdim=True)
-        extreme = torch.where(self.norm.weight[:, None, None] >= 0, most, least)
-        return self.norm(extreme)[..., 0].transpose(1, 2)
+        patches, _, frames, bands = x.shape
+        taps, width = self.convolution.kernel_size
+        windows = F.pad(x[:, 0].permute(2, 0, 1), self.padding).unfold(2, taps, 1).permute(0, 3, 1, 2)
+        if width > 1:  # a band is read as often as filters lie over it
+            windows = windows.contiguous()
+        # Of a channel whose norm falls, the least value is wanted: the largest of its negative.
+        sign = torch.where(self.norm.weight >= 0, 1.0, -1.0)[:, None]
+        filters = self.convolution.weight[:, 0].transpose(1, 2).flatten(1) * sign
+        places = (windows[low : low + width].reshape(width * taps, -1) for low in range(bands - width + 1))
+        largest = filters @ next(places)
+        for place in places:
+            torch.maximum(largest, filters @ place, out=largest)
+        extreme = largest * sign + self.convolution.bias[:, None]
+        return self.norm(extreme.view(-1, patches, frames, 1).transpose(0, 1))[..., 0].transpose(1, 2)
 
 
 class _Dense(nn.Module):
@@ -182,8 +194,8 @@ class _Network(nn.Module):
         # An even kernel under TensorFlow's SAME padding has its extra zero at the end.
         self.front = nn.ModuleList(
             [
-                *(_Strongest(filters, kernel, (0, 0, 3, 3)) for filters, kernel in _TIMBRAL),
-                *(_Strongest(filters, (n, 1), (0, 0, (n - 1) // 2, n // 2)) for filters, n in _TEMPORAL),
+                *(_Strongest(filters, kernel, (3, 3)) for filters, kernel in _TIMBRAL),
+                *(_Strongest(filters, (n, 1), ((n - 1) // 2, n // 2)) for filters, n in _TEMPORAL),
             ]
         )
         width = sum(filters for filters, _ in _TIMBRAL + _TEMPORAL)
