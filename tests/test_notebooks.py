@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from support import ROOT, aesens, write_clips
 
-from aesens.app.run import RunError, _clean, _keep, copies, notebooks
+from aesens.app.run import _SEEDS, RunError, _clean, _keep, copies, notebooks
 from aesens.plots.outputs import provenance_path
 from aesens.settings import OPTIONS
 
@@ -156,6 +156,21 @@ def test_untrained_weights_never_earn_a_verdict(tiny):
     assert set(table["claim"]) == {"C1", "C2", "C3a", "C3b", "C4", "C5", "C7"}
     assert (table.loc[~table["pretrained"], "verdict"] == "control").all()
     assert not (table.loc[table["pretrained"], "verdict"] == "control").any()
+
+
+@pytest.mark.notebooks
+def test_what_is_computed_beside_the_chapters_is_what_chapter_9_takes(tiny, monkeypatch):
+    monkeypatch.setenv("AESENS_CACHE", str(tiny["cache"]))
+    results = tiny["cache"] / "results"
+
+    def there():
+        return {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()}
+
+    before = there()
+    command = [sys.executable, "-c", _SEEDS, json.dumps({"profile": "tiny"})]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert there() == before
 
 
 @pytest.mark.notebooks

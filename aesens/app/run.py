@@ -10,12 +10,14 @@ goes on.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from aesens.cache import atomic_path, repository, runtime_environment
@@ -66,6 +68,19 @@ def copies(root: Path, out: Path) -> Path:
 
 # Clips that a run needs: two in each half.
 _FEWEST = 4
+
+# The chapter after which all embeddings are there, and the one that asks for results of further seeds.
+_EMBEDS, _JUDGES = "03_embeddings", "09_claims"
+
+# What computes those, as long as nothing else wants the cores.
+_SEEDS = """
+import json, os, sys
+from aesens.study import Study
+from aesens.tables import claims
+os.nice(19)
+for study in claims.further_seeds(Study(**json.loads(sys.argv[1]))):
+    claims.results_of(study, further=True)
+"""
 
 # What a kernel executes before any cell.
 _FIRST = "import aesens.study; del aesens"
@@ -125,7 +140,7 @@ def run(
         executed = copies(root, out)
         executed.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
-        with _kernels(chosen, root) as kernels:
+        with _kernels(chosen, root) as kernels, ExitStack() as beside:
             for number, (path, kernel) in enumerate(zip(chosen, kernels, strict=True), 1):
                 print(f"[{number}/{len(chosen)}] {path.stem}", flush=True)
                 begun = time.monotonic()
@@ -133,6 +148,8 @@ def run(
                 print(f"      {stopped or 'done'} ({time.monotonic() - begun:.0f} s)", flush=True)
                 if keep:
                     _keep(executed / path.name, path)
+                if path.stem == _EMBEDS and _JUDGES in {one.stem for one in chosen}:
+                    beside.enter_context(_further_seeds(parameters, root))
         print(f"{len(chosen)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {shown}")
         if report:
             _report(out, executed, shown)
@@ -258,6 +275,22 @@ def _kernels(paths: list[Path], root: Path) -> Iterator[Iterator]:
     finally:
         for kernel in list(running):
             stop(kernel)
+
+
+@contextmanager
+def _further_seeds(parameters: dict, root: Path) -> Iterator[None]:
+    """Compute the results of further seeds beside the chapters, which leave a core idle while they draw.
+
+    Chapter 9 computes what is missing: whatever happens here is of no consequence.
+    """
+    command = [sys.executable, "-c", _SEEDS, json.dumps(parameters)]
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=root, **quiet)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _execute(path: Path, copy: Path, parameters: dict, root: Path, kernel) -> str:

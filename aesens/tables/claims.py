@@ -348,26 +348,32 @@ def of_study(study, definitions: Mapping[str, dict] | None = None) -> pd.DataFra
 
     `definitions` changes lines of ``claims.toml``, as in `verdicts`; other methods of C5 are computed first.
     """
-    # Statistics and twins are those of the run's own seed, and so are the clips of finer sweeps: others of them would
-    # have to be embedded first.
-    others = range(study.seed + 1, study.seed + study.profile.seeds)
+    # Clips of finer sweeps are those of the run's own seed: others of them would have to be embedded first.
     orders = {"n_permutations": study.profile.n_permutations, "n_resamples": study.profile.n_resamples}
     pictured = study.collect(tables.response, pictured=True, seed=study.seed, **orders)
-    runs = [study, *(study.variant(seed=seed, twins=False) for seed in others)]
-    return agreed([_of_seed(run, pictured, definitions, further=run is not study) for run in runs])
+    runs = [results_of(study, definitions)]
+    runs += [results_of(other, definitions, further=True) for other in further_seeds(study)]
+    return agreed([verdicts(*run, pictured=pictured, definitions=definitions) for run in runs])
 
 
-def _of_seed(study, pictured, definitions, further):
+def further_seeds(study) -> list:
+    """The same study with each other seed of its profile; without twins, which are the run's own seed's."""
+    seeds = range(study.seed + 1, study.seed + study.profile.seeds)
+    return [study.variant(seed=seed, twins=False) for seed in seeds]
+
+
+def results_of(
+    study, definitions: Mapping[str, dict] | None = None, *, further: bool = False
+) -> tuple[pd.DataFrame, ...]:
+    """The tables that `verdicts` is given of one seed, in its order; computed unless the cache has them."""
     # The run's own seed shares chapter 8's table; with one effect nothing is transferred.
     brief = {"transferred": True} if further and len(study.effects) > 1 else {}
     drawn = {"n_resamples": study.profile.n_resamples, "seed": study.seed}
     orders = {"n_permutations": study.profile.n_permutations, **drawn}
-    return verdicts(
+    return (
         study.collect(tables.response, **orders),
         study.collect(tables.decoding, **orders),
         study.collect(tables.geometry, seed=study.seed),
         study.collect(tables.robustness, pooled=pools(definitions), **drawn),
         study.collect(tables.remedies, together=True, **drawn, **brief),
-        pictured=pictured,
-        definitions=definitions,
     )
