@@ -203,9 +203,9 @@ class Store:
             blocks = {
                 n: b for n, b in enumerate(about["blocks"]) if (row, n) in there and wanted.intersection(b)
             }
-            content = _content(array, row, blocks, len(about["blocks"]) * about["block"])
+            content, first = _content(array, row, blocks), min(blocks, default=0)
             for number, block in blocks.items():
-                start = number * about["block"]
+                start = (number - first) * about["block"]
                 keys = content[start : start + len(block), -_KEY:]
                 if np.array_equal(keys, self._keys(parameter, block)):
                     found |= {clip: start + place for place, clip in enumerate(block)}
@@ -235,19 +235,21 @@ def _stored(about: dict, there: set[tuple[int, int]]) -> dict[float, set[str]]:
     return stored
 
 
-def _content(array: zarr.Array, row: int, blocks, rows: int) -> np.ndarray:
-    """So many rows under one parameter; what cannot be decoded is left out, as what is not there."""
+def _content(array: zarr.Array, row: int, blocks) -> np.ndarray:
+    """Rows under one parameter, from the first of the blocks to the last; what cannot be decoded is as not there."""
+    size = array.chunks[1]
+    rows = slice(min(blocks, default=0) * size, (max(blocks, default=-1) + 1) * size)
     try:
-        return array[row, :rows]
+        return array[row, rows]
     except (OSError, MemoryError):
         # No fault of the chunks'.
         raise
     except Exception:  # what the decoder raises depends on what the damage looks like
-        content = np.full((rows, array.shape[2]), np.nan, dtype=np.float32)
+        content = np.full((rows.stop - rows.start, array.shape[2]), np.nan, dtype=np.float32)
     for number in blocks:
-        own = slice(number * array.chunks[1], (number + 1) * array.chunks[1])
+        own = slice(number * size, (number + 1) * size)
         try:
-            content[own] = array[row, own]
+            content[own.start - rows.start : own.stop - rows.start] = array[row, own]
         except (OSError, MemoryError):
             raise
         except Exception:
