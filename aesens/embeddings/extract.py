@@ -35,9 +35,8 @@ from aesens.data import Dataset, Decoded
 from aesens.effects import Effect
 from aesens.embeddings import forward
 from aesens.embeddings.forward import CLEAN
-from aesens.embeddings.plan import Plan
+from aesens.embeddings.plan import Plan, Stored
 from aesens.embeddings.store import PATIENCE, Chunk, Store, StoreError
-from aesens.embeddings.stored import Stored
 from aesens.models import Embedder
 from aesens.sources import code_of, commit, package_hash, package_versions
 from aesens.syntax import EditedError, read_so_far, unedited
@@ -55,6 +54,13 @@ def extract(
 ) -> list[Stored]:
     """Embed whatever the stores of some plans lack.
 
+    `ValueError` if a clip cannot be read or an effect cannot be applied to it; the message names the clip. What was
+    finished before stays in the stores. `aesens.models.ModelError` if a network fails; the message names the model, the
+    effect and the clips. `aesens.embeddings.store.StoreError` if another run is extracting one of the stores, or they
+    cannot be written or are not seen by all workers. `aesens.embeddings.cluster.ClusterError` if the scheduler cannot
+    be reached or its workers are lost. `aesens.syntax.EditedError` if the code of an effect or a model was edited
+    meanwhile; what was made of it is removed.
+
     Parameters
     ----------
     plans : sequence of Plan
@@ -70,20 +76,6 @@ def extract(
     -------
     list of Stored
         In the order of `plans`, complete.
-
-    Raises
-    ------
-    ValueError
-        If a clip cannot be read or an effect cannot be applied to it; the message names the clip. What was finished
-        before stays in the stores.
-    aesens.models.ModelError
-        If a network fails; the message names the model, the effect and the clips.
-    aesens.embeddings.store.StoreError
-        If another run is extracting one of the stores, or they cannot be written or are not seen by all workers.
-    aesens.embeddings.cluster.ClusterError
-        If the scheduler cannot be reached or its workers are lost.
-    aesens.syntax.EditedError
-        If the code of an effect or a model was edited meanwhile; what was made of it is removed.
     """
     asked = [plan.store() for plan in plans]
     code = read_so_far()
@@ -94,7 +86,7 @@ def extract(
         # In one order, so that two runs cannot each hold what the other waits for. Two plans may be of one store.
         for store in sorted({one.store for one in lacking}, key=lambda store: store.path):
             stack.enter_context(store.held())
-        tasks = _tasks(plans, asked)
+        tasks = _tasks(asked)
         total = sum(len(task.names) * len(task.pieces) for task in tasks)
         bar = stack.enter_context(
             tqdm(total=total, desc="Embedding", unit="clip", disable=not progress, mininterval=0.5)
@@ -190,18 +182,17 @@ class Shard:
         return f"{first.effect_name}, clips {first.names[0]} to {first.names[-1]}"
 
 
-def _tasks(plans: Sequence[Plan], asked: Sequence[Stored]) -> list[_Task]:
+def _tasks(asked: Sequence[Stored]) -> list[_Task]:
     """What is missing, in the order of blocks; makes the stores that are not there, and room in them."""
     wanted, whose = defaultdict(dict), {}
-    for plan, one in zip(plans, asked, strict=True):
-        whose.setdefault(one.store, plan)
+    for one in asked:
+        whose.setdefault(one.store, one.plan)
         for parameter in one.keys:
-            wanted[one.store].setdefault(parameter, {}).update(dict.fromkeys(one.digests))
+            wanted[one.store].setdefault(parameter, {}).update(dict.fromkeys(one.plan.digests))
     # Clips by their content, which two plans may know by other names.
-    known = pd.concat([plan.clips.table.assign(digest=plan.digests) for plan in plans]).drop_duplicates(
-        "digest"
-    )
-    recipes = {key: _recipe(model) for key, model in {id(p.model): p.model for p in plans}.items()}
+    known = pd.concat([one.plan.clips.table.assign(digest=one.plan.digests) for one in asked])
+    known = known.drop_duplicates("digest")
+    recipes = {id(model): _recipe(model) for model in {one.plan.model for one in asked}}
     made = _made() | {"commit": commit()}
     pieces, order = defaultdict(list), {}
     for store, plan in whose.items():
@@ -236,11 +227,8 @@ def _shards(tasks: list[_Task]) -> list[Shard]:
 def compute_shard(shard: Shard) -> None:
     """Compute a shard in a worker process, without what was written before the worker took it over.
 
-    Raises
-    ------
-    aesens.embeddings.store.StoreError
-        If the worker's packages are not those of the run, so that its embeddings would differ, or it does not see the
-        stores.
+    `aesens.embeddings.store.StoreError` if the worker's packages are not those of the run, so that its embeddings would
+    differ, or it does not see the stores.
     """
     if shard.made != (here := _made()):
         raise StoreError(f"this worker has {here}, the run has {shard.made}; use one environment for both")

@@ -10,7 +10,7 @@ import pandas as pd
 from aesens.effects import PROTOCOLS, effect
 from aesens.embeddings import results
 from aesens.embeddings.extract import Plan, extract
-from aesens.embeddings.stored import Stored, made_with
+from aesens.embeddings.plan import Stored, made_with
 from aesens.embeddings.sweep import Sweep
 from aesens.models.weights import WeightsError
 
@@ -155,7 +155,7 @@ class StudyEmbeddings:
             yield pair[1].protocol, self._read(pair)
 
     def made_with(self) -> list[dict]:
-        """With what the stored embeddings of the sweeps were made, see `aesens.embeddings.stored.made_with`."""
+        """With what the stored embeddings of the sweeps were made, see `aesens.embeddings.plan.made_with`."""
         # Asked for by every figure; a variant shares it.
         known = vars(self).setdefault("_made", {})
         key = *self.models, *self.effects, self.protocol
