@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 from aesens.data.checks import check_clips
 from aesens.data.clips import (
@@ -51,17 +51,14 @@ _SHIPPED = frozenset(DATASETS)
 def register(name: str, loader: str | Callable[..., Dataset]) -> None:
     """Add a dataset, so that every notebook, figure and table takes it by `name`.
 
+    `ValueError` if `name` is that of one of the package's datasets.
+
     Parameters
     ----------
     name : str
         Registry name; an own entry of that name is replaced.
     loader : callable or str
         Function that returns a `Dataset`, or its place as ``"module:function"``.
-
-    Raises
-    ------
-    ValueError
-        If `name` is that of one of the package's datasets.
     """
     if name in _SHIPPED:
         raise ValueError(f"a dataset named {name!r} is registered already: {DATASETS[name]}")
@@ -71,6 +68,9 @@ def register(name: str, loader: str | Callable[..., Dataset]) -> None:
 def load_dataset(name: str | os.PathLike, **options) -> Dataset:
     """Load a dataset by its name or from a folder.
 
+    `ValueError` if `name` is neither known nor a folder, or the folder holds no clips, or IRMAS's test part, or IRMAS
+    lies deeper in it.
+
     Parameters
     ----------
     name : str or path-like
@@ -79,23 +79,10 @@ def load_dataset(name: str | os.PathLike, **options) -> Dataset:
         `aesens.data.folder`.
     **options
         Passed to the loader, e.g. ``songs`` and ``excerpts`` for ``"rendered"``.
-
-    Returns
-    -------
-    Dataset
-
-    Raises
-    ------
-    ValueError
-        If `name` is neither known nor a folder, or the folder holds no clips, or IRMAS's test part, or IRMAS lies
-        deeper in it.
     """
     if isinstance(name, str) and name in DATASETS:
         loader = DATASETS[name]
-        if isinstance(loader, str):
-            module, _, attribute = loader.partition(":")
-            loader = getattr(import_module(module), attribute)
-        return loader(**options)
+        return (resolve_name(loader) if isinstance(loader, str) else loader)(**options)
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise ValueError(f"{str(name)!r} is neither a dataset ({', '.join(DATASETS)}) nor an existing folder")

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from aesens.data.clips import SIDES, sort_instruments
+from aesens.data.clips import INSTRUMENTS, SIDES, sort_instruments
 from aesens.data.folder import AUDIO_SUFFIXES, composed, read_texts
 
 __all__ = ["DROPPED", "SEED", "SplitError", "read_list", "read_split", "split_clips"]
@@ -39,25 +39,9 @@ DROPPED = "lat_sou"
 
 #: Codes of what the authors' list writes out.
 _SPELLINGS = {
-    "instrument": {
-        "cello": "cel",
-        "clarinet": "cla",
-        "flute": "flu",
-        "guitar_acc": "gac",
-        "guitar_ele": "gel",
-        "organ": "org",
-        "piano": "pia",
-        "saxophone": "sax",
-        "trumpet": "tru",
-        "violin": "vio",
-        "voice": "voi",
-    },
-    "genre": {
-        "classical": "cla",
-        "country_folk": "cou_fol",
-        "jazz_blue": "jaz_blu",
-        "latin_soul": "lat_sou",
-    },
+    "instrument": {name.lower(): code for code, name in INSTRUMENTS.items()}
+    | {"guitar_acc": "gac", "guitar_ele": "gel"},
+    "genre": {"classical": "cla", "country_folk": "cou_fol", "jazz_blue": "jaz_blu", "latin_soul": "lat_sou"},
 }
 
 
@@ -74,6 +58,9 @@ def split_clips(
     left_out: Collection[str] = (),
 ) -> pd.Series:
     """Assign each clip to training, test or neither.
+
+    `SplitError` if an instrument has fewer songs than `n_folds`, or has no clip on one of the sides, or a given split
+    puts a song on both sides.
 
     Parameters
     ----------
@@ -96,12 +83,6 @@ def split_clips(
     -------
     pandas.Series of str
         ``"train"``, ``"test"`` or ``"unused"`` for each clip, with the table's index, named ``split``.
-
-    Raises
-    ------
-    SplitError
-        If an instrument has fewer songs than `n_folds`, or has no clip on one of the sides, or a given split
-        puts a song on both sides.
 
     References
     ----------
@@ -162,6 +143,9 @@ def read_list(path: Path) -> pd.DataFrame:
 def read_split(path: Path, table: pd.DataFrame, *, left_out: Collection[str] = ()) -> pd.Series:
     """Read a split from a list of clips, for `split_clips` to take as it is.
 
+    `SplitError` if the list cannot be read, names a clip that is not there, or could be several, or twice, or of
+    another instrument or genre, or has a song on both sides.
+
     Parameters
     ----------
     path : pathlib.Path
@@ -178,12 +162,6 @@ def read_split(path: Path, table: pd.DataFrame, *, left_out: Collection[str] = (
     pandas.Series of str
         ``"train"``, ``"test"`` or ``"unused"`` for each clip, with the table's index, named ``split``; clips that are
         not listed are unused.
-
-    Raises
-    ------
-    SplitError
-        If the list cannot be read, names a clip that is not there, or could be several, or twice, or of another
-        instrument or genre, or has a song on both sides.
     """
     listed = read_list(path)
     places = _places(table, left_out)

@@ -15,9 +15,9 @@ import numpy as np
 from aesens import models
 from aesens.analysis import projections
 from aesens.analysis.remedies import REMEDIES
+from aesens.data import INSTRUMENTS
 
 __all__ = [
-    "INSTRUMENTS",
     "METRICS",
     "colour",
     "drawn_projections",
@@ -30,21 +30,6 @@ __all__ = [
     "strength_colours",
     "sweep_title",
 ]
-
-#: IRMAS instrument codes, in the order of the data set (Bosch et al., ISMIR 2012).
-INSTRUMENTS = {
-    "cel": "Cello",
-    "cla": "Clarinet",
-    "flu": "Flute",
-    "gac": "Acoustic guitar",
-    "gel": "Electric guitar",
-    "org": "Organ",
-    "pia": "Piano",
-    "sax": "Saxophone",
-    "tru": "Trumpet",
-    "vio": "Violin",
-    "voi": "Voice",
-}
 
 #: Metrics of a classifier.
 METRICS = {

@@ -152,20 +152,12 @@ class _Harmony:
 
 
 def compose(instrument: str, index: int, *, seed: int, latin: bool = False) -> Song:
-    """Compose a song.
+    """Compose the song of a number among those of an instrument, a key of `LEADS`.
 
-    Parameters
-    ----------
-    instrument : str
-        Key of `LEADS`.
-    index : int
-        Number of the song among those of the instrument.
-    seed : int
-    latin : bool
-        Make it ``lat_sou``; otherwise it is any other genre that the instrument plays.
+    With `latin` it is ``lat_sou``; otherwise it is any other genre that the instrument plays.
     """
     lead = LEADS[instrument]
-    key = (INSTRUMENTS.index(instrument), index, int(latin))
+    key = (list(INSTRUMENTS).index(instrument), index, int(latin))
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
     weights = np.asarray(lead.genres, dtype=float)
     code = "lat_sou" if latin else str(rng.choice(_WEIGHTED, p=weights / weights.sum()))
