@@ -186,16 +186,13 @@ class Option:
 class Settings:
     """A profile with the run's own options, checked: an attribute for each of `OPTIONS`. None counts as not given.
 
+    `ValueError` if there is no such option, or a value makes no sense.
+
     Attributes
     ----------
     changed : dict
         What results depend on and is not the profile's own, such as JSON can hold: options by name, and under
         ``with`` the hashes of the user's files.
-
-    Raises
-    ------
-    ValueError
-        If there is no such option, or a value makes no sense.
 
     Examples
     --------

@@ -38,17 +38,14 @@ __all__ = ["PROTOCOLS_SHOWN", "NeedsSplit", "Study"]
 class Study(StudyData, StudyModels, StudyEmbeddings):
     """Everything a notebook needs, from its parameters.
 
+    `ValueError` if a name is unknown or a value makes no sense.
+
     Parameters
     ----------
     profile : str or Profile
         See `aesens.settings.PROFILES`.
     **options
         The run's own, see `aesens.settings.OPTIONS`; all of them are attributes of the study too.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown or a value makes no sense.
 
     Examples
     --------

@@ -89,10 +89,7 @@ def _imported(*state) -> dict[str, str]:
 def file_digest(place: str, *, tree: bool = True) -> str:
     """Hash of a file's syntax tree, or of its bytes, as this process has imported it.
 
-    Raises
-    ------
-    EditedError
-        If it was edited since.
+    `EditedError` if it was edited since.
     """
     place = os.path.realpath(place)
     stat, since = os.stat(place), _since(place)

@@ -82,6 +82,9 @@ def read_tensors(
 ) -> dict[str, torch.Tensor]:
     """Read the tensors of a checkpoint, whatever they are wrapped in.
 
+    `ModelError` if the file is of another kind, or holds anything but tensors, plain Python data and NumPy's numbers;
+    the message names it, and nothing of it was run.
+
     Parameters
     ----------
     path : pathlib.Path or Content
@@ -94,12 +97,6 @@ def read_tensors(
     -------
     dict of str to torch.Tensor
         On the CPU.
-
-    Raises
-    ------
-    ModelError
-        If the file is of another kind, or holds anything but tensors, plain Python data and NumPy's numbers; the
-        message names it, and nothing of it was run.
     """
     return reads(expected)(_read)(path)
 

@@ -58,6 +58,8 @@ def _unreachable(host: str, port: int) -> str:
 def download(url: str, part: Path, title: str, size: int | None) -> None:
     """Download a file by HTTP, after the bytes that `part` holds already where the server can.
 
+    `requests.RequestException` or `OSError` if it cannot be had, or not all of it. What had arrived is kept.
+
     Parameters
     ----------
     url : str
@@ -67,11 +69,6 @@ def download(url: str, part: Path, title: str, size: int | None) -> None:
         For the bar.
     size : int or None
         Bytes in all, where they are known beforehand.
-
-    Raises
-    ------
-    requests.RequestException, OSError
-        If it cannot be had, or not all of it. What had arrived is kept.
     """
     # The host to reach is the proxy in front of it, where there is one.
     proxies = requests.utils.get_environ_proxies(url)
@@ -107,6 +104,8 @@ _FAILED: dict[str, str] = {}
 def pip_download(requirement: str, folder: Path, title: str) -> Path:
     """Run ``pip download`` of one wheel; end it when nothing has grown for a while.
 
+    `ConnectionError` if there is none; says what pip said. A registry that cannot be reached is not asked again.
+
     Parameters
     ----------
     requirement : str
@@ -119,11 +118,6 @@ def pip_download(requirement: str, folder: Path, title: str) -> Path:
     Returns
     -------
     pathlib.Path
-
-    Raises
-    ------
-    ConnectionError
-        If there is none; says what pip said. A registry that cannot be reached is not asked again.
     """
     if reason := _FAILED.get(requirement) or _FAILED.get("pip"):
         raise ConnectionError(reason)

@@ -95,6 +95,9 @@ def resolve(
 ) -> WeightsInfo:
     """Decide which weights a model gets.
 
+    `ValueError` if there is no such key or policy. `WeightsError` if a cached file or what was downloaded is not the
+    official one (under ``auto`` too: to go on untrained would hide it), or if ``pretrained`` weights cannot be had.
+
     Parameters
     ----------
     key : str
@@ -112,14 +115,6 @@ def resolve(
     -------
     WeightsInfo
         Its files are in the order of `WEIGHTS`.
-
-    Raises
-    ------
-    ValueError
-        If there is no such key or policy.
-    WeightsError
-        If a cached file or what was downloaded is not the official one (under ``auto`` too: to go on untrained would
-        hide it), or if ``pretrained`` weights cannot be had.
     """
     files = files_of(key)
     if policy not in POLICIES:

@@ -85,10 +85,8 @@ def sensitivity_curves(table: pd.DataFrame) -> plt.Figure:
     The scale of a measure with a unit is linear up to 1 and logarithmic above, so that what moves a model by hundreds
     of units does not flatten the others.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Columns ``model``, ``pretrained``, ``effect``, ``parameter``, ``measure``, ``value``, ``low``, ``high``.
+    `table` has the columns ``model``, ``pretrained``, ``effect``, ``parameter``, ``measure``, ``value``, ``low``,
+    ``high``.
     """
     measures, effects = present(table, "measure"), present(table, "effect")
     figure, axes = plt.subplots(
@@ -157,11 +155,8 @@ def _distance_axis(ax: plt.Axes, measure: str, top: float) -> None:
 def protocol_curves(table: pd.DataFrame) -> plt.Figure:
     """Distance from the clean clips against the parameter under both protocols, a panel a model.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Columns ``model`` (or ``"front end"``, OpenL3's), ``pretrained``, ``effect`` (one), ``protocol``, ``parameter``,
-        ``value``, ``low``, ``high``.
+    `table` has the columns ``model`` (or ``"front end"``, OpenL3's), ``pretrained``, ``effect`` (one), ``protocol``,
+    ``parameter``, ``value``, ``low``, ``high``.
     """
     kind, found = effect(table["effect"].iloc[0]), networks(table)
     figure, axes = wrapped(len(found), height=1.75, spare=0.6, across=3, width=WIDTH)
@@ -198,10 +193,7 @@ def spectra(table: pd.DataFrame) -> plt.Figure:
     The thresholds of the subspace method end at the curve that they are applied to, at the number of dimensions that
     is kept. The directions of the other instruments are thin lines.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.spectra`.
+    `table` has the columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.spectra`.
     """
     instrument = table["instrument"].iloc[0]
     figure, panels = grid(table, "Rank", "sᵢ / s₁", sharex=False, sharey=True)
@@ -303,10 +295,7 @@ def against_null(
 def agreement(table: pd.DataFrame) -> plt.Figure:
     """Mean absolute cosines between directions of each model, beside that of random directions.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `aesens.tables.agreements`.
+    `table` is that of `aesens.tables.agreements`.
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(table) + 1.3))
     ax.barh(

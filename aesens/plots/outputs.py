@@ -237,10 +237,7 @@ def save_table(table: pd.DataFrame, folder: Path, name: str, provenance: dict) -
 def read_table(path: Path) -> pd.DataFrame:
     """Read a table that `save_table` wrote; names are texts, whatever they look like.
 
-    Raises
-    ------
-    ValueError
-        If it cannot be read.
+    `ValueError` if it cannot be read.
     """
     try:
         # Of a text that is missing and one that is empty nothing is known apart.

@@ -84,11 +84,8 @@ def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str], *, lines: 
 def clip_umap(table: pd.DataFrame) -> plt.Figure:
     """One clip's trajectories by UMAP, without lines as in the study, and a straight path below them.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.clip_umap`. The straight paths
-        drawn are those of the first model of most strengths.
+    `table` has the columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.clip_umap`. The straight
+    paths drawn are those of the first model of most strengths.
     """
     finest = table.loc[table["strength"].idxmax(), ["model", "pretrained"]]
     straight = table[(table["kind"] == "straight") & (table[finest.index] == finest).all(axis=1)]
@@ -131,11 +128,8 @@ def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:
 def correlation_boxes(table: pd.DataFrame) -> plt.Figure:
     """Distributions over clips of what a clip's own direction fits, for the clips and for what has no direction.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Columns ``model``, ``pretrained``, ``effect``, ``kind``, ``value``, as of `aesens.tables.samplewise`.
-        Values below -1 are drawn there.
+    `table` has the columns ``model``, ``pretrained``, ``effect``, ``kind``, ``value``, as of
+    `aesens.tables.samplewise`. Values below -1 are drawn there.
     """
     table = table.assign(kind=table["kind"].replace("null", "shuffled held-out"))
     # The walks fit in-sample as noise does: one of them is enough.

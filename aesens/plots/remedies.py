@@ -79,10 +79,8 @@ def gain_and_cost(table: pd.DataFrame, *, label: str) -> plt.Figure:
 def linearity_curves(table: pd.DataFrame) -> plt.Figure:
     """Share of the movement that a linear map of the clean embedding foresees, by parameter, a panel an effect.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.linearity`, the rows of one strength.
+    `table` has the columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.linearity`, the rows of
+    one strength.
     """
     effects = present(table, "effect")
     figure, axes = wrapped(len(effects), height=1.75, spare=0.8, width=WIDTH, shared=False)
