@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from aesens.data.clips import some
 from aesens.plots.outputs import read_table
 
 __all__ = ["NAMES", "Tolerance", "compare_runs", "compare_tables", "tolerance"]
@@ -130,15 +131,11 @@ def _lone(first: pd.DataFrame, second: pd.DataFrame, keys: list[str]) -> str:
         if not (lone := set(table.index) - set(other.index)):
             continue
         values = [sorted({*table.index.unique(key)} - {*other.index.unique(key)}) for key in keys]
-        named = [f"{key} {_few(found)}" for key, found in zip(keys, values, strict=True) if found]
+        named = [f"{key} {some(found)}" for key, found in zip(keys, values, strict=True) if found]
         told.append(
             f"only in the {which}: {'; '.join(named) or ', '.join(min(lone)[:-1]) or 'repeated rows'}"
         )
     return ", ".join(told)
-
-
-def _few(values: list[str], n: int = 3) -> str:
-    return ", ".join(values[:n]) + (f" and {len(values) - n} more" if len(values) > n else "")
 
 
 def _by_name(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -14,13 +14,12 @@ calibrated untrained. Rendered clips are rendered and kept, since nothing is kno
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from timeit import timeit
 
 import numpy as np
 import pandas as pd
-import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from aesens.app.run import environment
@@ -28,7 +27,7 @@ from aesens.data import irmas
 from aesens.data.irmas import PUBLISHED
 from aesens.data.split import read_list
 from aesens.effects import Effect, effect
-from aesens.embeddings.extract import CLEAN, Plan
+from aesens.embeddings.extract import CLEAN, Plan, one_thread_each
 from aesens.embeddings.store import BLOCK
 from aesens.models import Embedder
 from aesens.models.precision import defining
@@ -232,20 +231,16 @@ def _network(model: Embedder, seconds: float, n_jobs: int) -> tuple[int, float]:
     size = min(model.batch_size, BLOCK)
     clips = (0.1 * rng.standard_normal((size, samples))).astype(np.float32)
     n_jobs = n_jobs if model.device.type == "cpu" else 1
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread_each():
         with defining(), FlopCounterMode(display=False) as counter:
             model.embed(clips[:1])
-        took = _timed(lambda: model.embed(clips[:1]))
+        took = timeit(lambda: model.embed(clips[:1]), number=1)
         # A batch if that takes seconds; the first one on a GPU only prepares it.
         batch = clips if model.device.type != "cpu" or took * len(clips) < 2 else clips[:1]
         if model.device.type != "cpu":
             model.embed(batch)
         with ThreadPoolExecutor(n_jobs) as pool:
-            took = _timed(lambda: list(pool.map(model.embed, [batch] * n_jobs)))
-    finally:
-        torch.set_num_threads(before)
+            took = timeit(lambda: list(pool.map(model.embed, [batch] * n_jobs)), number=1)
     return counter.get_total_flops(), took / (n_jobs * len(batch))
 
 
@@ -263,11 +258,5 @@ def _audio(
     process()
     count = 4 * study.jobs
     with ThreadPoolExecutor(study.jobs) as pool:
-        took = _timed(lambda: list(pool.map(process, range(count))))
+        took = timeit(lambda: list(pool.map(process, range(count))), number=1)
     return took / count
-
-
-def _timed(work) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start

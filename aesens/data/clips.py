@@ -46,6 +46,7 @@ __all__ = [
     "left_out_table",
     "make_table",
     "read_clip",
+    "some",
     "sort_instruments",
     "spread_over_instruments",
 ]
@@ -92,6 +93,11 @@ def sort_instruments(codes: Iterable[str]) -> list[str]:
         return rank.get(code, len(rank)), parts, code
 
     return sorted(set(codes), key=place)
+
+
+def some(values: list[str], n: int = 3) -> str:
+    """The first `n` of some texts, and how many more there are."""
+    return ", ".join(values[:n]) + (f" and {len(values) - n} more" if len(values) > n else "")
 
 
 def spread_over_instruments(table: pd.DataFrame, n: int) -> np.ndarray:
@@ -328,10 +334,9 @@ def _known(table: pd.DataFrame, column: str, wanted, name: str) -> pd.Series:
     if not wanted:
         raise ValueError(f"no {column} was chosen from dataset {name!r}")
     if unknown := [value for value in wanted if value not in set(table[column])]:
-        there = sort_instruments(table[column])
-        shown = ", ".join(there[:20]) + (", ..." if len(there) > 20 else "")
+        there = some(sort_instruments(table[column]), 20)
         raise ValueError(
-            f"dataset {name!r} has no {column} {', '.join(map(repr, unknown))}; there are {shown}"
+            f"dataset {name!r} has no {column} {', '.join(map(repr, unknown))}; there are {there}"
         )
     return table[column].isin(wanted)
 

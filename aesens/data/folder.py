@@ -33,7 +33,7 @@ from unicodedata import normalize
 
 import pandas as pd
 
-from aesens.data.clips import SIDES, Dataset, left_out_table, make_table
+from aesens.data.clips import SIDES, Dataset, left_out_table, make_table, some
 from aesens.data.irmas import parse_name
 from aesens.data.remember import file_hashes
 
@@ -281,9 +281,7 @@ def _add_metadata(rows: dict[str, dict], path: Path) -> None:
     names = [name if name in rows else Path(name.replace("\\", "/")).as_posix() for name in names]
     metadata["file"] = names
     if unknown := [name for name in names if name not in rows]:
-        shown = ", ".join(map(repr, unknown[:3])) + (
-            f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-        )
+        shown = some(list(map(repr, unknown)))
         raise ValueError(f"{path} names files that are not among the audio files of {path.parent}: {shown}")
     if metadata["file"].duplicated().any():
         twice = metadata.loc[metadata["file"].duplicated(), "file"].iloc[0]

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from aesens.data.clips import INSTRUMENTS, SIDES, sort_instruments
+from aesens.data.clips import INSTRUMENTS, SIDES, some, sort_instruments
 from aesens.data.folder import AUDIO_SUFFIXES, composed, read_texts
 
 __all__ = ["DROPPED", "SEED", "SplitError", "read_list", "read_split", "split_clips"]
@@ -111,7 +111,12 @@ def split_clips(
     split[~used] = "unused"
     _check_sides(table[used], split[used], given)
     if not given:
-        split[_surplus(table.loc[split == "train", "instrument"], seed)] = "unused"
+        # Each instrument is left with as many training clips as the smallest has.
+        instruments = table.loc[split == "train", "instrument"]
+        size, rng = instruments.value_counts().min(), np.random.default_rng(seed)
+        for code in sort_instruments(instruments):
+            clips = instruments.index[instruments == code]
+            split[clips[rng.permutation(len(clips))[size:]]] = "unused"
     return split
 
 
@@ -185,10 +190,9 @@ def read_split(path: Path, table: pd.DataFrame, *, left_out: Collection[str] = (
             _check_labels(where, entry, table.loc[clip])
             split[clip] = entry["split"]
     if missing:
-        shown = ", ".join(map(repr, missing[:3])) + (f" and {len(missing) - 3} more" if missing[3:] else "")
         raise SplitError(
             f"{path}: {len(missing)} of the {len(listed)} clips listed are not among the {len(table)} of the data: "
-            f"{shown}. Give the data that the list is of, or take these rows out"
+            f"{some(list(map(repr, missing)))}. Give the data that the list is of, or take these rows out"
         )
     return _given(table.assign(split=split))
 
@@ -236,7 +240,7 @@ def _given(table: pd.DataFrame) -> pd.Series:
         raise SplitError(f"clip {clip!r} has the split {given[clip]!r}; it must be one of {', '.join(SIDES)}")
     sides = {side: set(table.loc[given == side, "song"]) for side in ("train", "test")}
     if both := sorted(sides["train"] & sides["test"]):
-        shown = ", ".join(map(repr, both[:5])) + (f" and {len(both) - 5} more" if len(both) > 5 else "")
+        shown = some(list(map(repr, both)), 5)
         raise SplitError(f"the given split has clips of the same song in train and in test: song {shown}")
     return given
 
@@ -268,20 +272,16 @@ def _deal(classes: pd.Series, songs: pd.Series, n_folds: int, seed: int, publish
     return fold_of[song_of]
 
 
-def _counts(values: pd.Series) -> str:
-    return ", ".join(f"{code} {values[code]}" for code in sort_instruments(values.index))
-
-
 def _check_songs(table: pd.DataFrame, kept: pd.Series, n_folds: int) -> None:
     """Raise unless each instrument keeps at least `n_folds` songs once genres are dropped."""
     songs = table[kept].groupby("instrument")["song"].nunique()
     songs = songs.reindex(table["instrument"].unique(), fill_value=0)
     few = songs[songs < n_folds]
     if len(few) or not len(songs):
-        dropped = int((~kept).sum())
+        counts = ", ".join(f"{code} {few[code]}" for code in sort_instruments(few.index))
         raise SplitError(
-            f"too few songs to split into {n_folds} folds: {_counts(few) or 'no clips'} (songs an "
-            f"instrument, after dropping {dropped} clips by genre); each instrument needs {n_folds}: add "
+            f"too few songs to split into {n_folds} folds: {counts or 'no clips'} (songs an "
+            f"instrument, after dropping {(~kept).sum()} clips by genre); each instrument needs {n_folds}: add "
             "songs, or leave these instruments out (--instruments names those that stay)"
         )
 
@@ -297,14 +297,3 @@ def _check_sides(table: pd.DataFrame, split: pd.Series, given: bool) -> None:
                 if given
                 else f"no {side} clips for {codes}: there are too few songs, or another seed is needed"
             )
-
-
-def _surplus(instruments: pd.Series, seed: int) -> pd.Index:
-    """Clips to leave out so that each instrument has as many as the smallest."""
-    size = instruments.value_counts().min()
-    rng = np.random.default_rng(seed)
-    surplus = []
-    for code in sort_instruments(instruments):
-        clips = instruments.index[instruments == code]
-        surplus.extend(clips[rng.permutation(len(clips))[size:]])
-    return pd.Index(surplus)

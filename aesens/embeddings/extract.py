@@ -41,7 +41,7 @@ from aesens.models import Embedder
 from aesens.sources import code_of, commit, package_hash, package_versions
 from aesens.syntax import EditedError, read_so_far, unedited
 
-__all__ = ["CLEAN", "Plan", "extract"]
+__all__ = ["CLEAN", "Plan", "extract", "one_thread_each"]
 
 
 def _made() -> dict:
@@ -303,7 +303,7 @@ def _compute(tasks: list[_Task], n_jobs: int, tell: Callable[[int, str], None]) 
             tell(len(task.names), f"{piece.model.name}, {task.effect_name}")
 
     n_jobs, waiting = max(1, n_jobs), iter(tasks)
-    with _one_thread_each(), ThreadPoolExecutor(max_workers=n_jobs) as pool:
+    with one_thread_each(), ThreadPoolExecutor(max_workers=n_jobs) as pool:
         try:
             # A few more than there are threads: memory must not grow with the number of tasks.
             running = {pool.submit(run, task) for task in islice(waiting, 2 * n_jobs)}
@@ -319,7 +319,8 @@ def _compute(tasks: list[_Task], n_jobs: int, tell: Callable[[int, str], None]) 
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
+    """Let each thread compute networks by itself."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -59,14 +59,6 @@ def place(measure: Callable, model: str, effect: str, key: str, options: dict, a
 _CODE: dict[Path, tuple[Callable, dict]] = {}
 
 
-def _check_code(path: Path) -> None:
-    """Raise `aesens.syntax.EditedError` if what a result was made of is not what its place says."""
-    if path in _CODE:
-        measure, before = _CODE[path]
-        _ = package_hash(), code_of(measure)
-        unedited(before)
-
-
 def _begin(model: str, effect: str, key: str) -> str:
     """How the names of a sweep's results begin; names of the user's own may hold anything."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{model}-{effect}-{key}-")
@@ -124,8 +116,14 @@ def read_fits(path: Path) -> dict[str, dict[str, np.ndarray | dict[str, np.ndarr
 
 
 def _seal(path: Path, content: bytes) -> None:
-    """Write a file that begins with the hash of its place and the rest."""
-    _check_code(path.with_suffix(".json"))
+    """Write a file that begins with the hash of its place and the rest.
+
+    `aesens.syntax.EditedError` if what it was made of is not what its place says.
+    """
+    if (asked := path.with_suffix(".json")) in _CODE:
+        measure, before = _CODE[asked]
+        _ = package_hash(), code_of(measure)
+        unedited(before)
     try:
         with atomic_path(path) as temporary:
             temporary.write_bytes(_sum(path, content) + b"\n" + content)

