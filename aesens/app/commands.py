@@ -129,17 +129,11 @@ def weights(action: str | None = None, model: str | None = None, file: str | Non
     if action == "add":
         for path in files.add_to(model, file):
             print(f"{path}: added")
-    elif action == "fetch":
-        return _fetch(model)
-    else:
+    elif action is None:
         table = files.weights_table()
         print(table[["model", "state", "size", "licence", "file", "source"]].to_string(index=False))
-    return 0
-
-
-def _fetch(model: str | None) -> int:
     failed = 0
-    for file in files.files_of(model):
+    for file in files.files_of(model) if action == "fetch" else ():
         try:
             print(f"{files.fetch(file)}: verified")
         except files.WeightsError as error:

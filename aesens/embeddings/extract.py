@@ -52,7 +52,7 @@ def _made() -> dict:
 def extract(
     plans: Sequence[Plan], *, n_jobs: int = 2, progress: bool = True, scheduler: str | None = None
 ) -> list[Stored]:
-    """Embed whatever the stores of some plans lack.
+    """Embed whatever the stores of some plans lack, and return what they ask of their stores, complete.
 
     `ValueError` if a clip cannot be read or an effect cannot be applied to it; the message names the clip. What was
     finished before stays in the stores. `aesens.models.ModelError` if a network fails; the message names the model, the
@@ -71,11 +71,6 @@ def extract(
         Whether to show a bar.
     scheduler : str, optional
         Spread the work over a Dask cluster, see `aesens.embeddings.cluster.connect`.
-
-    Returns
-    -------
-    list of Stored
-        In the order of `plans`, complete.
     """
     asked = [plan.store() for plan in plans]
     code = read_so_far()

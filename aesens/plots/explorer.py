@@ -68,13 +68,8 @@ class Explorer:
     def figure(self, model: str, effect_name: str, clip: str, strength: int) -> plt.Figure:
         """The clip's trajectory among those of the others, and its distance from the clean clip.
 
-        `ValueError` if the model has not embedded the clip or there is no such strength.
-
-        Parameters
-        ----------
-        model, effect_name, clip : str
-        strength : int
-            0 for the clean clip, 1 for the first strength.
+        The `strength` is 0 for the clean clip, 1 for the first strength. `ValueError` if there is no such strength or
+        the model has not embedded the clip.
         """
         sweep = self.study.sweep(model, effect_name)
         if clip not in sweep.clips.index:
