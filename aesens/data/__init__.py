@@ -49,16 +49,10 @@ _SHIPPED = frozenset(DATASETS)
 
 
 def register(name: str, loader: str | Callable[..., Dataset]) -> None:
-    """Add a dataset, so that every notebook, figure and table takes it by `name`.
+    """Add a dataset, so that every notebook, figure and table takes it by `name`; an own one is replaced.
 
-    `ValueError` if `name` is that of one of the package's datasets.
-
-    Parameters
-    ----------
-    name : str
-        Registry name; an own entry of that name is replaced.
-    loader : callable or str
-        Function that returns a `Dataset`, or its place as ``"module:function"``.
+    `loader` is a function that returns a `Dataset`, or its place as ``"module:function"``. `ValueError` if `name` is
+    that of one of the package's datasets.
     """
     if name in _SHIPPED:
         raise ValueError(f"a dataset named {name!r} is registered already: {DATASETS[name]}")

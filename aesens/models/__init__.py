@@ -63,16 +63,9 @@ _SHIPPED = frozenset(MODELS)
 
 
 def register(name: str, model: str | type[Embedder], *, title: str = "", colour: str = "") -> None:
-    """Add a model, so that every notebook, figure and table takes it by `name`.
+    """Add a model, an `Entry`, so that every notebook, figure and table takes it by `name`; an own one is replaced.
 
     `ValueError` if `name` is that of one of the package's models.
-
-    Parameters
-    ----------
-    name : str
-        Registry name; an own entry of that name is replaced.
-    model, title, colour
-        See `Entry`.
 
     Examples
     --------
