@@ -65,16 +65,12 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path.parent, f".{path.stem}-")
     # The suffix is kept: writers such as soundfile and matplotlib choose the format by it.
-    holder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
-    temporary = holder / path.name
-    try:
+    place = {"prefix": f".{path.stem}-", "dir": path.parent, "ignore_cleanup_errors": True}
+    with tempfile.TemporaryDirectory(**place) as holder:
+        temporary = Path(holder, path.name)
         yield temporary
-        if temporary.is_dir() and path.is_dir():
-            shutil.rmtree(temporary)
-        else:
+        if not (temporary.is_dir() and path.is_dir()):
             os.replace(temporary, path)
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
 
 
 def remove_unfinished(folder: Path, prefix: str) -> None:

@@ -1145,7 +1145,7 @@ def test_what_sources_say_of_a_clip_is_shown_where_it_is_heard(tmp_path):
     shown = player(*dataset.load("aaa/aaa0"), "Clean", dataset.credits["aaa/aaa0"]).data
     assert "artist: &lt;b&gt;A&lt;/b&gt;, page: freesound.org/s/12" in shown
     (place / "SOURCES.csv").write_text("name\nx")
-    with pytest.raises(ValueError, match=r"SOURCES.csv has no column file; it has name"):
+    with pytest.raises(ValueError, match=r"SOURCES.csv has no column .file., only name"):
         data.load_dataset(place)
 
 

@@ -58,21 +58,15 @@ def _run_parser(subparsers) -> None:
         "chapters; may be repeated",
     )
     add("--only", metavar="04,05", help="only these notebooks")
-    add(
-        "--fresh",
-        action="store_true",
-        help="forget the stored embeddings and results of these settings first",
-    )
-    add(
-        "--dry-run",
-        action="store_true",
-        help="print what would be computed, what of it is stored already and the time it takes here; embeds nothing",
-    )
-    add(
-        "--keep-outputs",
-        action="store_true",
-        help="put executed notebooks in the place of the committed ones",
-    )
+    for flag, text in (
+        ("--fresh", "forget the stored embeddings and results of these settings first"),
+        (
+            "--dry-run",
+            "print what would be computed, what of it is stored already and the time it takes here; embeds nothing",
+        ),
+        ("--keep-outputs", "put executed notebooks in the place of the committed ones"),
+    ):
+        add(flag, action="store_true", help=text)
     add(
         "--check",
         nargs="?",

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from unicodedata import normalize
@@ -111,10 +111,8 @@ def _credits(folder: Path, rows: dict[str, dict], table: pd.DataFrame) -> dict[s
     path = folder / "SOURCES.csv"
     if not path.is_file():
         return {}
-    sources, found = read_texts(path), {}
-    if "file" not in sources:
-        raise ValueError(f"{path} has no column file; it has {', '.join(sources)}")
-    for row in sources.to_dict("records"):
+    found = {}
+    for row in read_texts(path, ["file"]).to_dict("records"):
         clip = rows.get(composed(row.pop("file")), {}).get("clip")
         if number := row.pop("freesound_id", ""):
             row["page"] = f"freesound.org/s/{number}"
@@ -220,12 +218,13 @@ def _check_classes(classes: list[tuple[Path, str]], kept: set[str], left_out: li
             )
 
 
-def read_texts(path: Path) -> pd.DataFrame:
+def read_texts(path: Path, needed: Collection[str], sides: Collection[str] = ()) -> pd.DataFrame:
     """Read the texts of a csv file, without the spaces around them, indexed by row as a spreadsheet numbers them.
 
-    Fields are separated by commas, semicolons or tabs, whichever the header has most of. Headings are in small letters.
-    Empty lines and columns without a heading are left out. `ValueError` if the file cannot be read, is empty, has two
-    columns of one name or a row longer than its header.
+    Fields are separated by commas, semicolons or tabs, whichever the header has most of. Headings are in small letters,
+    and so is what a column ``split`` holds, which must be one of `sides`. Empty lines and columns without a heading are
+    left out. `ValueError` if the file cannot be read, is empty, lacks a column that is `needed`, has two of one name, a
+    row longer than its header or another side.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -252,13 +251,20 @@ def read_texts(path: Path) -> pd.DataFrame:
                 f"{path}, row {row} has {len(line)} fields, the header has {len(header)}: put quotes around a text "
                 f"that holds {separator!r}"
             )
+    if missing := [column for column in needed if column not in named]:
+        raise ValueError(f"{path} has no column {missing[0]!r}, only {', '.join(named)}")
     full = [line + [""] * (len(header) - len(line)) for line in filled.values()]
-    return pd.DataFrame(full, index=list(filled), columns=header, dtype=str)[named]
+    texts = pd.DataFrame(full, index=list(filled), columns=header, dtype=str)[named]
+    if sides and "split" in texts:
+        texts["split"] = texts["split"].str.lower()
+        for row, side in texts.loc[~texts["split"].isin(sides), "split"].items():
+            raise ValueError(f"{path}, row {row}: split={side!r} is not one of {', '.join(SIDES)}")
+    return texts
 
 
 def _add_metadata(rows: dict[str, dict], path: Path) -> None:
     """Put what ``metadata.csv`` says into the rows, which are keyed by relative path."""
-    metadata = read_texts(path)
+    metadata = read_texts(path, [], ("", *SIDES))
     columns = [column for column in _METADATA_COLUMNS if column in metadata]
     for column in metadata:
         missing = [name for name in ("file", *_METADATA_COLUMNS) if name not in metadata]
@@ -269,13 +275,6 @@ def _add_metadata(rows: dict[str, dict], path: Path) -> None:
             f"{path} needs a column 'file' and at least one of {', '.join(_METADATA_COLUMNS)}; it has "
             f"{', '.join(metadata.columns)}"
         )
-    if "split" in columns:
-        metadata["split"] = metadata["split"].str.lower()
-        wrong = metadata.loc[~metadata["split"].isin(("", *SIDES)), "split"]
-        if len(wrong):
-            raise ValueError(
-                f"{path}, row {wrong.index[0]}: split={wrong.iloc[0]!r} is not one of {', '.join(SIDES)}"
-            )
     names = [composed(name) for name in metadata["file"]]
     # Windows separates folders otherwise.
     names = [name if name in rows else Path(name.replace("\\", "/")).as_posix() for name in names]

@@ -127,21 +127,10 @@ def read_list(path: Path) -> pd.DataFrame:
     cannot be read, lacks a column, or holds another word in ``split``.
     """
     try:
-        listed = read_texts(path)
+        listed = read_texts(path, ["file_name", "split"], SIDES)
     except ValueError as error:
         raise SplitError(f"the given split: {error}") from error
-    columns = ["file_name", "split", *(column for column in _SPELLINGS if column in listed)]
-    for column in columns[:2]:
-        if column not in listed:
-            raise SplitError(
-                f"{path} has no column {column!r}, only {', '.join(listed.columns)}: a list of a split has the columns "
-                "file_name and split"
-            )
-    listed["split"] = listed["split"].str.lower()
-    for row, side in listed["split"].items():
-        if side not in SIDES:
-            raise SplitError(f"{path}, row {row}: split={side!r} is not one of {', '.join(SIDES)}")
-    return listed[columns]
+    return listed[["file_name", "split", *(column for column in _SPELLINGS if column in listed)]]
 
 
 def read_split(path: Path, table: pd.DataFrame, *, left_out: Collection[str] = ()) -> pd.Series:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -143,16 +142,15 @@ def _in_frame(target: str, content: str, titles: dict[str, str], facts: dict) ->
 @contextmanager
 def _replaced(path: Path) -> Iterator[Path]:
     """An empty folder that takes the place of `path` when the block ends; an error leaves the old one."""
-    holder = Path(tempfile.mkdtemp(prefix=".report-", dir=path.parent))
-    try:
-        folder = holder / "new"
+    with tempfile.TemporaryDirectory(
+        prefix=".report-", dir=path.parent, ignore_cleanup_errors=True
+    ) as holder:
+        folder = Path(holder, "new")
         folder.mkdir()
         yield folder
         if path.exists():
-            path.rename(holder / "old")
+            path.rename(Path(holder, "old"))
         folder.rename(path)
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
 
 
 def _render(template: str, **values) -> str:
