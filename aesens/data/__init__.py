@@ -23,22 +23,7 @@ from aesens.data.clips import (
 )
 from aesens.data.split import SplitError, read_split, split_clips
 
-__all__ = [
-    "COLUMNS",
-    "DATASETS",
-    "INSTRUMENTS",
-    "Dataset",
-    "Decoded",
-    "SplitError",
-    "check_clips",
-    "load_dataset",
-    "make_table",
-    "read_split",
-    "register",
-    "sort_instruments",
-    "spread_over_instruments",
-    "split_clips",
-]
+__all__ = ["DATASETS", "load_dataset", "register"]
 
 #: Name of each dataset and the place of the function that loads it, imported when asked for.
 DATASETS: dict[str, str | Callable[..., Dataset]] = {

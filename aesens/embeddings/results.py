@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from aesens.cache import atomic_path, cache_dir
+from aesens.embeddings import description
 from aesens.embeddings.description import cannot_write
 from aesens.embeddings.plan import Plan
 from aesens.embeddings.store import Store, address_hash
@@ -70,13 +71,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     # Missing ones of any kind come back as their column's type has them.
     values = {n: column.astype(object).where(column.notna(), None).tolist() for n, column in columns.items()}
     kept = {"types": {n: str(column.dtype) for n, column in columns.items()}, "values": values}
-    _seal(path, json.dumps(kept, default=_number).encode())
-
-
-def _number(value):
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"a table that is kept cannot hold a {type(value).__name__}: {value!r}")
+    _seal(path, json.dumps(kept, default=description.plain).encode())
 
 
 def read_table(path: Path) -> pd.DataFrame | None:

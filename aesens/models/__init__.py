@@ -13,17 +13,7 @@ from pkgutil import resolve_name
 from aesens.models.base import Embedder, ModelError, choose_device
 from aesens.models.policies import WeightsInfo
 
-__all__ = [
-    "BACKENDS",
-    "MODELS",
-    "Embedder",
-    "Entry",
-    "ModelError",
-    "WeightsInfo",
-    "choose_device",
-    "load_model",
-    "register",
-]
+__all__ = ["BACKENDS", "MODELS", "Entry", "load_model", "register"]
 
 #: Who computes a model: aesens's own network, or the package it comes from (`aesens.models.reference`).
 BACKENDS = ("aesens", "reference")
