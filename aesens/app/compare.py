@@ -10,7 +10,6 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,6 +25,8 @@ __all__ = ["NAMES", "Tolerance", "compare_runs", "compare_tables", "tolerance"]
 NAMES = ("clip", "instrument", "song", "strength", "rank")
 # Decided from numbers, or said of the whole run, so not part of what names a row.
 _OUTCOMES = ("verdict", "significant", "seeds", "reason", "chosen", "data")
+_TOLERANCES = files(__package__).joinpath("tolerances.toml").read_text(encoding="utf-8")
+_STATED = tomllib.loads(_TOLERANCES)["tolerance"]
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,6 @@ class Tolerance:
         return np.where(same, 0.0, np.nan_to_num(ratio, nan=np.inf))
 
 
-@lru_cache(maxsize=1)
-def _stated() -> list[dict]:
-    text = files(__package__).joinpath("tolerances.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)["tolerance"]
-
-
 def tolerance(table: str, column: str, rows: pd.DataFrame | None = None, *, whole: bool = False) -> Tolerance:
     """The tolerance stated for a column of a table, given by its file name without ending.
 
@@ -61,7 +56,7 @@ def tolerance(table: str, column: str, rows: pd.DataFrame | None = None, *, whol
     Numbers that are `whole` must be equal where nothing is stated for the column.
     """
     found = Tolerance()
-    for entry in reversed(_stated()):  # the first that fits counts
+    for entry in reversed(_STATED):  # the first that fits counts
         if not fnmatchcase(f"{table}.{column}", entry["pattern"]) or (whole and entry["pattern"] == "*"):
             continue
         absolute, relative = entry.get("absolute", 0.0), entry.get("relative", 0.0)

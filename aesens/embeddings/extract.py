@@ -19,11 +19,11 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
@@ -297,20 +297,9 @@ def _compute(tasks: list[_Task], n_jobs: int, tell: Callable[[int, str], None]) 
             piece.store.write(piece.chunk, embed() if on_cpu else _ON_DEVICE.submit(embed).result())
             tell(len(task.names), f"{piece.model.name}, {task.effect_name}")
 
-    n_jobs, waiting = max(1, n_jobs), iter(tasks)
-    with one_thread_each(), ThreadPoolExecutor(max_workers=n_jobs) as pool:
-        try:
-            # A few more than there are threads: memory must not grow with the number of tasks.
-            running = {pool.submit(run, task) for task in islice(waiting, 2 * n_jobs)}
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                running |= {pool.submit(run, task) for task in islice(waiting, len(done))}
-        except BaseException:
-            # An error or an interruption ends the run at the next chunk; what is written stays.
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    with one_thread_each(), ThreadPoolExecutor(max(1, n_jobs)) as pool:
+        # An error or an interruption ends the run at the next chunk; what is written stays.
+        list(pool.map(run, tasks))
 
 
 @contextmanager

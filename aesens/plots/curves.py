@@ -300,8 +300,7 @@ def agreement(table: pd.DataFrame) -> plt.Figure:
         ax.plot(table[kind], places, marker=marker, label=label, **look)
     model_axis([ax], table)
     ax.set(xlim=(0, None), xlabel="Mean |cosine|")
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 

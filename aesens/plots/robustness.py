@@ -45,8 +45,7 @@ def operating_curves(table: pd.DataFrame) -> plt.Figure:
         parameter_axis(ax, kind, part["parameter"].to_numpy(), label=False)
     panels[0][0].set_ylim(min(0.45, table["value"].min() - 0.02), 1.01)
     panels[0][0].yaxis.set_major_locator(MultipleLocator(0.1))
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 

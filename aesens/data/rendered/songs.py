@@ -52,15 +52,10 @@ class _Genre:
     swing: float = 0.0
 
 
-def _styles() -> tuple[dict[str, Lead], dict[str, _Genre]]:
-    text = files(__package__).joinpath("styles.toml").read_text(encoding="utf-8")
-    stated = tomllib.loads(text)
-    leads = {code: Lead(**entry) for code, entry in stated["leads"].items()}
-    return leads, {code: _Genre(**entry) for code, entry in stated["genres"].items()}
-
-
+_STATED = tomllib.loads(files(__package__).joinpath("styles.toml").read_text(encoding="utf-8"))
 #: How each instrument plays the lead.
-LEADS, _GENRES = _styles()
+LEADS = {code: Lead(**entry) for code, entry in _STATED["leads"].items()}
+_GENRES = {code: _Genre(**entry) for code, entry in _STATED["genres"].items()}
 _WEIGHTED = ("cla", "cou_fol", "jaz_blu", "pop_roc")
 _SCALES = {
     "major": (0, 2, 4, 5, 7, 9, 11),
