@@ -105,10 +105,9 @@ def runtime_environment() -> dict[str, str]:
 def repository() -> Path | None:
     """The folder that holds ``notebooks/``: the working directory or one above it; None outside a clone."""
     here = Path.cwd().resolve()
-    for folder in (here, *here.parents):
-        if (folder / "notebooks" / "percent").is_dir():
-            return folder
-    return None
+    return next(
+        (folder for folder in (here, *here.parents) if (folder / "notebooks" / "percent").is_dir()), None
+    )
 
 
 def from_root(path: str | Path) -> Path:

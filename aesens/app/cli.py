@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from aesens.app.run import RunError, environment
+from aesens.app.run import environment
 from aesens.cache import cache_dir, runtime_environment
 from aesens.settings import OPTIONS, PROFILES, absolute
 
@@ -228,16 +228,8 @@ def _prepare(options: dict) -> None:
 
 def _can_be_put_right(error: Exception) -> bool:
     """Whether an error says what to change in what was asked for, rather than that the code is at fault."""
-    from aesens.app.report import ReportError
-    from aesens.embeddings.cluster import ClusterError
-    from aesens.embeddings.store import StoreError
-    from aesens.models.base import ModelError
-    from aesens.models.weights import WeightsError
-
-    # A full disk, a folder that may not be written, a host out of reach: they say what and where.
-    if isinstance(
-        error, RunError | ReportError | ModelError | WeightsError | StoreError | ClusterError | OSError
-    ):
+    # The package's own kinds of error; a full disk, a folder that may not be written, a host out of reach.
+    if type(error).__module__.startswith("aesens.") or isinstance(error, OSError):
         return True
     if not isinstance(error, ValueError):
         return False

@@ -1,7 +1,7 @@
 """The datasets, by name: what there is to analyse.
 
-A dataset is one function that returns a `Dataset` and one entry in `DATASETS`; `register` adds one from
-outside the package. A path to a folder is a dataset too: one in IRMAS layout, or any folder of class subfolders.
+A dataset is one function that returns an `aesens.data.clips.Dataset` and one entry in `DATASETS`; `register` adds one
+from outside the package. A path to a folder is a dataset too: one in IRMAS layout, or any folder of class subfolders.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ split. Clips that were cut from one recording must be given the same song, or th
 where a clip is heard, and ``freesound_id`` as the address of its page.
 The class folders may also lie in folders ``train`` and ``test``, which are then the split.
 
-Hidden files and folders are none of it. What else is no clip is left out and listed, see `aesens.data.Dataset`: files
-in no class folder or with a name that is not UTF-8, and byte-identical copies, which would stand on both sides of a
-split. Names are compared and kept in Unicode's composed form, however the file system spells them.
+Hidden files and folders are none of it. What else is no clip is left out and listed, see `aesens.data.clips.Dataset`:
+files in no class folder or with a name that is not UTF-8, and byte-identical copies, which would stand on both sides of
+a split. Names are compared and kept in Unicode's composed form, however the file system spells them.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class StudyData:
     def excluded(self) -> pd.DataFrame:
         """Clips left out for all models and effects: misnamed, or of no use to one of them.
 
-        Indexed by clip, columns ``problem`` and ``path``; see `aesens.data.Dataset` and `aesens.data.check_clips`.
+        Indexed by clip, columns ``problem`` and ``path``; see `aesens.data.clips.Dataset` and `aesens.data.checks`.
         """
         return self._checked[1]
 

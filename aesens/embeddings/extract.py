@@ -55,11 +55,11 @@ def extract(
     """Embed whatever the stores of some plans lack, and return what they ask of their stores, complete.
 
     `ValueError` if a clip cannot be read or an effect cannot be applied to it; the message names the clip. What was
-    finished before stays in the stores. `aesens.models.ModelError` if a network fails; the message names the model, the
-    effect and the clips. `aesens.embeddings.store.StoreError` if another run is extracting one of the stores, or they
-    cannot be written or are not seen by all workers. `aesens.embeddings.cluster.ClusterError` if the scheduler cannot
-    be reached or its workers are lost. `aesens.syntax.EditedError` if the code of an effect or a model was edited
-    meanwhile; what was made of it is removed.
+    finished before stays in the stores. `aesens.models.base.ModelError` if a network fails; the message names the
+    model, the effect and the clips. `aesens.embeddings.store.StoreError` if another run is extracting one of the
+    stores, or they cannot be written or are not seen by all workers. `aesens.embeddings.cluster.ClusterError` if the
+    scheduler cannot be reached or its workers are lost. `aesens.syntax.EditedError` if the code of an effect or a model
+    was edited meanwhile; what was made of it is removed.
 
     Parameters
     ----------

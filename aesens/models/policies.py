@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import warnings
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class Content:
     def __init__(self, path: Path, expected: str):
         self.path, self.suffix = path, path.suffix
         self._bytes = path.read_bytes() if path.is_file() else b""
-        if hashed([self._bytes], expected.partition(":")[0], len(self._bytes)) != expected:
+        if hashed(io.BytesIO(self._bytes), expected.partition(":")[0], len(self._bytes)) != expected:
             raise WrongWeightsError(
                 f"{path} was changed since it was verified: expected {expected}. Nothing is computed with it; run again"
             )

@@ -23,11 +23,11 @@ import shutil
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import requests
@@ -127,16 +127,14 @@ WEIGHTS: dict[str, tuple[WeightFile, ...]] = {
 def digest(path: Path, algorithm: str) -> str:
     """Hash of a file's content as ``algorithm:hex``."""
     with path.open("rb") as stream:
-        return hashed(iter(partial(stream.read, CHUNK), b""), algorithm, path.stat().st_size)
+        return hashed(stream, algorithm, path.stat().st_size)
 
 
-def hashed(blocks: Iterable[bytes], algorithm: str, size: int) -> str:
-    """Hash of a content of `size` bytes that comes in blocks, as ``algorithm:hex``."""
+def hashed(stream: BinaryIO, algorithm: str, size: int) -> str:
+    """Hash of a stream of `size` bytes as ``algorithm:hex``."""
     before = b"blob %d\0" % size if algorithm == "git-sha1" else b""
-    state = hashlib.new(algorithm.removeprefix("git-"), before, usedforsecurity=False)
-    for block in blocks:
-        state.update(block)
-    return f"{algorithm}:{state.hexdigest()}"
+    begin = partial(hashlib.new, algorithm.removeprefix("git-"), before, usedforsecurity=False)
+    return f"{algorithm}:{hashlib.file_digest(stream, begin).hexdigest()}"
 
 
 def verify(file: WeightFile, path: str | os.PathLike, outcome: str = "") -> str:

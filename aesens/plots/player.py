@@ -30,7 +30,7 @@ def player(audio: np.ndarray, sample_rate: int, title: str = "", credit: str = "
     sample_rate : int
         In Hz.
     title, credit : str
-        Shown beside the player: what is heard, and whose it is (`aesens.data.Dataset.credits`).
+        Shown beside the player: what is heard, and whose it is (`aesens.data.clips.Dataset.credits`).
     """
     buffer = io.BytesIO()
     # A page holds a dozen of these: a bit rate that keeps it small.

@@ -68,15 +68,12 @@ LICENCE = "SoundFont: GNU GPL 2; the rendered clips are not distributed"
 def find_soundfont() -> Path:
     """The SoundFont that pretty_midi ships; `ValueError` if it is missing or is not the expected file."""
     spec = importlib.util.find_spec("pretty_midi")  # not imported: that takes a second
-    folders = list(spec.submodule_search_locations) if spec else []
-    for path in (Path(folder) / _SOUNDFONT for folder in folders):
-        if path.is_file():
-            if (found := _sha256(path)) != _SOUNDFONT_SHA256:
-                raise ValueError(
-                    f"{path} has SHA-256 {found}, expected {_SOUNDFONT_SHA256}: reinstall pretty_midi"
-                )
-            return path
-    raise ValueError(f"{_SOUNDFONT} was not found: install pretty_midi")
+    path = Path(spec.origin).with_name(_SOUNDFONT) if spec else Path(_SOUNDFONT)
+    if not path.is_file():
+        raise ValueError(f"{_SOUNDFONT} was not found: install pretty_midi")
+    if (found := _sha256(path)) != _SOUNDFONT_SHA256:
+        raise ValueError(f"{path} has SHA-256 {found}, expected {_SOUNDFONT_SHA256}: reinstall pretty_midi")
+    return path
 
 
 @cache
