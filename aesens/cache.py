@@ -54,35 +54,23 @@ def _root() -> Path:
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a file or folder so that readers see all of it or nothing.
+    """Write a file or folder at its final place `path` so that readers see all of it or nothing.
 
-    Parameters
-    ----------
-    path : path-like
-        The final place. An existing file is replaced; an existing folder is kept as it is, since another
-        process finished the same content first.
-
-    Yields
-    ------
-    pathlib.Path
-        A fresh path in the same folder, to be created as a file or a folder. It is moved to `path` when the
-        block ends and removed when the block raises; what a process left there that was killed is removed a day
-        later.
+    Gives a fresh path in the same folder, to be created as a file or a folder. It is moved to `path` when the block
+    ends and removed when the block raises; what a process left there that was killed is removed a day later. An
+    existing file is replaced; an existing folder is kept as it is, since another process finished the same content
+    first.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path.parent, f".{path.stem}-")
     # The suffix is kept: writers such as soundfile and matplotlib choose the format by it.
-    holder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
-    temporary = holder / path.name
-    try:
+    place = {"prefix": f".{path.stem}-", "dir": path.parent, "ignore_cleanup_errors": True}
+    with tempfile.TemporaryDirectory(**place) as holder:
+        temporary = Path(holder, path.name)
         yield temporary
-        if temporary.is_dir() and path.is_dir():
-            shutil.rmtree(temporary)
-        else:
+        if not (temporary.is_dir() and path.is_dir()):
             os.replace(temporary, path)
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
 
 
 def remove_unfinished(folder: Path, prefix: str) -> None:
@@ -117,10 +105,9 @@ def runtime_environment() -> dict[str, str]:
 def repository() -> Path | None:
     """The folder that holds ``notebooks/``: the working directory or one above it; None outside a clone."""
     here = Path.cwd().resolve()
-    for folder in (here, *here.parents):
-        if (folder / "notebooks" / "percent").is_dir():
-            return folder
-    return None
+    return next(
+        (folder for folder in (here, *here.parents) if (folder / "notebooks" / "percent").is_dir()), None
+    )
 
 
 def from_root(path: str | Path) -> Path:

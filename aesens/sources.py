@@ -84,13 +84,9 @@ _PACKAGES = (
 )
 
 
+@lru_cache(maxsize=1)
 def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the numbers."""
-    return dict(_versions())
-
-
-@lru_cache(maxsize=1)
-def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
@@ -103,10 +99,7 @@ def import_file(path: str | os.PathLike, prefix: str) -> ModuleType:
 
     As of a script, the modules beside it can be imported; what is installed comes before them.
 
-    Raises
-    ------
-    ValueError
-        If there is no such file, it is no Python file or it ends with an error.
+    `ValueError` if there is no such file, it is no Python file or it ends with an error.
     """
     place = from_root(path)
     if not place.is_file():
@@ -245,7 +238,9 @@ def _made_of(thing, seen: dict) -> tuple:
         top = name[1].partition(".")[0]
         # Of what has no name in its module, such as a lambda, the whole module.
         top = top if hasattr(sys.modules.get(name[0]), top) else None
-        says = reached((name[0], top))[0] if ours else _version(thing)
+        # What a package makes by `exec` may have no module.
+        place = thing.__name__ if isinstance(thing, ModuleType) else name[0] or "builtins"
+        says = reached((name[0], top))[0] if ours else _version_of(place.partition(".")[0])
         # A function that a package made carries what it was made with.
         return *name, says, _closed_over(thing)
     if isinstance(thing, ModuleType):
@@ -253,7 +248,8 @@ def _made_of(thing, seen: dict) -> tuple:
     if isinstance(thing, FunctionType):
         code, space = thing.__code__, thing.__globals__
         made = thing.__defaults__, thing.__kwdefaults__, _closed_over(thing), getattr(thing, "version", None)
-        named = {name: space[name] for name in _names(code) if name in space}
+        looked_up = {step.argval for step in _steps(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+        named = {name: space[name] for name in sorted(looked_up) if name in space}
         if os.path.isfile(code.co_filename):
             place = os.path.realpath(code.co_filename)
             if place not in seen:
@@ -302,11 +298,6 @@ def _steps(code: CodeType) -> Iterator[dis.Instruction]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _steps(constant)
-
-
-def _names(code: CodeType) -> list[str]:
-    """Names that code looks up in its module, sorted."""
-    return sorted({step.argval for step in _steps(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")})
 
 
 def _imported_by(thing: FunctionType, text: str) -> list[str]:
@@ -376,12 +367,6 @@ def _defines(module: ModuleType | None, name: str, kind: type) -> bool:
     with suppress(AttributeError):
         return attrgetter(name)(module) is kind
     return False
-
-
-def _version(thing: FunctionType | ModuleType | type) -> str:
-    # What a package makes by `exec` may have no module.
-    place = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__ or "builtins"
-    return _version_of(place.partition(".")[0])
 
 
 @lru_cache(maxsize=256)

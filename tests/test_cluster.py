@@ -185,7 +185,7 @@ def test_a_worker_keeps_a_network_for_as_long_as_its_recipe_is_the_same(clips, o
 
     def piece(model):
         plan = embed.Plan.clean(model, data)
-        tasks = embed._tasks([plan], [plan.store()])
+        tasks = embed._tasks([plan.store()])
         # As it arrives in a worker.
         return pickle.loads(pickle.dumps(tasks[0].pieces[0]))
 
@@ -263,7 +263,7 @@ def test_other_versions_in_a_worker_are_refused(clips, own_cache, monkeypatch):
     from aesens.embeddings import extract as embed
 
     sweeps = slow_sweeps(clips)
-    shards = embed._shards(embed._tasks(sweeps, [sweep.store() for sweep in sweeps]))
+    shards = embed._shards(embed._tasks([sweep.store() for sweep in sweeps]))
     assert len(shards) == 3 * 4 and sum(map(len, shards)) == 70 * 16
     assert repr(shards[0]) == "bitcrush, clips aaa/aaa0 to aaa/aaa6"
     made = embed._made() | {"source": "another"}

@@ -17,8 +17,8 @@ from aesens.app.cli import main
 from aesens.embeddings import results
 from aesens.embeddings.extract import extract
 from aesens.embeddings.inventory import inventory, prune
+from aesens.embeddings.plan import made_with
 from aesens.embeddings.store import StoreError
-from aesens.embeddings.stored import made_with
 
 
 @pytest.fixture

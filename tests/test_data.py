@@ -629,21 +629,26 @@ def test_a_data_host_out_of_reach_says_what_to_do(archive, own_cache, monkeypatc
 @pytest.mark.parametrize(
     "name", ["../../outside.wav", "/outside.wav", "IRMAS-TrainingData/../../x.wav", "C:/x.wav"]
 )
-def test_an_archive_that_reaches_outside_is_refused(tmp_path, name):
-    path = tmp_path / "archive.zip"
+def test_an_archive_reaches_nowhere_outside(tmp_path, name):
+    path, folder = tmp_path / "archive.zip", tmp_path / "data" / "IRMAS-TrainingData"
     with zipfile.ZipFile(path, "w") as packed:
         packed.writestr("IRMAS-TrainingData/cel/[cel][cla]0001__1.wav", "sound")
         packed.writestr(name, "sound")
-    with pytest.raises(ValueError, match="outside the folder"):
-        irmas._unpack(path, tmp_path / "data" / "IRMAS-TrainingData")
-    assert not list(tmp_path.rglob("*.wav")) and not list((tmp_path / "data").iterdir())
+    irmas._unpack(path, folder)
+    assert list(folder.parent.iterdir()) == [folder] and len(irmas.read_layout(folder)[0]) == 1
+    assert all(path.is_relative_to(folder) for path in tmp_path.rglob("*.wav"))
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"), [("cel/a.WAV", True), ("cel/a.txt", False), ("cel/._a.wav", False)]
+    ("name", "wanted"), [("cel/[cel][cla]0002__1.WAV", 2), ("cel/a.txt", 1), ("cel/._a.wav", 1)]
 )
-def test_what_is_unpacked(name, wanted):
-    assert irmas._wanted(zipfile.ZipInfo(f"IRMAS-TrainingData/{name}")) is wanted
+def test_what_is_unpacked(tmp_path, name, wanted):
+    path, folder = tmp_path / "archive.zip", tmp_path / "IRMAS-TrainingData"
+    with zipfile.ZipFile(path, "w") as packed:
+        for member in ("cel/[cel][cla]0001__1.wav", name):
+            packed.writestr(f"IRMAS-TrainingData/{member}", "sound")
+    irmas._unpack(path, folder)
+    assert len(irmas.read_layout(folder)[0]) == wanted and not list(folder.rglob("*.txt"))
 
 
 def test_an_archive_of_something_else_is_refused(tmp_path):
@@ -665,7 +670,7 @@ def test_no_room_to_unpack_is_explained_and_the_archive_kept(tmp_path, monkeypat
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(irmas.shutil, "copyfileobj", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     with pytest.raises(OSError, match=r"cannot unpack .*zip into .*No space left.*make room") as caught:
         irmas._unpack(archive, tmp_path / "IRMAS-TrainingData")
     assert caught.type is OSError and archive.exists() and not (tmp_path / "IRMAS-TrainingData").exists()
@@ -1140,7 +1145,7 @@ def test_what_sources_say_of_a_clip_is_shown_where_it_is_heard(tmp_path):
     shown = player(*dataset.load("aaa/aaa0"), "Clean", dataset.credits["aaa/aaa0"]).data
     assert "artist: &lt;b&gt;A&lt;/b&gt;, page: freesound.org/s/12" in shown
     (place / "SOURCES.csv").write_text("name\nx")
-    with pytest.raises(ValueError, match=r"SOURCES.csv has no column file; it has name"):
+    with pytest.raises(ValueError, match=r"SOURCES.csv has no column .file., only name"):
         data.load_dataset(place)
 
 

@@ -135,7 +135,7 @@ def test_chunks_that_show_late_are_waited_for(clips, own_cache, monkeypatch):
     sweep = slow_sweeps(clips)[0]
     monkeypatch.setattr(Store, "missing", late)
     (store,) = extract([sweep], progress=False)
-    assert len(looks) == 4 and not missing(store.store, store.keys, store.digests).any()
+    assert len(looks) == 4 and not missing(store.store, store.keys, store.plan.digests).any()
 
 
 def test_a_clip_that_breaks_in_the_middle_can_be_mended(clips, own_cache):

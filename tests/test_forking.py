@@ -547,7 +547,7 @@ def test_the_packages_own_code_counts_but_for_its_comments(tmp_path, monkeypatch
         ("models/frontend.py", "return ", "return 1 * ", {"model"}),
         ("models/base.py", 'quality="HQ"', 'quality="VHQ"', {"model"}),
         ("effects.py", '"edge": 1.1', '"edge": 1.2', {"low-pass"}),
-        ("effects.py", 'format="wav"', 'format="aiff"', {"render"}),
+        ("effects.py", "int32) >> 16", "int32) >> 15", {"render"}),
         ("data/clips.py", '"PCM_24": 24', '"PCM_24": 23', {"decode"}),
     ]:
         edit(file, old, new)

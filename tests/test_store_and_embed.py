@@ -203,7 +203,7 @@ def test_a_block_that_is_being_decoded_holds_up_nobody_else(own_cache, tmp_path,
     folder = write_clips(tmp_path / "many", songs=35, seconds=0.1)
     data = all_train(load_dataset(folder, seconds=0.1))
     plan = Plan.clean(toy_model, data)
-    tasks = embed._tasks([plan], [plan.store()])
+    tasks = embed._tasks([plan.store()])
     decoded, entered, go = embed._Blocks(), threading.Event(), threading.Event()
     load = Dataset.decode
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from aesens.app.run import RunError, environment
+from aesens.app.run import environment
 from aesens.cache import cache_dir, runtime_environment
 from aesens.settings import OPTIONS, PROFILES, absolute
 
@@ -58,21 +58,15 @@ def _run_parser(subparsers) -> None:
         "chapters; may be repeated",
     )
     add("--only", metavar="04,05", help="only these notebooks")
-    add(
-        "--fresh",
-        action="store_true",
-        help="forget the stored embeddings and results of these settings first",
-    )
-    add(
-        "--dry-run",
-        action="store_true",
-        help="print what would be computed, what of it is stored already and the time it takes here; embeds nothing",
-    )
-    add(
-        "--keep-outputs",
-        action="store_true",
-        help="put executed notebooks in the place of the committed ones",
-    )
+    for flag, text in (
+        ("--fresh", "forget the stored embeddings and results of these settings first"),
+        (
+            "--dry-run",
+            "print what would be computed, what of it is stored already and the time it takes here; embeds nothing",
+        ),
+        ("--keep-outputs", "put executed notebooks in the place of the committed ones"),
+    ):
+        add(flag, action="store_true", help=text)
     add(
         "--check",
         nargs="?",
@@ -160,10 +154,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point, with the command line's arguments by default.
 
-    Returns
-    -------
-    int
-        Exit status: 0 if all went well, 1 if a step failed, 130 if it was interrupted.
+    Returns the exit status: 0 if all went well, 1 if a step failed, 130 if it was interrupted.
     """
     options = vars(parser().parse_args(arguments))
     command, debug = options.pop("command"), options.pop("debug")
@@ -237,16 +228,8 @@ def _prepare(options: dict) -> None:
 
 def _can_be_put_right(error: Exception) -> bool:
     """Whether an error says what to change in what was asked for, rather than that the code is at fault."""
-    from aesens.app.report import ReportError
-    from aesens.embeddings.cluster import ClusterError
-    from aesens.embeddings.store import StoreError
-    from aesens.models.base import ModelError
-    from aesens.models.weights import WeightsError
-
-    # A full disk, a folder that may not be written, a host out of reach: they say what and where.
-    if isinstance(
-        error, RunError | ReportError | ModelError | WeightsError | StoreError | ClusterError | OSError
-    ):
+    # The package's own kinds of error; a full disk, a folder that may not be written, a host out of reach.
+    if type(error).__module__.startswith("aesens.") or isinstance(error, OSError):
         return True
     if not isinstance(error, ValueError):
         return False

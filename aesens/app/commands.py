@@ -91,23 +91,11 @@ def new(name: str) -> int:
 
 
 def new_notebook(name: str) -> Path:
-    """Start a notebook and its percent script from the template.
+    """Start a notebook and its percent script from the template; the notebook's place.
 
-    Parameters
-    ----------
-    name : str
-        Some words, e.g. ``"louder is closer"``; the file becomes ``93_louder_is_closer.ipynb``, or the next number that
-        is free. With a number in front that number is taken.
-
-    Returns
-    -------
-    pathlib.Path
-        The notebook.
-
-    Raises
-    ------
-    ValueError
-        If the name has no letters or is taken, or there is no template.
+    `name` is some words, e.g. ``"louder is closer"``; the file becomes ``93_louder_is_closer.ipynb``, or the next
+    number that is free. With a number in front that number is taken. `ValueError` if the name has no letters or is
+    taken, or there is no template.
     """
     import jupytext
 
@@ -118,7 +106,10 @@ def new_notebook(name: str) -> Path:
     words = re.sub(r"[^0-9a-z]+", "_", name.lower().removesuffix(".ipynb")).strip("_")
     number, _, rest = words.partition("_")
     if not re.fullmatch(r"\d\d", number):
-        number, rest = _free_number(folder), words
+        used = {path.name[:2] for path in folder.glob("[0-9][0-9]_*.ipynb")}
+        number, rest = next((f"{n}" for n in range(_FIRST, 100) if f"{n}" not in used), ""), words
+    if not number:
+        raise ValueError(f"numbers {_FIRST} to 99 are all taken; put a number in front of the name")
     if not re.search("[a-z]", rest):
         raise ValueError(f"{name!r} is no name for a notebook; give it some words, e.g. 'louder is closer'")
     path = folder / f"{number}_{rest}.ipynb"
@@ -133,30 +124,16 @@ def new_notebook(name: str) -> Path:
     return path
 
 
-def _free_number(folder: Path) -> str:
-    taken = {path.name[:2] for path in folder.glob("[0-9][0-9]_*.ipynb")}
-    free = [f"{n:02d}" for n in range(_FIRST, 100) if f"{n:02d}" not in taken]
-    if not free:
-        raise ValueError(f"numbers {_FIRST} to 99 are all taken; put a number in front of the name")
-    return free[0]
-
-
 def weights(action: str | None = None, model: str | None = None, file: str | None = None) -> int:
     """List, fetch or add weight files; 1 if one of several could not be fetched."""
     if action == "add":
         for path in files.add_to(model, file):
             print(f"{path}: added")
-    elif action == "fetch":
-        return _fetch(model)
-    else:
+    elif action is None:
         table = files.weights_table()
         print(table[["model", "state", "size", "licence", "file", "source"]].to_string(index=False))
-    return 0
-
-
-def _fetch(model: str | None) -> int:
     failed = 0
-    for file in files.files_of(model):
+    for file in files.files_of(model) if action == "fetch" else ():
         try:
             print(f"{files.fetch(file)}: verified")
         except files.WeightsError as error:

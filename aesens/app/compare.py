@@ -10,13 +10,13 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from aesens.data.clips import some
 from aesens.plots.outputs import read_table
 
 __all__ = ["NAMES", "Tolerance", "compare_runs", "compare_tables", "tolerance"]
@@ -25,6 +25,8 @@ __all__ = ["NAMES", "Tolerance", "compare_runs", "compare_tables", "tolerance"]
 NAMES = ("clip", "instrument", "song", "strength", "rank")
 # Decided from numbers, or said of the whole run, so not part of what names a row.
 _OUTCOMES = ("verdict", "significant", "seeds", "reason", "chosen", "data")
+_TOLERANCES = files(__package__).joinpath("tolerances.toml").read_text(encoding="utf-8")
+_STATED = tomllib.loads(_TOLERANCES)["tolerance"]
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,6 @@ class Tolerance:
         return np.where(same, 0.0, np.nan_to_num(ratio, nan=np.inf))
 
 
-@lru_cache(maxsize=1)
-def _stated() -> list[dict]:
-    text = files(__package__).joinpath("tolerances.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)["tolerance"]
-
-
 def tolerance(table: str, column: str, rows: pd.DataFrame | None = None, *, whole: bool = False) -> Tolerance:
     """The tolerance stated for a column of a table, given by its file name without ending.
 
@@ -60,7 +56,7 @@ def tolerance(table: str, column: str, rows: pd.DataFrame | None = None, *, whol
     Numbers that are `whole` must be equal where nothing is stated for the column.
     """
     found = Tolerance()
-    for entry in reversed(_stated()):  # the first that fits counts
+    for entry in reversed(_STATED):  # the first that fits counts
         if not fnmatchcase(f"{table}.{column}", entry["pattern"]) or (whole and entry["pattern"] == "*"):
             continue
         absolute, relative = entry.get("absolute", 0.0), entry.get("relative", 0.0)
@@ -77,11 +73,7 @@ def tolerance(table: str, column: str, rows: pd.DataFrame | None = None, *, whol
 def compare_tables(name: str, first: pd.DataFrame, second: pd.DataFrame) -> dict:
     """Compare two versions of a table.
 
-    Parameters
-    ----------
-    name : str
-        File name without ending; chooses the tolerances.
-    first, second : pandas.DataFrame
+    `name`, its file name without ending, chooses the tolerances.
 
     Returns
     -------
@@ -134,15 +126,11 @@ def _lone(first: pd.DataFrame, second: pd.DataFrame, keys: list[str]) -> str:
         if not (lone := set(table.index) - set(other.index)):
             continue
         values = [sorted({*table.index.unique(key)} - {*other.index.unique(key)}) for key in keys]
-        named = [f"{key} {_few(found)}" for key, found in zip(keys, values, strict=True) if found]
+        named = [f"{key} {some(found)}" for key, found in zip(keys, values, strict=True) if found]
         told.append(
             f"only in the {which}: {'; '.join(named) or ', '.join(min(lone)[:-1]) or 'repeated rows'}"
         )
     return ", ".join(told)
-
-
-def _few(values: list[str], n: int = 3) -> str:
-    return ", ".join(values[:n]) + (f" and {len(values) - n} more" if len(values) > n else "")
 
 
 def _by_name(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -153,24 +141,11 @@ def _by_name(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def compare_runs(first: Path, second: Path, *, subset: bool = False) -> pd.DataFrame:
-    """Compare the tables of two runs.
+    """Compare the tables of two runs, given by their folders of figures and tables.
 
-    Parameters
-    ----------
-    first, second : pathlib.Path
-        Folders of figures and tables.
-    subset : bool
-        Whether `second` may lack tables, as a run of some of the notebooks does.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a table, see `compare_tables`; a table that only one run has is ``different``.
-
-    Raises
-    ------
-    ValueError
-        If a folder holds no table, or one that cannot be read.
+    `subset` says whether `second` may lack tables, as a run of some of the notebooks does. The result has one row a
+    table, see `compare_tables`; a table that only one run has is ``different``. `ValueError` if a folder holds no
+    table, or one that cannot be read.
     """
     found = [{path.stem: path for path in sorted(Path(folder).glob("*.csv"))} for folder in (first, second)]
     for folder, tables in zip((first, second), found, strict=True):

@@ -14,13 +14,12 @@ calibrated untrained. Rendered clips are rendered and kept, since nothing is kno
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from timeit import timeit
 
 import numpy as np
 import pandas as pd
-import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from aesens.app.run import environment
@@ -28,7 +27,7 @@ from aesens.data import irmas
 from aesens.data.irmas import PUBLISHED
 from aesens.data.split import read_list
 from aesens.effects import Effect, effect
-from aesens.embeddings.extract import CLEAN, Plan
+from aesens.embeddings.extract import CLEAN, Plan, one_thread_each
 from aesens.embeddings.store import BLOCK
 from aesens.models import Embedder
 from aesens.models.precision import defining
@@ -44,14 +43,9 @@ _SECONDS, _RATE = 3.0, 44_100
 def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.DataFrame:
     """Count what a study's embeddings take.
 
-    Parameters
-    ----------
-    study : Study
-        Nothing is fetched for it or embedded; rendered clips are rendered, and kept for the run.
-    calibrate : bool
-        Whether to measure; without it, ``gflop`` and ``seconds`` are missing.
-    fresh : bool
-        Count as if nothing were stored.
+    Nothing is fetched for it or embedded; rendered clips are rendered, and kept for the run. Without `calibrate`
+    nothing is measured, and ``gflop`` and ``seconds`` are missing; with `fresh` all is counted as if nothing were
+    stored.
 
     Returns
     -------
@@ -63,7 +57,7 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
     """
     at_hand = study.data != "irmas" or irmas.at_hand()
     data, sides, notes = _clips(study) if at_hand else _published(study)
-    rows, costs, audio, devices, untrained = [], [], {}, [], []
+    rows, audio, devices, untrained = [], {}, [], []
     kinds = [None, *map(effect, study.effects)]
     with environment(AESENS_OFFLINE="1"):
         for name, model, ready, twin in _networks(study):
@@ -82,7 +76,6 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
                 shared = kind, model.sample_rate
                 if shared not in audio:
                     audio[shared] = _audio(kind, parameters, seconds, model, study) if calibrate else np.nan
-                costs.append((missing, network, audio[shared], model.device.type))
                 rows.append(
                     {
                         "model": f"{name}, untrained" if twin else name,
@@ -95,6 +88,9 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
                         "missing": missing,
                         "gflop": operations * embeddings / 1e9,
                         "megabytes": embeddings * model.dimension * 4e-6,
+                        "network": network,
+                        "audio": audio[shared],
+                        "on_cpu": model.device.type == "cpu",
                     }
                 )
     if untrained:
@@ -103,7 +99,11 @@ def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.Dat
             + (", as a run without a network computes them." if study.weights == "auto" else ".")
         )
     table = pd.DataFrame(rows)
-    table["seconds"] = _seconds(table, costs)
+    network, audio, on_cpu = (table.pop(name) for name in ("network", "audio", "on_cpu"))
+    # The audio of an effect is shared by the models that lack embeddings of it.
+    shared = audio / (table["missing"] > 0).groupby(table["effect"]).transform("sum").clip(lower=1)
+    each = (network + shared).where(on_cpu, np.maximum(network, shared))
+    table["seconds"] = table["missing"] * each
     table.attrs = {"data": data, "sides": sides, "device": ", ".join(dict.fromkeys(devices)), "notes": notes}
     return table
 
@@ -144,19 +144,9 @@ def summary(table: pd.DataFrame) -> str:
     )
     fewer = f" (some models fewer: {totals.min()})" if totals.min() < totals.max() else ""
     # Sums of what was not measured are missing too.
-    shown = pd.DataFrame(
-        {
-            heading: table.groupby("model", sort=False)[column].sum(min_count=1) / unit
-            for heading, column, unit in (
-                ("embeddings", "embeddings", 1),
-                ("stored", "stored", 1),
-                ("missing", "missing", 1),
-                ("TFLOP", "gflop", 1e3),
-                ("MB", "megabytes", 1),
-                ("hours left", "seconds", 3600),
-            )
-        }
-    )
+    units = {"embeddings": 1, "stored": 1, "missing": 1, "gflop": 1e3, "megabytes": 1, "seconds": 3600}
+    shown = table.groupby("model", sort=False)[list(units)].sum(min_count=1) / pd.Series(units)
+    shown = shown.rename(columns={"gflop": "TFLOP", "megabytes": "MB", "seconds": "hours left"})
     shown.insert(0, "clips", table.groupby("model", sort=False)["clips"].first())
     total = shown.sum(min_count=1)
     total["clips"] = shown["clips"].max()
@@ -214,16 +204,6 @@ def _beside_published(sides: dict[str, int], clips: int) -> str:
     return f"The split of {clips} clips: {here}{rest}."
 
 
-def _seconds(table: pd.DataFrame, costs: list[tuple[int, float, float, str]]) -> list[float]:
-    """Time of each row, the audio of an effect shared by the models that lack embeddings of it."""
-    lacking = table[table["missing"] > 0].groupby("effect").size()
-    seconds = []
-    for kind, (missing, network, audio, device) in zip(table["effect"], costs, strict=True):
-        shared = audio / lacking.get(kind, 1)
-        seconds.append(missing * (network + shared if device == "cpu" else max(network, shared)))
-    return seconds
-
-
 def _network(model: Embedder, seconds: float, n_jobs: int) -> tuple[int, float]:
     """Operations of one clip by definition, and seconds a clip with `n_jobs` threads at work where it runs on a CPU."""
     rng = np.random.default_rng(0)
@@ -232,20 +212,16 @@ def _network(model: Embedder, seconds: float, n_jobs: int) -> tuple[int, float]:
     size = min(model.batch_size, BLOCK)
     clips = (0.1 * rng.standard_normal((size, samples))).astype(np.float32)
     n_jobs = n_jobs if model.device.type == "cpu" else 1
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread_each():
         with defining(), FlopCounterMode(display=False) as counter:
             model.embed(clips[:1])
-        took = _timed(lambda: model.embed(clips[:1]))
+        took = timeit(lambda: model.embed(clips[:1]), number=1)
         # A batch if that takes seconds; the first one on a GPU only prepares it.
         batch = clips if model.device.type != "cpu" or took * len(clips) < 2 else clips[:1]
         if model.device.type != "cpu":
             model.embed(batch)
         with ThreadPoolExecutor(n_jobs) as pool:
-            took = _timed(lambda: list(pool.map(model.embed, [batch] * n_jobs)))
-    finally:
-        torch.set_num_threads(before)
+            took = timeit(lambda: list(pool.map(model.embed, [batch] * n_jobs)), number=1)
     return counter.get_total_flops(), took / (n_jobs * len(batch))
 
 
@@ -263,11 +239,5 @@ def _audio(
     process()
     count = 4 * study.jobs
     with ThreadPoolExecutor(study.jobs) as pool:
-        took = _timed(lambda: list(pool.map(process, range(count))))
+        took = timeit(lambda: list(pool.map(process, range(count))), number=1)
     return took / count
-
-
-def _timed(work) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start

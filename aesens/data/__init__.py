@@ -1,15 +1,15 @@
 """The datasets, by name: what there is to analyse.
 
-A dataset is one function that returns a `Dataset` and one entry in `DATASETS`; `register` adds one from
-outside the package. A path to a folder is a dataset too: one in IRMAS layout, or any folder of class subfolders.
+A dataset is one function that returns an `aesens.data.clips.Dataset` and one entry in `DATASETS`; `register` adds one
+from outside the package. A path to a folder is a dataset too: one in IRMAS layout, or any folder of class subfolders.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 from aesens.data.checks import check_clips
 from aesens.data.clips import (
@@ -23,22 +23,7 @@ from aesens.data.clips import (
 )
 from aesens.data.split import SplitError, read_split, split_clips
 
-__all__ = [
-    "COLUMNS",
-    "DATASETS",
-    "INSTRUMENTS",
-    "Dataset",
-    "Decoded",
-    "SplitError",
-    "check_clips",
-    "load_dataset",
-    "make_table",
-    "read_split",
-    "register",
-    "sort_instruments",
-    "spread_over_instruments",
-    "split_clips",
-]
+__all__ = ["DATASETS", "load_dataset", "register"]
 
 #: Name of each dataset and the place of the function that loads it, imported when asked for.
 DATASETS: dict[str, str | Callable[..., Dataset]] = {
@@ -49,19 +34,10 @@ _SHIPPED = frozenset(DATASETS)
 
 
 def register(name: str, loader: str | Callable[..., Dataset]) -> None:
-    """Add a dataset, so that every notebook, figure and table takes it by `name`.
+    """Add a dataset, so that every notebook, figure and table takes it by `name`; an own one is replaced.
 
-    Parameters
-    ----------
-    name : str
-        Registry name; an own entry of that name is replaced.
-    loader : callable or str
-        Function that returns a `Dataset`, or its place as ``"module:function"``.
-
-    Raises
-    ------
-    ValueError
-        If `name` is that of one of the package's datasets.
+    `loader` is a function that returns a `Dataset`, or its place as ``"module:function"``. `ValueError` if `name` is
+    that of one of the package's datasets.
     """
     if name in _SHIPPED:
         raise ValueError(f"a dataset named {name!r} is registered already: {DATASETS[name]}")
@@ -71,6 +47,9 @@ def register(name: str, loader: str | Callable[..., Dataset]) -> None:
 def load_dataset(name: str | os.PathLike, **options) -> Dataset:
     """Load a dataset by its name or from a folder.
 
+    `ValueError` if `name` is neither known nor a folder, or the folder holds no clips, or IRMAS's test part, or IRMAS
+    lies deeper in it.
+
     Parameters
     ----------
     name : str or path-like
@@ -79,23 +58,10 @@ def load_dataset(name: str | os.PathLike, **options) -> Dataset:
         `aesens.data.folder`.
     **options
         Passed to the loader, e.g. ``songs`` and ``excerpts`` for ``"rendered"``.
-
-    Returns
-    -------
-    Dataset
-
-    Raises
-    ------
-    ValueError
-        If `name` is neither known nor a folder, or the folder holds no clips, or IRMAS's test part, or IRMAS lies
-        deeper in it.
     """
     if isinstance(name, str) and name in DATASETS:
         loader = DATASETS[name]
-        if isinstance(loader, str):
-            module, _, attribute = loader.partition(":")
-            loader = getattr(import_module(module), attribute)
-        return loader(**options)
+        return (resolve_name(loader) if isinstance(loader, str) else loader)(**options)
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise ValueError(f"{str(name)!r} is neither a dataset ({', '.join(DATASETS)}) nor an existing folder")

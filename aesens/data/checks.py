@@ -24,14 +24,8 @@ _STEP = 2.0**-15
 def check_clips(dataset: Dataset, *, admits: Callable[[int], None] | None = None) -> pd.DataFrame:
     """Read every clip and list those that should not be analysed.
 
-    Which files of a large collection are in order is remembered by path, size and time of modification in
-    ``cache_dir("data")``.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    admits : callable, optional
-        ``admits(sample_rate)`` raises `ValueError` if clips of that rate in Hz cannot be used.
+    ``admits(sample_rate)`` raises `ValueError` if clips of that rate in Hz cannot be used. Which files of a large
+    collection are in order is remembered by path, size and time of modification in ``cache_dir("data")``.
 
     Returns
     -------
@@ -51,7 +45,12 @@ def check_clips(dataset: Dataset, *, admits: Callable[[int], None] | None = None
         worth=lambda judgement: not judgement[1],
         label="checking clips",
     )
-    refused = {rate: _refusal(admits, rate) for rate in {rate for rate, _ in judged} - {None}}
+    refused = dict.fromkeys({rate for rate, _ in judged} - {None}, "")
+    for rate in refused if admits else ():
+        try:
+            admits(rate)
+        except ValueError as error:
+            refused[rate] = str(error)
     problems = [problem or refused[rate] for rate, problem in judged]
     table = pd.DataFrame({"problem": problems, "path": paths}, index=dataset.table.index)
     return table[table["problem"] != ""]
@@ -71,13 +70,3 @@ def _judge(path: str, seconds: float) -> tuple[int | None, str]:
         return rate, ""
     heard = (np.ptp(audio, axis=1) >= _STEP).any()
     return rate, "silent as mono: its channels cancel" if heard else "silent"
-
-
-def _refusal(admits: Callable[[int], None] | None, rate: int) -> str:
-    """Why clips of a sample rate cannot be used, empty if they can."""
-    try:
-        if admits:
-            admits(rate)
-    except ValueError as error:
-        return str(error)
-    return ""

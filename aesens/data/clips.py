@@ -46,12 +46,26 @@ __all__ = [
     "left_out_table",
     "make_table",
     "read_clip",
+    "some",
     "sort_instruments",
     "spread_over_instruments",
 ]
 
-#: The eleven instruments of IRMAS in the order in which they are always shown; other classes follow by name.
-INSTRUMENTS = ("cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi")
+#: Codes and names of the eleven instruments of IRMAS (Bosch et al., ISMIR 2012), in the order in which they are always
+#: shown; other classes follow by name.
+INSTRUMENTS = {
+    "cel": "Cello",
+    "cla": "Clarinet",
+    "flu": "Flute",
+    "gac": "Acoustic guitar",
+    "gel": "Electric guitar",
+    "org": "Organ",
+    "pia": "Piano",
+    "sax": "Saxophone",
+    "tru": "Trumpet",
+    "vio": "Violin",
+    "voi": "Voice",
+}
 
 #: What tables call the row of all classes together, and so no class (`aesens.tables.POOLED`).
 RESERVED = "all"
@@ -81,20 +95,15 @@ def sort_instruments(codes: Iterable[str]) -> list[str]:
     return sorted(set(codes), key=place)
 
 
+def some(values: list[str], n: int = 3) -> str:
+    """The first `n` of some texts, and how many more there are."""
+    return ", ".join(values[:n]) + (f" and {len(values) - n} more" if len(values) > n else "")
+
+
 def spread_over_instruments(table: pd.DataFrame, n: int) -> np.ndarray:
-    """Choose a few clips, the first of each instrument, then the second of each, and so on.
+    """Choose `n` clips, or all if there are fewer: the first of each instrument, then the second of each, and so on.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        A clip a row, with a column ``instrument``.
-    n : int
-        How many clips; all if there are fewer.
-
-    Returns
-    -------
-    array of int
-        Their positions in the table, ascending.
+    `table` has a clip a row, and a column ``instrument``. Returns their positions in it, ascending.
     """
     turn = table.groupby("instrument", sort=False).cumcount().to_numpy()
     return np.sort(np.argsort(turn, kind="stable")[:n])
@@ -239,12 +248,10 @@ class Dataset:
         return digest.hexdigest()
 
     def load(self, clip: str) -> tuple[np.ndarray, int]:
-        """Read one clip at its native rate and channel count.
+        """Read one clip, a label of the table's index, at its native rate and channel count.
 
-        Parameters
-        ----------
-        clip : str
-            A label of the table's index.
+        `ValueError` if there is no such clip, or its file cannot be read, is empty, ends before its clip and its own
+        header say, or holds values that are not finite.
 
         Returns
         -------
@@ -253,12 +260,6 @@ class Dataset:
             a shorter one followed by zeros.
         sample_rate : int
             In Hz.
-
-        Raises
-        ------
-        ValueError
-            If there is no such clip, or its file cannot be read, is empty, ends before its clip and its own header
-            say, or holds values that are not finite.
         """
         decoded = self.decode(clip)
         return decoded.audio, decoded.sample_rate
@@ -272,6 +273,8 @@ class Dataset:
     def select(self, instruments=None, per_song: int | None = None, songs=None) -> Dataset:
         """Return the dataset of some of the clips.
 
+        `ValueError` if an instrument or song is unknown, `per_song` is not positive, or nothing is left.
+
         Parameters
         ----------
         instruments : iterable of str, optional
@@ -280,15 +283,6 @@ class Dataset:
             Keep the first so many excerpts of each song.
         songs : iterable of str, optional
             Labels of the songs to keep; all by default.
-
-        Returns
-        -------
-        Dataset
-
-        Raises
-        ------
-        ValueError
-            If an instrument or song is unknown, `per_song` is not positive, or nothing is left.
         """
         table = self.table
         if instruments is not None:
@@ -340,10 +334,9 @@ def _known(table: pd.DataFrame, column: str, wanted, name: str) -> pd.Series:
     if not wanted:
         raise ValueError(f"no {column} was chosen from dataset {name!r}")
     if unknown := [value for value in wanted if value not in set(table[column])]:
-        there = sort_instruments(table[column])
-        shown = ", ".join(there[:20]) + (", ..." if len(there) > 20 else "")
+        there = some(sort_instruments(table[column]), 20)
         raise ValueError(
-            f"dataset {name!r} has no {column} {', '.join(map(repr, unknown))}; there are {shown}"
+            f"dataset {name!r} has no {column} {', '.join(map(repr, unknown))}; there are {there}"
         )
     return table[column].isin(wanted)
 

@@ -17,23 +17,23 @@ split. Clips that were cut from one recording must be given the same song, or th
 where a clip is heard, and ``freesound_id`` as the address of its page.
 The class folders may also lie in folders ``train`` and ``test``, which are then the split.
 
-Hidden files and folders are none of it. What else is no clip is left out and listed, see `aesens.data.Dataset`: files
-in no class folder or with a name that is not UTF-8, and byte-identical copies, which would stand on both sides of a
-split. Names are compared and kept in Unicode's composed form, however the file system spells them.
+Hidden files and folders are none of it. What else is no clip is left out and listed, see `aesens.data.clips.Dataset`:
+files in no class folder or with a name that is not UTF-8, and byte-identical copies, which would stand on both sides of
+a split. Names are compared and kept in Unicode's composed form, however the file system spells them.
 """
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from unicodedata import normalize
 
 import pandas as pd
 
-from aesens.data.clips import SIDES, Dataset, left_out_table, make_table
+from aesens.data.clips import SIDES, Dataset, left_out_table, make_table, some
 from aesens.data.irmas import parse_name
 from aesens.data.remember import file_hashes
 
@@ -54,25 +54,13 @@ _OTHER_SIDES = ("val", "valid", "validation", "dev", "eval", "evaluation", "hold
 
 
 def load_folder(folder: str | os.PathLike, *, seconds: float = 3.0) -> Dataset:
-    """Load a folder of class subfolders.
+    """Load a folder of class subfolders; clips are named by their path below it without suffix: ``"cel/00353774"``.
 
-    Parameters
-    ----------
-    folder : path-like
-    seconds : float
-        Length of every clip: longer files are cut to their beginning, shorter ones padded with zeros.
+    `ValueError` if there is no such folder, it has no class subfolders or no audio files, a class would have none that
+    is not left out, two files differ in their suffix only, or ``metadata.csv`` is malformed or names a file that is not
+    there.
 
-    Returns
-    -------
-    Dataset
-        Clips are named by their path below `folder` without suffix, e.g. ``"cel/00353774"``.
-
-    Raises
-    ------
-    ValueError
-        If there is no such folder, it has no class subfolders or no audio files, a class would have none that is not
-        left out, two files differ in their suffix only, or ``metadata.csv`` is malformed or names a file that is not
-        there.
+    `seconds` is the length of every clip: longer files are cut to their beginning, shorter ones padded with zeros.
     """
     folder = Path(folder).expanduser().resolve()
     if not folder.is_dir():
@@ -123,10 +111,8 @@ def _credits(folder: Path, rows: dict[str, dict], table: pd.DataFrame) -> dict[s
     path = folder / "SOURCES.csv"
     if not path.is_file():
         return {}
-    sources, found = read_texts(path), {}
-    if "file" not in sources:
-        raise ValueError(f"{path} has no column file; it has {', '.join(sources)}")
-    for row in sources.to_dict("records"):
+    found = {}
+    for row in read_texts(path, ["file"]).to_dict("records"):
         clip = rows.get(composed(row.pop("file")), {}).get("clip")
         if number := row.pop("freesound_id", ""):
             row["page"] = f"freesound.org/s/{number}"
@@ -232,12 +218,13 @@ def _check_classes(classes: list[tuple[Path, str]], kept: set[str], left_out: li
             )
 
 
-def read_texts(path: Path) -> pd.DataFrame:
+def read_texts(path: Path, needed: Collection[str], sides: Collection[str] = ()) -> pd.DataFrame:
     """Read the texts of a csv file, without the spaces around them, indexed by row as a spreadsheet numbers them.
 
-    Fields are separated by commas, semicolons or tabs, whichever the header has most of. Headings are in small letters.
-    Empty lines and columns without a heading are left out. `ValueError` if the file cannot be read, is empty, has two
-    columns of one name or a row longer than its header.
+    Fields are separated by commas, semicolons or tabs, whichever the header has most of. Headings are in small letters,
+    and so is what a column ``split`` holds, which must be one of `sides`. Empty lines and columns without a heading are
+    left out. `ValueError` if the file cannot be read, is empty, lacks a column that is `needed`, has two of one name, a
+    row longer than its header or another side.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -264,13 +251,20 @@ def read_texts(path: Path) -> pd.DataFrame:
                 f"{path}, row {row} has {len(line)} fields, the header has {len(header)}: put quotes around a text "
                 f"that holds {separator!r}"
             )
+    if missing := [column for column in needed if column not in named]:
+        raise ValueError(f"{path} has no column {missing[0]!r}, only {', '.join(named)}")
     full = [line + [""] * (len(header) - len(line)) for line in filled.values()]
-    return pd.DataFrame(full, index=list(filled), columns=header, dtype=str)[named]
+    texts = pd.DataFrame(full, index=list(filled), columns=header, dtype=str)[named]
+    if sides and "split" in texts:
+        texts["split"] = texts["split"].str.lower()
+        for row, side in texts.loc[~texts["split"].isin(sides), "split"].items():
+            raise ValueError(f"{path}, row {row}: split={side!r} is not one of {', '.join(SIDES)}")
+    return texts
 
 
 def _add_metadata(rows: dict[str, dict], path: Path) -> None:
     """Put what ``metadata.csv`` says into the rows, which are keyed by relative path."""
-    metadata = read_texts(path)
+    metadata = read_texts(path, [], ("", *SIDES))
     columns = [column for column in _METADATA_COLUMNS if column in metadata]
     for column in metadata:
         missing = [name for name in ("file", *_METADATA_COLUMNS) if name not in metadata]
@@ -281,21 +275,12 @@ def _add_metadata(rows: dict[str, dict], path: Path) -> None:
             f"{path} needs a column 'file' and at least one of {', '.join(_METADATA_COLUMNS)}; it has "
             f"{', '.join(metadata.columns)}"
         )
-    if "split" in columns:
-        metadata["split"] = metadata["split"].str.lower()
-        wrong = metadata.loc[~metadata["split"].isin(("", *SIDES)), "split"]
-        if len(wrong):
-            raise ValueError(
-                f"{path}, row {wrong.index[0]}: split={wrong.iloc[0]!r} is not one of {', '.join(SIDES)}"
-            )
     names = [composed(name) for name in metadata["file"]]
     # Windows separates folders otherwise.
     names = [name if name in rows else Path(name.replace("\\", "/")).as_posix() for name in names]
     metadata["file"] = names
     if unknown := [name for name in names if name not in rows]:
-        shown = ", ".join(map(repr, unknown[:3])) + (
-            f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-        )
+        shown = some(list(map(repr, unknown)))
         raise ValueError(f"{path} names files that are not among the audio files of {path.parent}: {shown}")
     if metadata["file"].duplicated().any():
         twice = metadata.loc[metadata["file"].duplicated(), "file"].iloc[0]

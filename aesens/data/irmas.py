@@ -20,9 +20,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -208,6 +207,10 @@ def read_layout(folder: Path) -> tuple[list[dict], pd.DataFrame]:
 def load_irmas(path: str | os.PathLike | None = None) -> Dataset:
     """Load the training set of IRMAS.
 
+    `ValueError` if there is no such folder, or it holds no clips. `ConnectionError` if the data have to be downloaded
+    and cannot be, or are not what they should be. `OSError` if they cannot be unpacked for want of room or permission;
+    the archive is kept for the next attempt.
+
     Parameters
     ----------
     path : path-like, optional
@@ -220,15 +223,6 @@ def load_irmas(path: str | os.PathLike | None = None) -> Dataset:
     Dataset
         6 705 clips of 3 s if complete; song labels are the four digits. Files that are misnamed are left out, see
         `Dataset.left_out`.
-
-    Raises
-    ------
-    ValueError
-        If there is no such folder, or it holds no clips.
-    ConnectionError
-        If the data have to be downloaded and cannot be, or are not what they should be.
-    OSError
-        If they cannot be unpacked for want of room or permission; the archive is kept for the next attempt.
     """
     if path is None:
         folder = _download()
@@ -243,18 +237,9 @@ def load_irmas(path: str | os.PathLike | None = None) -> Dataset:
 def published_overlap(table: pd.DataFrame, sides: dict[str, pd.Series]) -> pd.DataFrame:
     """Count how much of the published test set lies on the test side of some splits.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of the clips at hand, with columns ``song`` and ``genre``.
-    sides : dict of pandas.Series
-        By name, ``train``, ``test`` or ``unused`` of each clip.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows ``published test clips`` and ``published test songs``; columns ``in all``, ``at hand``, and for each split
-        how many of those at hand are on its test side.
+    `table` is of the clips at hand, with columns ``song`` and ``genre``; `sides` has by name the ``train``, ``test`` or
+    ``unused`` of each clip. The result has the rows ``published test clips`` and ``published test songs``, and the
+    columns ``in all``, ``at hand``, and for each split how many of those at hand are on its test side.
     """
     published = table["song"].isin(TEST_SONGS) & (table["genre"] != "lat_sou")
     found = {"at hand": published} | {name: published & (split == "test") for name, split in sides.items()}
@@ -316,16 +301,12 @@ def _fetch() -> Path:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack `folder` from an archive that holds nothing else of interest; all of it or nothing."""
+    """Unpack the wav files of `folder` from an archive; all of them or nothing, and `zipfile` writes nowhere else."""
     try:
         with zipfile.ZipFile(archive) as packed, atomic_path(folder) as temporary:
-            members = [member for member in packed.infolist() if _wanted(member)]
-            bar = tqdm(members, desc=f"unpacking {archive.name}", unit="file")
-            for member in bar:
-                target = temporary.joinpath(*PurePosixPath(member.filename).parts[1:])
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with packed.open(member) as source, target.open("wb") as sink:
-                    shutil.copyfileobj(source, sink, 1 << 20)
+            members = re.findall(rf"(?im)^{folder.name}/.*\.wav$", "\n".join(packed.namelist()))
+            for member in tqdm(members, desc=f"unpacking {archive.name}", unit="file"):
+                packed.extract(member, temporary.parent)
             if not members:
                 raise ValueError(f"there is no wav file below {folder.name}/ in it")
     except (zipfile.BadZipFile, ValueError) as error:
@@ -337,15 +318,3 @@ def _unpack(archive: Path, folder: Path) -> None:
             f"cannot unpack {archive} into {folder.parent}: {error.strerror or error}. The clips take about 4 GB "
             "beside the archive, which is kept: make room, or move the cache (AESENS_CACHE), and run again"
         ) from error
-
-
-def _wanted(member: zipfile.ZipInfo) -> bool:
-    """Whether a member is a clip of the training set; `ValueError` for a path that leads elsewhere."""
-    place = PurePosixPath(member.filename)
-    if not place.parts:
-        return False
-    if place.is_absolute() or ".." in place.parts or "\\" in member.filename or ":" in place.parts[0]:
-        raise ValueError(f"its member {member.filename!r} would be written outside the folder")
-    # What a Mac adds lies in a folder of its own or begins with a dot.
-    hidden = any(part.startswith((".", "__MACOSX")) for part in place.parts)
-    return place.parts[0] == _FOLDER and place.suffix.lower() == ".wav" and not member.is_dir() and not hidden

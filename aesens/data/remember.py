@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 from aesens.cache import atomic_path, cache_dir, tqdm
@@ -27,16 +28,12 @@ def file_hashes(paths: Iterable[str]) -> list[str]:
 
 def _known_hash(path: str) -> str:
     stat = _stat(path)
-    key = (path, stat.st_size, stat.st_mtime_ns) if stat else None
-    if key not in _HASHES:
-        found = hash_of(path)
-        if not key:
-            return found
-        _HASHES[key] = found
-    return _HASHES[key]
+    return _hash_as_of(path, stat.st_size, stat.st_mtime_ns) if stat else hash_of(path)
 
 
-_HASHES: dict[tuple[str, int, int], str] = {}
+@cache
+def _hash_as_of(path: str, size: int, modified: int) -> str:
+    return hash_of(path)
 
 
 def hash_of(path: str) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from aesens.data.clips import SIDES, sort_instruments
+from aesens.data.clips import INSTRUMENTS, SIDES, some, sort_instruments
 from aesens.data.folder import AUDIO_SUFFIXES, composed, read_texts
 
 __all__ = ["DROPPED", "SEED", "SplitError", "read_list", "read_split", "split_clips"]
@@ -39,25 +39,9 @@ DROPPED = "lat_sou"
 
 #: Codes of what the authors' list writes out.
 _SPELLINGS = {
-    "instrument": {
-        "cello": "cel",
-        "clarinet": "cla",
-        "flute": "flu",
-        "guitar_acc": "gac",
-        "guitar_ele": "gel",
-        "organ": "org",
-        "piano": "pia",
-        "saxophone": "sax",
-        "trumpet": "tru",
-        "violin": "vio",
-        "voice": "voi",
-    },
-    "genre": {
-        "classical": "cla",
-        "country_folk": "cou_fol",
-        "jazz_blue": "jaz_blu",
-        "latin_soul": "lat_sou",
-    },
+    "instrument": {name.lower(): code for code, name in INSTRUMENTS.items()}
+    | {"guitar_acc": "gac", "guitar_ele": "gel"},
+    "genre": {"classical": "cla", "country_folk": "cou_fol", "jazz_blue": "jaz_blu", "latin_soul": "lat_sou"},
 }
 
 
@@ -75,6 +59,9 @@ def split_clips(
 ) -> pd.Series:
     """Assign each clip to training, test or neither.
 
+    `SplitError` if an instrument has fewer songs than `n_folds`, or has no clip on one of the sides, or a given split
+    puts a song on both sides.
+
     Parameters
     ----------
     table : pandas.DataFrame
@@ -85,9 +72,8 @@ def split_clips(
     n_folds : int
         The test set is about ``1 / n_folds`` of the clips.
     published : bool
-        Deal songs as the study's scikit-learn did, which on the whole of IRMAS gives its test set; as it does now, more
-        evenly, where False. `Study` deals so where the data are not IRMAS, since of a few songs an instrument the old
-        way may leave it none to test.
+        Deal songs as the study's scikit-learn did; as it does now where False, as `Study` does where the data are not
+        IRMAS. See the module.
     left_out : collection of str
         Clips that are not to be used. They count when their song is dealt, as long as another clip of it is used: so
         songs fall as they would without the fault.
@@ -96,12 +82,6 @@ def split_clips(
     -------
     pandas.Series of str
         ``"train"``, ``"test"`` or ``"unused"`` for each clip, with the table's index, named ``split``.
-
-    Raises
-    ------
-    SplitError
-        If an instrument has fewer songs than `n_folds`, or has no clip on one of the sides, or a given split
-        puts a song on both sides.
 
     References
     ----------
@@ -130,7 +110,12 @@ def split_clips(
     split[~used] = "unused"
     _check_sides(table[used], split[used], given)
     if not given:
-        split[_surplus(table.loc[split == "train", "instrument"], seed)] = "unused"
+        # Each instrument is left with as many training clips as the smallest has.
+        instruments = table.loc[split == "train", "instrument"]
+        size, rng = instruments.value_counts().min(), np.random.default_rng(seed)
+        for code in sort_instruments(instruments):
+            clips = instruments.index[instruments == code]
+            split[clips[rng.permutation(len(clips))[size:]]] = "unused"
     return split
 
 
@@ -142,48 +127,20 @@ def read_list(path: Path) -> pd.DataFrame:
     cannot be read, lacks a column, or holds another word in ``split``.
     """
     try:
-        listed = read_texts(path)
+        listed = read_texts(path, ["file_name", "split"], SIDES)
     except ValueError as error:
         raise SplitError(f"the given split: {error}") from error
-    columns = ["file_name", "split", *(column for column in _SPELLINGS if column in listed)]
-    for column in columns[:2]:
-        if column not in listed:
-            raise SplitError(
-                f"{path} has no column {column!r}, only {', '.join(listed.columns)}: a list of a split has the columns "
-                "file_name and split"
-            )
-    listed["split"] = listed["split"].str.lower()
-    for row, side in listed["split"].items():
-        if side not in SIDES:
-            raise SplitError(f"{path}, row {row}: split={side!r} is not one of {', '.join(SIDES)}")
-    return listed[columns]
+    return listed[["file_name", "split", *(column for column in _SPELLINGS if column in listed)]]
 
 
 def read_split(path: Path, table: pd.DataFrame, *, left_out: Collection[str] = ()) -> pd.Series:
-    """Read a split from a list of clips, for `split_clips` to take as it is.
+    """Read a split from a list of clips (`read_list`), for `split_clips` to take as it is; others are unused.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        See `read_list`. ``file_name`` is a clip's name, with or without the file's ending: alone, or behind its
-        folder, as ``class/name``, where several classes have one of that name. ``instrument`` and ``genre`` are
-        checked where there, in the authors' spelling or in codes.
-    table : pandas.DataFrame
-        Of all clips of the data set.
-    left_out : collection of str
-        Names of files of the data that are not in `table`, see `Dataset.left_out`; they may be listed.
-
-    Returns
-    -------
-    pandas.Series of str
-        ``"train"``, ``"test"`` or ``"unused"`` for each clip, with the table's index, named ``split``; clips that are
-        not listed are unused.
-
-    Raises
-    ------
-    SplitError
-        If the list cannot be read, names a clip that is not there, or could be several, or twice, or of another
-        instrument or genre, or has a song on both sides.
+    ``file_name`` is a clip's name, with or without the file's ending: alone, or behind its folder, as ``class/name``,
+    where several classes have one of that name. ``instrument`` and ``genre`` are checked where there, in the authors'
+    spelling or in codes. `table` is of all clips of the data set; `left_out` are names of files of the data that are
+    not in it, see `Dataset.left_out`, which may be listed. `SplitError` if the list cannot be read, names a clip that
+    is not there, or could be several, or twice, or of another instrument or genre, or has a song on both sides.
     """
     listed = read_list(path)
     places = _places(table, left_out)
@@ -207,10 +164,9 @@ def read_split(path: Path, table: pd.DataFrame, *, left_out: Collection[str] = (
             _check_labels(where, entry, table.loc[clip])
             split[clip] = entry["split"]
     if missing:
-        shown = ", ".join(map(repr, missing[:3])) + (f" and {len(missing) - 3} more" if missing[3:] else "")
         raise SplitError(
             f"{path}: {len(missing)} of the {len(listed)} clips listed are not among the {len(table)} of the data: "
-            f"{shown}. Give the data that the list is of, or take these rows out"
+            f"{some(list(map(repr, missing)))}. Give the data that the list is of, or take these rows out"
         )
     return _given(table.assign(split=split))
 
@@ -258,7 +214,7 @@ def _given(table: pd.DataFrame) -> pd.Series:
         raise SplitError(f"clip {clip!r} has the split {given[clip]!r}; it must be one of {', '.join(SIDES)}")
     sides = {side: set(table.loc[given == side, "song"]) for side in ("train", "test")}
     if both := sorted(sides["train"] & sides["test"]):
-        shown = ", ".join(map(repr, both[:5])) + (f" and {len(both) - 5} more" if len(both) > 5 else "")
+        shown = some(list(map(repr, both)), 5)
         raise SplitError(f"the given split has clips of the same song in train and in test: song {shown}")
     return given
 
@@ -290,20 +246,16 @@ def _deal(classes: pd.Series, songs: pd.Series, n_folds: int, seed: int, publish
     return fold_of[song_of]
 
 
-def _counts(values: pd.Series) -> str:
-    return ", ".join(f"{code} {values[code]}" for code in sort_instruments(values.index))
-
-
 def _check_songs(table: pd.DataFrame, kept: pd.Series, n_folds: int) -> None:
     """Raise unless each instrument keeps at least `n_folds` songs once genres are dropped."""
     songs = table[kept].groupby("instrument")["song"].nunique()
     songs = songs.reindex(table["instrument"].unique(), fill_value=0)
     few = songs[songs < n_folds]
     if len(few) or not len(songs):
-        dropped = int((~kept).sum())
+        counts = ", ".join(f"{code} {few[code]}" for code in sort_instruments(few.index))
         raise SplitError(
-            f"too few songs to split into {n_folds} folds: {_counts(few) or 'no clips'} (songs an "
-            f"instrument, after dropping {dropped} clips by genre); each instrument needs {n_folds}: add "
+            f"too few songs to split into {n_folds} folds: {counts or 'no clips'} (songs an "
+            f"instrument, after dropping {(~kept).sum()} clips by genre); each instrument needs {n_folds}: add "
             "songs, or leave these instruments out (--instruments names those that stay)"
         )
 
@@ -319,14 +271,3 @@ def _check_sides(table: pd.DataFrame, split: pd.Series, given: bool) -> None:
                 if given
                 else f"no {side} clips for {codes}: there are too few songs, or another seed is needed"
             )
-
-
-def _surplus(instruments: pd.Series, seed: int) -> pd.Index:
-    """Clips to leave out so that each instrument has as many as the smallest."""
-    size = instruments.value_counts().min()
-    rng = np.random.default_rng(seed)
-    surplus = []
-    for code in sort_instruments(instruments):
-        clips = instruments.index[instruments == code]
-        surplus.extend(clips[rng.permutation(len(clips))[size:]])
-    return pd.Index(surplus)

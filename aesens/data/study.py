@@ -76,7 +76,7 @@ class StudyData:
     def excluded(self) -> pd.DataFrame:
         """Clips left out for all models and effects: misnamed, or of no use to one of them.
 
-        Indexed by clip, columns ``problem`` and ``path``; see `aesens.data.Dataset` and `aesens.data.check_clips`.
+        Indexed by clip, columns ``problem`` and ``path``; see `aesens.data.clips.Dataset` and `aesens.data.checks`.
         """
         return self._checked[1]
 
@@ -146,11 +146,8 @@ class StudyData:
     def split_overlap(self) -> pd.DataFrame | None:
         """How much of the study's published test set is on this run's test side; None where the data are not IRMAS.
 
-        Returns
-        -------
-        pandas.DataFrame or None
-            Of `aesens.data.irmas.published_overlap`, with a column ``this run``. Where a split is given there is
-            another column, ``the study's rule``, and a row for the training clips of the given split.
+        It is the table of `aesens.data.irmas.published_overlap`, with a column ``this run``. Where a split is given
+        there is another column, ``the study's rule``, and a row for the training clips of the given split.
         """
         if self.source.name != "irmas" or not self.has_split:
             return None

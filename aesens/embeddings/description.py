@@ -25,6 +25,7 @@ __all__ = [
     "create",
     "describe",
     "open_array",
+    "plain",
     "read",
 ]
 
@@ -38,15 +39,14 @@ class StoreError(RuntimeError):
 
 def canonical(address: dict) -> str:
     """Write an address as JSON that is the same for equal content."""
-
-    def plain(value):
-        if isinstance(value, np.ndarray):
-            return value.tolist()
-        if isinstance(value, np.generic):
-            return value.item()
-        raise TypeError(f"{type(value).__name__} cannot be part of an address: {value!r}")
-
     return json.dumps(address, sort_keys=True, default=plain)
+
+
+def plain(value):
+    """NumPy's arrays and numbers as Python's, for JSON."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be part of an address or a table that is kept: {value!r}")
 
 
 def address_hash(address: dict) -> str:

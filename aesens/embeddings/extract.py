@@ -19,11 +19,11 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
@@ -35,14 +35,13 @@ from aesens.data import Dataset, Decoded
 from aesens.effects import Effect
 from aesens.embeddings import forward
 from aesens.embeddings.forward import CLEAN
-from aesens.embeddings.plan import Plan
+from aesens.embeddings.plan import Plan, Stored
 from aesens.embeddings.store import PATIENCE, Chunk, Store, StoreError
-from aesens.embeddings.stored import Stored
 from aesens.models import Embedder
 from aesens.sources import code_of, commit, package_hash, package_versions
 from aesens.syntax import EditedError, read_so_far, unedited
 
-__all__ = ["CLEAN", "Plan", "extract"]
+__all__ = ["CLEAN", "Plan", "extract", "one_thread_each"]
 
 
 def _made() -> dict:
@@ -53,7 +52,14 @@ def _made() -> dict:
 def extract(
     plans: Sequence[Plan], *, n_jobs: int = 2, progress: bool = True, scheduler: str | None = None
 ) -> list[Stored]:
-    """Embed whatever the stores of some plans lack.
+    """Embed whatever the stores of some plans lack, and return what they ask of their stores, complete.
+
+    `ValueError` if a clip cannot be read or an effect cannot be applied to it; the message names the clip. What was
+    finished before stays in the stores. `aesens.models.base.ModelError` if a network fails; the message names the
+    model, the effect and the clips. `aesens.embeddings.store.StoreError` if another run is extracting one of the
+    stores, or they cannot be written or are not seen by all workers. `aesens.embeddings.cluster.ClusterError` if the
+    scheduler cannot be reached or its workers are lost. `aesens.syntax.EditedError` if the code of an effect or a model
+    was edited meanwhile; what was made of it is removed.
 
     Parameters
     ----------
@@ -65,25 +71,6 @@ def extract(
         Whether to show a bar.
     scheduler : str, optional
         Spread the work over a Dask cluster, see `aesens.embeddings.cluster.connect`.
-
-    Returns
-    -------
-    list of Stored
-        In the order of `plans`, complete.
-
-    Raises
-    ------
-    ValueError
-        If a clip cannot be read or an effect cannot be applied to it; the message names the clip. What was finished
-        before stays in the stores.
-    aesens.models.ModelError
-        If a network fails; the message names the model, the effect and the clips.
-    aesens.embeddings.store.StoreError
-        If another run is extracting one of the stores, or they cannot be written or are not seen by all workers.
-    aesens.embeddings.cluster.ClusterError
-        If the scheduler cannot be reached or its workers are lost.
-    aesens.syntax.EditedError
-        If the code of an effect or a model was edited meanwhile; what was made of it is removed.
     """
     asked = [plan.store() for plan in plans]
     code = read_so_far()
@@ -94,7 +81,7 @@ def extract(
         # In one order, so that two runs cannot each hold what the other waits for. Two plans may be of one store.
         for store in sorted({one.store for one in lacking}, key=lambda store: store.path):
             stack.enter_context(store.held())
-        tasks = _tasks(plans, asked)
+        tasks = _tasks(asked)
         total = sum(len(task.names) * len(task.pieces) for task in tasks)
         bar = stack.enter_context(
             tqdm(total=total, desc="Embedding", unit="clip", disable=not progress, mininterval=0.5)
@@ -190,18 +177,17 @@ class Shard:
         return f"{first.effect_name}, clips {first.names[0]} to {first.names[-1]}"
 
 
-def _tasks(plans: Sequence[Plan], asked: Sequence[Stored]) -> list[_Task]:
+def _tasks(asked: Sequence[Stored]) -> list[_Task]:
     """What is missing, in the order of blocks; makes the stores that are not there, and room in them."""
     wanted, whose = defaultdict(dict), {}
-    for plan, one in zip(plans, asked, strict=True):
-        whose.setdefault(one.store, plan)
+    for one in asked:
+        whose.setdefault(one.store, one.plan)
         for parameter in one.keys:
-            wanted[one.store].setdefault(parameter, {}).update(dict.fromkeys(one.digests))
+            wanted[one.store].setdefault(parameter, {}).update(dict.fromkeys(one.plan.digests))
     # Clips by their content, which two plans may know by other names.
-    known = pd.concat([plan.clips.table.assign(digest=plan.digests) for plan in plans]).drop_duplicates(
-        "digest"
-    )
-    recipes = {key: _recipe(model) for key, model in {id(p.model): p.model for p in plans}.items()}
+    known = pd.concat([one.plan.clips.table.assign(digest=one.plan.digests) for one in asked])
+    known = known.drop_duplicates("digest")
+    recipes = {id(model): _recipe(model) for model in {one.plan.model for one in asked}}
     made = _made() | {"commit": commit()}
     pieces, order = defaultdict(list), {}
     for store, plan in whose.items():
@@ -236,11 +222,8 @@ def _shards(tasks: list[_Task]) -> list[Shard]:
 def compute_shard(shard: Shard) -> None:
     """Compute a shard in a worker process, without what was written before the worker took it over.
 
-    Raises
-    ------
-    aesens.embeddings.store.StoreError
-        If the worker's packages are not those of the run, so that its embeddings would differ, or it does not see the
-        stores.
+    `aesens.embeddings.store.StoreError` if the worker's packages are not those of the run, so that its embeddings would
+    differ, or it does not see the stores.
     """
     if shard.made != (here := _made()):
         raise StoreError(f"this worker has {here}, the run has {shard.made}; use one environment for both")
@@ -314,24 +297,14 @@ def _compute(tasks: list[_Task], n_jobs: int, tell: Callable[[int, str], None]) 
             piece.store.write(piece.chunk, embed() if on_cpu else _ON_DEVICE.submit(embed).result())
             tell(len(task.names), f"{piece.model.name}, {task.effect_name}")
 
-    n_jobs, waiting = max(1, n_jobs), iter(tasks)
-    with _one_thread_each(), ThreadPoolExecutor(max_workers=n_jobs) as pool:
-        try:
-            # A few more than there are threads: memory must not grow with the number of tasks.
-            running = {pool.submit(run, task) for task in islice(waiting, 2 * n_jobs)}
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                running |= {pool.submit(run, task) for task in islice(waiting, len(done))}
-        except BaseException:
-            # An error or an interruption ends the run at the next chunk; what is written stays.
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    with one_thread_each(), ThreadPoolExecutor(max(1, n_jobs)) as pool:
+        # An error or an interruption ends the run at the next chunk; what is written stays.
+        list(pool.map(run, tasks))
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
+    """Let each thread compute networks by itself."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

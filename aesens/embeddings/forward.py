@@ -21,10 +21,7 @@ CLEAN = "clean"
 def decode(clips: Dataset, name: str, digest: str) -> Decoded:
     """Read a clip whose file has the hash `digest`, as arrays that nobody can write to.
 
-    Raises
-    ------
-    ValueError
-        If it cannot be read, or is another file by now.
+    `ValueError` if it cannot be read, or is another file by now.
     """
     try:
         decoded = clips.decode(name)

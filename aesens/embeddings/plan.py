@@ -1,4 +1,4 @@
-"""What is to be embedded, and what determines it: the address of a store, and the rows that are asked of it."""
+"""What is to be embedded, what determines it (the address of a store), and the rows that are asked of that store."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import xarray as xr
 
 from aesens.data import Dataset
 from aesens.data.remember import file_hashes
 from aesens.effects import Effect
 from aesens.embeddings.forward import CLEAN
 from aesens.embeddings.store import Store
-from aesens.embeddings.stored import Stored
 from aesens.models import Embedder
 from aesens.sources import code_of, package_versions
 from aesens.syntax import reached
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "Stored", "made_with"]
 
 # Packages whose versions may decide an embedding, where its code uses them.
 _DECIDE = ("librosa", "numba", "pedalboard", "scipy", "soundfile", "soxr", "torch", "transformers")
@@ -69,10 +71,7 @@ class Plan:
     def address(self) -> dict:
         """Everything that determines the embedding of a given clip under a given parameter.
 
-        Raises
-        ------
-        aesens.syntax.EditedError
-            If its code was edited after this process had imported it.
+        `aesens.syntax.EditedError` if its code was edited after this process had imported it.
         """
         kind = type(self.model)
         roots = [("aesens.data.clips", "read_clip"), ("aesens.embeddings.forward", "embed")]
@@ -126,4 +125,60 @@ class Plan:
 
     def store(self) -> Stored:
         """What it asks of its store, which need not be there."""
-        return Stored(Store.at(self.address()), self.parameters, self.clips.table, self.digests)
+        return Stored(Store.at(self.address()), self)
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """The store of a plan's address as it was when it was asked for, and what the plan asks of it."""
+
+    store: Store
+    plan: Plan
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        return self.store.path
+
+    @property
+    def keys(self) -> list[float]:
+        """The parameters as the store knows them: the clean clips' is 0."""
+        return [float(parameter) for parameter in np.nan_to_num(self.plan.parameters)]
+
+    def missing(self) -> np.ndarray:
+        """Which embeddings are not there yet, (strength, clip)."""
+        return self.store.missing(self.keys, self.plan.digests)
+
+    def read(self) -> xr.DataArray:
+        """Load them, with the dimensions (strength, clip, feature); see `Store.read`."""
+        table, parameters = self.plan.clips.table, self.plan.parameters
+        labels = {
+            name: ("clip", np.array(table[name], dtype=str)) for name in ("song", "instrument", "split")
+        }
+        return xr.DataArray(
+            self.store.read(self.keys, self.plan.digests),
+            dims=("strength", "clip", "feature"),
+            coords={
+                "strength": np.arange(len(parameters)),
+                "parameter": ("strength", parameters),
+                "clip": np.array(table.index, dtype=str),
+                **labels,
+            },
+            name="embedding",
+        )
+
+    def _repr_html_(self) -> str:
+        rows = {"Store": self.path.name, "Strengths": len(self.keys), "Clips": len(self.plan.clips)}
+        return pd.Series(rows, name="").to_frame().to_html(header=False)
+
+
+def made_with(asked: Iterable[Stored]) -> list[dict]:
+    """With what the embeddings of some stores were made: each different ``packages``, ``source`` and ``commit`` once.
+
+    Empty where nothing is stored yet.
+    """
+    found = []
+    for store in dict.fromkeys(one.store for one in asked):
+        if store.path.exists():
+            found += [made for made in store.about()["made"] if made not in found]
+    return found

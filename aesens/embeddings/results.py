@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from aesens.cache import atomic_path, cache_dir
+from aesens.embeddings import description
 from aesens.embeddings.description import cannot_write
 from aesens.embeddings.plan import Plan
 from aesens.embeddings.store import Store, address_hash
@@ -59,14 +60,6 @@ def place(measure: Callable, model: str, effect: str, key: str, options: dict, a
 _CODE: dict[Path, tuple[Callable, dict]] = {}
 
 
-def _check_code(path: Path) -> None:
-    """Raise `aesens.syntax.EditedError` if what a result was made of is not what its place says."""
-    if path in _CODE:
-        measure, before = _CODE[path]
-        _ = package_hash(), code_of(measure)
-        unedited(before)
-
-
 def _begin(model: str, effect: str, key: str) -> str:
     """How the names of a sweep's results begin; names of the user's own may hold anything."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{model}-{effect}-{key}-")
@@ -78,13 +71,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     # Missing ones of any kind come back as their column's type has them.
     values = {n: column.astype(object).where(column.notna(), None).tolist() for n, column in columns.items()}
     kept = {"types": {n: str(column.dtype) for n, column in columns.items()}, "values": values}
-    _seal(path, json.dumps(kept, default=_number).encode())
-
-
-def _number(value):
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"a table that is kept cannot hold a {type(value).__name__}: {value!r}")
+    _seal(path, json.dumps(kept, default=description.plain).encode())
 
 
 def read_table(path: Path) -> pd.DataFrame | None:
@@ -124,8 +111,14 @@ def read_fits(path: Path) -> dict[str, dict[str, np.ndarray | dict[str, np.ndarr
 
 
 def _seal(path: Path, content: bytes) -> None:
-    """Write a file that begins with the hash of its place and the rest."""
-    _check_code(path.with_suffix(".json"))
+    """Write a file that begins with the hash of its place and the rest.
+
+    `aesens.syntax.EditedError` if what it was made of is not what its place says.
+    """
+    if (asked := path.with_suffix(".json")) in _CODE:
+        measure, before = _CODE[asked]
+        _ = package_hash(), code_of(measure)
+        unedited(before)
     try:
         with atomic_path(path) as temporary:
             temporary.write_bytes(_sum(path, content) + b"\n" + content)
@@ -158,10 +151,7 @@ def _unsealed(path: Path) -> bytes | None:
 def forget(plans: Iterable[Plan], pairs: Iterable[tuple[Plan, Plan]]) -> None:
     """Remove the stores of plans, and the results of sweeps, each given by its clean and its effected plan.
 
-    Raises
-    ------
-    aesens.embeddings.store.StoreError
-        If another run is extracting one of the stores; nothing is removed then.
+    `aesens.embeddings.store.StoreError` if another run is extracting one of the stores; nothing is removed then.
     """
     with ExitStack() as stack:
         # In one order, as in an extraction.

@@ -19,19 +19,21 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import zarr
+from filelock import FileLock, Timeout
 
 from aesens.cache import cache_dir
 from aesens.embeddings import description
 from aesens.embeddings.description import StoreError, address_hash, cannot_write, canonical
-from aesens.embeddings.lock import hold
 
 __all__ = ["BLOCK", "PATIENCE", "Chunk", "Store", "StoreError", "address_hash", "canonical"]
 
@@ -64,12 +66,8 @@ class Store:
     def at(cls, address: dict, root=None) -> Store:
         """Return the store of an address, whether it is there or not.
 
-        Parameters
-        ----------
-        address : dict
-            Everything that determines the embedding of a clip; ``dimension`` is the number of its features.
-        root : path-like, optional
-            Folder of all stores; by default ``store`` in the cache.
+        `address` is everything that determines the embedding of a clip; ``dimension`` is the number of its features.
+        `root` is the folder of all stores, by default ``store`` in the cache.
         """
         parts = (str(address[key]) for key in ("model", "effect") if isinstance(address.get(key), str))
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))
@@ -85,9 +83,38 @@ class Store:
         if not self.path.exists():
             description.create(self.path, address, BLOCK, address["dimension"] + _KEY)
 
-    def held(self) -> AbstractContextManager:
-        """Hold the store for writing, see `aesens.embeddings.lock.hold`."""
-        return hold(self.path)
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the store for writing, against a second run on it; the lock ends with the process at the latest.
+
+        `StoreError` if another run holds it, which names its process, machine and since when; or if its folder cannot
+        be written.
+        """
+        lock, holder = FileLock(self.path.with_suffix(".lock"), timeout=0), self.path.with_suffix(".holder")
+        try:
+            lock.acquire()
+        except Timeout:
+            raise StoreError(
+                f"another run is extracting {self.path.name} ({_read(holder)}): wait until it ends, or stop it; this "
+                "run then goes on with what is missing"
+            ) from None
+        except OSError as error:
+            raise cannot_write(self.path.parent, error) from error
+        try:
+            since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+            try:
+                holder.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {since}")
+            except OSError as error:
+                raise cannot_write(holder, error) from error
+            # Nobody else writes now: what is unfinished was left by a run that was killed.
+            for unfinished in (self.path / "embedding").glob("*.partial"):
+                unfinished.unlink(missing_ok=True)
+            for unfinished in [*self.path.parent.glob(f".{self.path.stem}-*"), *self.path.glob(".zarr-*")]:
+                shutil.rmtree(unfinished, ignore_errors=True)
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
 
     def there(self) -> set[tuple[int, int]]:
         """Places of the chunks that are there; an empty file or a folder is none."""
@@ -114,20 +141,11 @@ class Store:
         return np.array([[c not in stored.get(p, ()) for c in clips] for p in map(float, parameters)])
 
     def lay(self, wanted: Mapping[float, Sequence[str]], made: dict) -> list[Chunk]:
-        """Deal the clips that are missing under each parameter to blocks; the store must be `held`.
+        """Deal the clips that are `wanted` under each parameter and missing to chunks, to be written.
 
-        Parameters
-        ----------
-        wanted : mapping
-            The clips that are asked for, by parameter.
-        made : dict
-            With what they will be made; kept in the attributes.
-
-        Returns
-        -------
-        list of Chunk
-            To be written. Blocks that are there are taken where all of their clips are missing, so that a run which
-            was stopped goes on with the same ones: which clips share a pass may decide an embedding's last bit.
+        The store must be `held`. Its attributes keep with what they will be `made`. Blocks that are there are taken
+        where all of their clips are missing, so that a run which was stopped goes on with the same ones: which clips
+        share a pass may decide an embedding's last bit.
         """
         about = self.about()
         chunks = _deal(wanted, about, _stored(about, self.there()))
@@ -150,11 +168,8 @@ class Store:
     def write(self, chunk: Chunk, embeddings: np.ndarray) -> None:
         """Write one chunk, the embeddings (clip of the block, feature) of one parameter.
 
-        Raises
-        ------
-        StoreError
-            If a value is not finite; if the shape is not that of the chunk; or if the file system takes no more, in
-            which case the chunk is as if it had never been begun.
+        `StoreError` if a value is not finite; if the shape is not that of the chunk; or if the file system takes no
+        more, in which case the chunk is as if it had never been begun.
         """
         if not np.isfinite(embeddings).all():
             raise StoreError(f"{self.path.name}: embeddings under {chunk.parameter:g} are not finite")
@@ -186,10 +201,7 @@ class Store:
     def read(self, parameters: Sequence[float], clips: Sequence[str]) -> np.ndarray:
         """Load the embeddings of some clips under some parameters, (parameter, clip, feature).
 
-        Raises
-        ------
-        StoreError
-            If rows are missing; or if chunks are damaged or not those of their place, which are removed.
+        `StoreError` if rows are missing; or if chunks are damaged or not those of their place, which are removed.
         """
         if lacking := int(self.missing(parameters, clips).sum()):
             raise StoreError(
@@ -223,6 +235,13 @@ class Store:
         with suppress(OSError):
             os.utime(self.path)  # the last use, by which it may be pruned
         return values
+
+
+def _read(holder: Path) -> str:
+    """Who holds a store."""
+    with suppress(OSError):
+        return holder.read_text() or "unknown"
+    return "unknown"
 
 
 def _stored(about: dict, there: set[tuple[int, int]]) -> dict[float, set[str]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from aesens.effects import PROTOCOLS, effect
 from aesens.embeddings import results
 from aesens.embeddings.extract import Plan, extract
-from aesens.embeddings.stored import Stored, made_with
+from aesens.embeddings.plan import Stored, made_with
 from aesens.embeddings.sweep import Sweep
 from aesens.models.weights import WeightsError
 
@@ -72,10 +72,7 @@ class StudyEmbeddings:
     def extract(self, plans: list[Plan] | None = None) -> pd.DataFrame:
         """Embed what the stores lack: of the study's sweeps, or of other plans, such as `all_plans`.
 
-        Returns
-        -------
-        pandas.DataFrame
-            One row a model and effect: strengths, clips, features, megabytes.
+        The table has one row a model and effect: strengths, clips, features, megabytes.
         """
         plans = self._plans() if plans is None else plans
         stores = self._extract(plans)
@@ -155,7 +152,7 @@ class StudyEmbeddings:
             yield pair[1].protocol, self._read(pair)
 
     def made_with(self) -> list[dict]:
-        """With what the stored embeddings of the sweeps were made, see `aesens.embeddings.stored.made_with`."""
+        """With what the stored embeddings of the sweeps were made, see `aesens.embeddings.plan.made_with`."""
         # Asked for by every figure; a variant shares it.
         known = vars(self).setdefault("_made", {})
         key = *self.models, *self.effects, self.protocol

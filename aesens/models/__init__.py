@@ -7,23 +7,13 @@ which says how people see it; `register` adds one from outside the package.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from inspect import signature
+from pkgutil import resolve_name
 
 from aesens.models.base import Embedder, ModelError, choose_device
 from aesens.models.policies import WeightsInfo
 
-__all__ = [
-    "BACKENDS",
-    "MODELS",
-    "Embedder",
-    "Entry",
-    "ModelError",
-    "WeightsInfo",
-    "choose_device",
-    "load_model",
-    "register",
-]
+__all__ = ["BACKENDS", "MODELS", "Entry", "load_model", "register"]
 
 #: Who computes a model: aesens's own network, or the package it comes from (`aesens.models.reference`).
 BACKENDS = ("aesens", "reference")
@@ -63,19 +53,9 @@ _SHIPPED = frozenset(MODELS)
 
 
 def register(name: str, model: str | type[Embedder], *, title: str = "", colour: str = "") -> None:
-    """Add a model, so that every notebook, figure and table takes it by `name`.
+    """Add a model, an `Entry`, so that every notebook, figure and table takes it by `name`; an own one is replaced.
 
-    Parameters
-    ----------
-    name : str
-        Registry name; an own entry of that name is replaced.
-    model, title, colour
-        See `Entry`.
-
-    Raises
-    ------
-    ValueError
-        If `name` is that of one of the package's models.
+    `ValueError` if `name` is that of one of the package's models.
 
     Examples
     --------
@@ -114,16 +94,16 @@ def model_class(name: str) -> type[Embedder]:
     if name not in MODELS:
         raise ValueError(f"no model named {name!r}; there are {', '.join(MODELS)}")
     model = MODELS[name].model
-    if isinstance(model, str):
-        module, _, attribute = model.partition(":")
-        model = getattr(import_module(module), attribute)
-    return model
+    return resolve_name(model) if isinstance(model, str) else model
 
 
 def load_model(
     name: str, *, weights: str = "auto", seed: int = 0, device=None, backend: str = "aesens", **options
 ) -> Embedder:
     """Build a model with its weights.
+
+    `ValueError` if there is no such model, policy or option. `aesens.models.weights.WeightsError` if
+    ``weights="pretrained"`` and the file cannot be had or is not what it should be.
 
     Parameters
     ----------
@@ -140,17 +120,6 @@ def load_model(
         See `BACKENDS`.
     **options
         Settings of the model's class, e.g. ``hop`` in seconds for OpenL3; ``pooling`` and ``weights_file`` for most.
-
-    Returns
-    -------
-    Embedder
-
-    Raises
-    ------
-    ValueError
-        If there is no such model, policy or option.
-    aesens.models.weights.WeightsError
-        If ``weights="pretrained"`` and the file cannot be had or is not what it should be.
 
     Examples
     --------

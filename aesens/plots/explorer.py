@@ -32,16 +32,9 @@ def live() -> bool:
 
 
 class Explorer:
-    """What the menus offer and what a choice shows; knows nothing of widgets.
+    """What the menus offer of a study, and what a choice of `models`, `effects` and `instruments` shows.
 
-    Parameters
-    ----------
-    study : aesens.study.Study
-
-    Attributes
-    ----------
-    models, effects, instruments : list of str
-        What can be chosen.
+    It knows nothing of widgets.
     """
 
     def __init__(self, study):
@@ -75,16 +68,8 @@ class Explorer:
     def figure(self, model: str, effect_name: str, clip: str, strength: int) -> plt.Figure:
         """The clip's trajectory among those of the others, and its distance from the clean clip.
 
-        Parameters
-        ----------
-        model, effect_name, clip : str
-        strength : int
-            0 for the clean clip, 1 for the first strength.
-
-        Raises
-        ------
-        ValueError
-            If the model has not embedded the clip or there is no such strength.
+        The `strength` is 0 for the clean clip, 1 for the first strength. `ValueError` if there is no such strength or
+        the model has not embedded the clip.
         """
         sweep = self.study.sweep(model, effect_name)
         if clip not in sweep.clips.index:
@@ -152,14 +137,7 @@ class Explorer:
 def explore(study):
     """Explore a study's clips: menus where a reader sits at the notebook, one view that stands still elsewhere.
 
-    Parameters
-    ----------
-    study : aesens.study.Study
-
-    Returns
-    -------
-    ipywidgets.VBox or None
-        The menus in a live notebook; None where the view was displayed.
+    Returns the menus in a live notebook; None where the view was displayed.
     """
     explorer = Explorer(study)
     if live():

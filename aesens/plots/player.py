@@ -30,7 +30,7 @@ def player(audio: np.ndarray, sample_rate: int, title: str = "", credit: str = "
     sample_rate : int
         In Hz.
     title, credit : str
-        Shown beside the player: what is heard, and whose it is (`aesens.data.Dataset.credits`).
+        Shown beside the player: what is heard, and whose it is (`aesens.data.clips.Dataset.credits`).
     """
     buffer = io.BytesIO()
     # A page holds a dozen of these: a bit rate that keeps it small.
@@ -64,10 +64,7 @@ def sweep_versions(kind: Effect, clip: Decoded, n: int, protocol: str) -> list[t
 def effect_levels(kind: Effect, clip: Decoded, protocol: str) -> pd.DataFrame:
     """Level of an effect's result and of the change it makes, along its whole grid.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``effect``, ``parameter``, ``level_db`` and ``change_db``, both in dB relative to the clean clip.
+    Columns ``effect``, ``parameter``, ``level_db`` and ``change_db``, both in dB relative to the clean clip.
     """
     versions = [render(kind, clip, value, protocol) for value in kind.grid]
     clean, level, change = (

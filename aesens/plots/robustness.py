@@ -25,10 +25,7 @@ def operating_curves(table: pd.DataFrame) -> plt.Figure:
     The band holds 95 % of the loss from the dashed line, that of clean clips; below six test songs an instrument it is
     a range, drawn by its edges alone.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `aesens.tables.robustness`, with the columns ``model``, ``pretrained``, ``effect``.
+    `table` is that of `aesens.tables.robustness`, with the columns ``model``, ``pretrained``, ``effect``.
     """
     table = table[(table["kind"] == "strength") & (table["method"] == "none")]
     figure, panels = grid(table, None, "Score", height=1.7, sharey=True, controls=0.7)
@@ -48,18 +45,14 @@ def operating_curves(table: pd.DataFrame) -> plt.Figure:
         parameter_axis(ax, kind, part["parameter"].to_numpy(), label=False)
     panels[0][0].set_ylim(min(0.45, table["value"].min() - 0.02), 1.01)
     panels[0][0].yaxis.set_major_locator(MultipleLocator(0.1))
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 
 def recovered_curves(table: pd.DataFrame) -> plt.Figure:
     """Share of the lost balanced accuracy that projections recover where some is lost, one panel a model and effect.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        As of `operating_curves`.
+    `table` is as of `operating_curves`.
     """
     table = table[(table["kind"] == "strength") & (table["metric"] == "balanced_accuracy")]
     drawn = [name for name in names.drawn_projections(table["method"]) if name != "none"]

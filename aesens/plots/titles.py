@@ -15,9 +15,9 @@ import numpy as np
 from aesens import models
 from aesens.analysis import projections
 from aesens.analysis.remedies import REMEDIES
+from aesens.data import INSTRUMENTS
 
 __all__ = [
-    "INSTRUMENTS",
     "METRICS",
     "colour",
     "drawn_projections",
@@ -30,21 +30,6 @@ __all__ = [
     "strength_colours",
     "sweep_title",
 ]
-
-#: IRMAS instrument codes, in the order of the data set (Bosch et al., ISMIR 2012).
-INSTRUMENTS = {
-    "cel": "Cello",
-    "cla": "Clarinet",
-    "flu": "Flute",
-    "gac": "Acoustic guitar",
-    "gel": "Electric guitar",
-    "org": "Organ",
-    "pia": "Piano",
-    "sax": "Saxophone",
-    "tru": "Trumpet",
-    "vio": "Violin",
-    "voi": "Voice",
-}
 
 #: Metrics of a classifier.
 METRICS = {
@@ -157,16 +142,7 @@ def _entry(name: str) -> projections.Entry | None:
 
 
 def drawn_projections(present: Iterable[str]) -> list[str]:
-    """Projections that figures of curves draw: those of the registry in its order, then any others.
-
-    Parameters
-    ----------
-    present : iterable of str
-        Names in the table, repetitions allowed.
-
-    Returns
-    -------
-    list of str
+    """Of the names that a table has, those that figures of curves draw: the registry's in its order, then any others.
 
     Examples
     --------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -81,24 +80,10 @@ class _Item:
 
 
 def build_report(out: Path, notebooks: Iterable[Path]) -> Path:
-    """Write the report of a run.
+    """Write the report of a run, and return its contents page.
 
-    Parameters
-    ----------
-    out : pathlib.Path
-        The run's folder of figures and tables; the report goes to ``out/report``, which is made anew.
-    notebooks : iterable of pathlib.Path
-        Executed notebooks, in order.
-
-    Returns
-    -------
-    pathlib.Path
-        The contents page.
-
-    Raises
-    ------
-    ReportError
-        If no notebook was executed, or a file cannot be read.
+    `out` is the run's folder of figures and tables; the report goes to ``out/report``, which is made anew. `notebooks`
+    are the executed ones, in order. `ReportError` if no notebook was executed, or a file cannot be read.
     """
     pages = [_page(Path(path)) for path in notebooks]
     if not pages:
@@ -157,16 +142,15 @@ def _in_frame(target: str, content: str, titles: dict[str, str], facts: dict) ->
 @contextmanager
 def _replaced(path: Path) -> Iterator[Path]:
     """An empty folder that takes the place of `path` when the block ends; an error leaves the old one."""
-    holder = Path(tempfile.mkdtemp(prefix=".report-", dir=path.parent))
-    try:
-        folder = holder / "new"
+    with tempfile.TemporaryDirectory(
+        prefix=".report-", dir=path.parent, ignore_cleanup_errors=True
+    ) as holder:
+        folder = Path(holder, "new")
         folder.mkdir()
         yield folder
         if path.exists():
-            path.rename(holder / "old")
+            path.rename(Path(holder, "old"))
         folder.rename(path)
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
 
 
 def _render(template: str, **values) -> str:

@@ -68,15 +68,12 @@ LICENCE = "SoundFont: GNU GPL 2; the rendered clips are not distributed"
 def find_soundfont() -> Path:
     """The SoundFont that pretty_midi ships; `ValueError` if it is missing or is not the expected file."""
     spec = importlib.util.find_spec("pretty_midi")  # not imported: that takes a second
-    folders = list(spec.submodule_search_locations) if spec else []
-    for path in (Path(folder) / _SOUNDFONT for folder in folders):
-        if path.is_file():
-            if (found := _sha256(path)) != _SOUNDFONT_SHA256:
-                raise ValueError(
-                    f"{path} has SHA-256 {found}, expected {_SOUNDFONT_SHA256}: reinstall pretty_midi"
-                )
-            return path
-    raise ValueError(f"{_SOUNDFONT} was not found: install pretty_midi")
+    path = Path(spec.origin).with_name(_SOUNDFONT) if spec else Path(_SOUNDFONT)
+    if not path.is_file():
+        raise ValueError(f"{_SOUNDFONT} was not found: install pretty_midi")
+    if (found := _sha256(path)) != _SOUNDFONT_SHA256:
+        raise ValueError(f"{path} has SHA-256 {found}, expected {_SOUNDFONT_SHA256}: reinstall pretty_midi")
+    return path
 
 
 @cache
@@ -92,6 +89,8 @@ def render_dataset(
 ) -> Dataset:
     """Render the embedded dataset, or find it in the cache.
 
+    `ValueError` if a number is out of range, an instrument unknown or the SoundFont missing.
+
     Parameters
     ----------
     seed : int
@@ -102,15 +101,6 @@ def render_dataset(
         Excerpts a song, at most `MAX_EXCERPTS`.
     instruments : iterable of str, optional
         IRMAS codes; all eleven by default.
-
-    Returns
-    -------
-    Dataset
-
-    Raises
-    ------
-    ValueError
-        If a number is out of range, an instrument unknown or the SoundFont missing.
     """
     codes = sort_instruments(INSTRUMENTS if instruments is None else instruments)
     if unknown := [code for code in codes if code not in LEADS] or (not codes and ["none"]):
@@ -169,7 +159,7 @@ def _wanted(codes: list[str], songs: int) -> list[tuple[str, int, bool]]:
 def _number(code: str, index: int, latin: bool) -> str:
     """Four digits, unique over the dataset and independent of what else is rendered."""
     block = MAX_SONGS + 10
-    return f"{INSTRUMENTS.index(code) * block + index + 1 + (MAX_SONGS if latin else 0):04d}"
+    return f"{list(INSTRUMENTS).index(code) * block + index + 1 + (MAX_SONGS if latin else 0):04d}"
 
 
 def _write_song(folder: Path, wanted: tuple[str, int, bool], *, seed: int, excerpts: int, soundfont: Path):
@@ -177,7 +167,7 @@ def _write_song(folder: Path, wanted: tuple[str, int, bool], *, seed: int, excer
     code, index, latin = wanted
     song = compose(code, index, seed=seed, latin=latin)
     # Chance in the sound is drawn apart from chance in the notes.
-    key = (INSTRUMENTS.index(code), index, int(latin), 1)
+    key = (list(INSTRUMENTS).index(code), index, int(latin), 1)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
     starts = 0.4 + _SLOT * np.arange(MAX_EXCERPTS) + rng.uniform(0.0, _SLOT - _CLIP, MAX_EXCERPTS)
     audio = render_song(song, soundfont, rng)

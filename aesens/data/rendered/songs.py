@@ -52,15 +52,10 @@ class _Genre:
     swing: float = 0.0
 
 
-def _styles() -> tuple[dict[str, Lead], dict[str, _Genre]]:
-    text = files(__package__).joinpath("styles.toml").read_text(encoding="utf-8")
-    stated = tomllib.loads(text)
-    leads = {code: Lead(**entry) for code, entry in stated["leads"].items()}
-    return leads, {code: _Genre(**entry) for code, entry in stated["genres"].items()}
-
-
+_STATED = tomllib.loads(files(__package__).joinpath("styles.toml").read_text(encoding="utf-8"))
 #: How each instrument plays the lead.
-LEADS, _GENRES = _styles()
+LEADS = {code: Lead(**entry) for code, entry in _STATED["leads"].items()}
+_GENRES = {code: _Genre(**entry) for code, entry in _STATED["genres"].items()}
 _WEIGHTED = ("cla", "cou_fol", "jaz_blu", "pop_roc")
 _SCALES = {
     "major": (0, 2, 4, 5, 7, 9, 11),
@@ -152,20 +147,12 @@ class _Harmony:
 
 
 def compose(instrument: str, index: int, *, seed: int, latin: bool = False) -> Song:
-    """Compose a song.
+    """Compose the song of a number among those of an instrument, a key of `LEADS`.
 
-    Parameters
-    ----------
-    instrument : str
-        Key of `LEADS`.
-    index : int
-        Number of the song among those of the instrument.
-    seed : int
-    latin : bool
-        Make it ``lat_sou``; otherwise it is any other genre that the instrument plays.
+    With `latin` it is ``lat_sou``; otherwise it is any other genre that the instrument plays.
     """
     lead = LEADS[instrument]
-    key = (INSTRUMENTS.index(instrument), index, int(latin))
+    key = (list(INSTRUMENTS).index(instrument), index, int(latin))
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
     weights = np.asarray(lead.genres, dtype=float)
     code = "lat_sou" if latin else str(rng.choice(_WEIGHTED, p=weights / weights.sum()))
