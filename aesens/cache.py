@@ -54,12 +54,20 @@ def _root() -> Path:
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a file or folder at its final place `path` so that readers see all of it or nothing.
+    """Write a file or folder so that readers see all of it or nothing.
 
-    Gives a fresh path in the same folder, to be created as a file or a folder. It is moved to `path` when the block
-    ends and removed when the block raises; what a process left there that was killed is removed a day later. An
-    existing file is replaced; an existing folder is kept as it is, since another process finished the same content
-    first.
+    Parameters
+    ----------
+    path : path-like
+        The final place. An existing file is replaced; an existing folder is kept as it is, since another
+        process finished the same content first.
+
+    Yields
+    ------
+    pathlib.Path
+        A fresh path in the same folder, to be created as a file or a folder. It is moved to `path` when the
+        block ends and removed when the block raises; what a process left there that was killed is removed a day
+        later.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -349,7 +349,7 @@ def render(kind: Effect | None, clip: Decoded, value: float, protocol: str) -> n
     kind : Effect or None
         None for the bare file: the round trip with nothing in between.
     clip : Decoded
-        Of `aesens.data.Dataset.decode`.
+        Of `aesens.data.clips.Dataset.decode`.
     value : float
         The parameter; not looked at for the bare file.
     protocol : {"study", "float"}

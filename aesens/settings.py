@@ -32,11 +32,19 @@ __all__ = ["OPTIONS", "PROFILES", "Option", "Profile", "Scale", "Settings", "abs
 
 @dataclass(frozen=True)
 class Scale:
-    """How much a model is given, all of it where a number is None.
+    """How much a model is given.
 
-    `strengths` an effect, spread over the study's grid; `excerpts`, clips a song; training and test `songs` an
-    instrument; and strengths an effect of the few clips that are `pictured`, whose trajectories are drawn, where those
-    are to be finer than `strengths` (None for the same).
+    Attributes
+    ----------
+    strengths : int or None
+        Strengths an effect, spread over the study's grid; None for the whole grid.
+    excerpts : int or None
+        Clips a song; None for all.
+    songs : tuple of int or None
+        Training and test songs an instrument; None for all.
+    pictured : int or None
+        Strengths an effect of the few clips whose trajectories are drawn, where those are to be finer than
+        `strengths`; None for the same.
     """
 
     strengths: int | None = None
@@ -155,12 +163,18 @@ PROFILES: dict[str, Profile] = {
 
 @dataclass(frozen=True)
 class Option:
-    """A run option: what it says in ``--help``, what it is checked against, how it is given.
+    """A run option: how it is given, what it is checked against, what it says in ``--help``.
 
-    ``check(value, settings)`` returns the value to use, of what was given (None if nothing was) and of the options
-    above it in `OPTIONS`; it raises `ValueError` if that makes no sense. `flag` is how the command line takes it:
-    keywords of `argparse.ArgumentParser.add_argument`. `counts` says whether results depend on it, see
-    `Settings.changed`.
+    Attributes
+    ----------
+    help : str
+    check : callable
+        ``check(value, settings) -> value``: the value to use, of what was given (None if nothing was) and of the
+        options above it in `OPTIONS`. Raises `ValueError` if it makes no sense.
+    flag : dict
+        How the command line takes it: keywords of `argparse.ArgumentParser.add_argument`.
+    counts : bool
+        Whether results depend on it, see `Settings.changed`.
     """
 
     help: str
@@ -172,13 +186,16 @@ class Option:
 class Settings:
     """A profile with the run's own options, checked: an attribute for each of `OPTIONS`. None counts as not given.
 
-    `ValueError` if there is no such option, or a value makes no sense.
-
     Attributes
     ----------
     changed : dict
         What results depend on and is not the profile's own, such as JSON can hold: options by name, and under
         ``with`` the hashes of the user's files.
+
+    Raises
+    ------
+    ValueError
+        If there is no such option, or a value makes no sense.
 
     Examples
     --------

@@ -99,7 +99,10 @@ def import_file(path: str | os.PathLike, prefix: str) -> ModuleType:
 
     As of a script, the modules beside it can be imported; what is installed comes before them.
 
-    `ValueError` if there is no such file, it is no Python file or it ends with an error.
+    Raises
+    ------
+    ValueError
+        If there is no such file, it is no Python file or it ends with an error.
     """
     place = from_root(path)
     if not place.is_file():

@@ -38,14 +38,17 @@ __all__ = ["PROTOCOLS_SHOWN", "NeedsSplit", "Study"]
 class Study(StudyData, StudyModels, StudyEmbeddings):
     """Everything a notebook needs, from its parameters.
 
-    `ValueError` if a name is unknown or a value makes no sense.
-
     Parameters
     ----------
     profile : str or Profile
         See `aesens.settings.PROFILES`.
     **options
         The run's own, see `aesens.settings.OPTIONS`; all of them are attributes of the study too.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or a value makes no sense.
 
     Examples
     --------
@@ -181,8 +184,15 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
     def figure(self, figure, name: str, caption: str, *, sources: Iterable[dict] = ()) -> Image:
         """Save a figure below ``out``, if that is given, with its provenance, close it, and return it for display.
 
-        `name` is that of the files, without ending; `caption` says what it shows, and is also the alternative text;
-        `sources` is what it shows beside this study, such as other runs: ``other_sources`` of its provenance.
+        Parameters
+        ----------
+        figure : matplotlib.figure.Figure
+        name : str
+            File name without ending.
+        caption : str
+            What it shows; also the alternative text.
+        sources : sequence of dict
+            What it shows beside this study, such as other runs; ``other_sources`` of its provenance.
         """
         # Imported here: it makes its folder and looks for fonts, which only those who draw need.
         import matplotlib.pyplot as plt

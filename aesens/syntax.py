@@ -89,7 +89,10 @@ def _imported(*state) -> dict[str, str]:
 def file_digest(place: str, *, tree: bool = True) -> str:
     """Hash of a file's syntax tree, or of its bytes, as this process has imported it.
 
-    `EditedError` if it was edited since.
+    Raises
+    ------
+    EditedError
+        If it was edited since.
     """
     place = os.path.realpath(place)
     stat, since = os.stat(place), _since(place)
@@ -238,8 +241,17 @@ def _parsed(name: str, digest: str, file: Path) -> _Parsed:
 def reached(*roots: tuple[str, str]) -> tuple[str, frozenset[str]]:
     """What definitions of the package say, with all of the package that they name, however deep.
 
-    A root is a module and a name, e.g. ``("aesens.effects", "render")``. Returns a hash of their syntax trees without
-    docstrings, and the other packages that they import.
+    Parameters
+    ----------
+    *roots : tuple of str
+        Module and name, e.g. ``("aesens.effects", "render")``.
+
+    Returns
+    -------
+    digest : str
+        Hash of their syntax trees without docstrings.
+    packages : frozenset of str
+        The other packages that they import.
 
     Examples
     --------

@@ -154,7 +154,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point, with the command line's arguments by default.
 
-    Returns the exit status: 0 if all went well, 1 if a step failed, 130 if it was interrupted.
+    Returns
+    -------
+    int
+        Exit status: 0 if all went well, 1 if a step failed, 130 if it was interrupted.
     """
     options = vars(parser().parse_args(arguments))
     command, debug = options.pop("command"), options.pop("debug")

@@ -91,11 +91,23 @@ def new(name: str) -> int:
 
 
 def new_notebook(name: str) -> Path:
-    """Start a notebook and its percent script from the template; the notebook's place.
+    """Start a notebook and its percent script from the template.
 
-    `name` is some words, e.g. ``"louder is closer"``; the file becomes ``93_louder_is_closer.ipynb``, or the next
-    number that is free. With a number in front that number is taken. `ValueError` if the name has no letters or is
-    taken, or there is no template.
+    Parameters
+    ----------
+    name : str
+        Some words, e.g. ``"louder is closer"``; the file becomes ``93_louder_is_closer.ipynb``, or the next number that
+        is free. With a number in front that number is taken.
+
+    Returns
+    -------
+    pathlib.Path
+        The notebook.
+
+    Raises
+    ------
+    ValueError
+        If the name has no letters or is taken, or there is no template.
     """
     import jupytext
 

@@ -73,7 +73,11 @@ def tolerance(table: str, column: str, rows: pd.DataFrame | None = None, *, whol
 def compare_tables(name: str, first: pd.DataFrame, second: pd.DataFrame) -> dict:
     """Compare two versions of a table.
 
-    `name`, its file name without ending, chooses the tolerances.
+    Parameters
+    ----------
+    name : str
+        File name without ending; chooses the tolerances.
+    first, second : pandas.DataFrame
 
     Returns
     -------
@@ -141,11 +145,24 @@ def _by_name(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def compare_runs(first: Path, second: Path, *, subset: bool = False) -> pd.DataFrame:
-    """Compare the tables of two runs, given by their folders of figures and tables.
+    """Compare the tables of two runs.
 
-    `subset` says whether `second` may lack tables, as a run of some of the notebooks does. The result has one row a
-    table, see `compare_tables`; a table that only one run has is ``different``. `ValueError` if a folder holds no
-    table, or one that cannot be read.
+    Parameters
+    ----------
+    first, second : pathlib.Path
+        Folders of figures and tables.
+    subset : bool
+        Whether `second` may lack tables, as a run of some of the notebooks does.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a table, see `compare_tables`; a table that only one run has is ``different``.
+
+    Raises
+    ------
+    ValueError
+        If a folder holds no table, or one that cannot be read.
     """
     found = [{path.stem: path for path in sorted(Path(folder).glob("*.csv"))} for folder in (first, second)]
     for folder, tables in zip((first, second), found, strict=True):

@@ -43,9 +43,14 @@ _SECONDS, _RATE = 3.0, 44_100
 def plan(study: Study, *, calibrate: bool = True, fresh: bool = False) -> pd.DataFrame:
     """Count what a study's embeddings take.
 
-    Nothing is fetched for it or embedded; rendered clips are rendered, and kept for the run. Without `calibrate`
-    nothing is measured, and ``gflop`` and ``seconds`` are missing; with `fresh` all is counted as if nothing were
-    stored.
+    Parameters
+    ----------
+    study : Study
+        Nothing is fetched for it or embedded; rendered clips are rendered, and kept for the run.
+    calibrate : bool
+        Whether to measure; without it, ``gflop`` and ``seconds`` are missing.
+    fresh : bool
+        Count as if nothing were stored.
 
     Returns
     -------

@@ -34,10 +34,19 @@ _SHIPPED = frozenset(DATASETS)
 
 
 def register(name: str, loader: str | Callable[..., Dataset]) -> None:
-    """Add a dataset, so that every notebook, figure and table takes it by `name`; an own one is replaced.
+    """Add a dataset, so that every notebook, figure and table takes it by `name`.
 
-    `loader` is a function that returns a `Dataset`, or its place as ``"module:function"``. `ValueError` if `name` is
-    that of one of the package's datasets.
+    Parameters
+    ----------
+    name : str
+        Registry name; an own entry of that name is replaced.
+    loader : callable or str
+        Function that returns a `Dataset`, or its place as ``"module:function"``.
+
+    Raises
+    ------
+    ValueError
+        If `name` is that of one of the package's datasets.
     """
     if name in _SHIPPED:
         raise ValueError(f"a dataset named {name!r} is registered already: {DATASETS[name]}")
@@ -47,9 +56,6 @@ def register(name: str, loader: str | Callable[..., Dataset]) -> None:
 def load_dataset(name: str | os.PathLike, **options) -> Dataset:
     """Load a dataset by its name or from a folder.
 
-    `ValueError` if `name` is neither known nor a folder, or the folder holds no clips, or IRMAS's test part, or IRMAS
-    lies deeper in it.
-
     Parameters
     ----------
     name : str or path-like
@@ -58,6 +64,16 @@ def load_dataset(name: str | os.PathLike, **options) -> Dataset:
         `aesens.data.folder`.
     **options
         Passed to the loader, e.g. ``songs`` and ``excerpts`` for ``"rendered"``.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ValueError
+        If `name` is neither known nor a folder, or the folder holds no clips, or IRMAS's test part, or IRMAS lies
+        deeper in it.
     """
     if isinstance(name, str) and name in DATASETS:
         loader = DATASETS[name]

@@ -24,8 +24,14 @@ _STEP = 2.0**-15
 def check_clips(dataset: Dataset, *, admits: Callable[[int], None] | None = None) -> pd.DataFrame:
     """Read every clip and list those that should not be analysed.
 
-    ``admits(sample_rate)`` raises `ValueError` if clips of that rate in Hz cannot be used. Which files of a large
-    collection are in order is remembered by path, size and time of modification in ``cache_dir("data")``.
+    Which files of a large collection are in order is remembered by path, size and time of modification in
+    ``cache_dir("data")``.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    admits : callable, optional
+        ``admits(sample_rate)`` raises `ValueError` if clips of that rate in Hz cannot be used.
 
     Returns
     -------

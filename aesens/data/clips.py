@@ -101,9 +101,19 @@ def some(values: list[str], n: int = 3) -> str:
 
 
 def spread_over_instruments(table: pd.DataFrame, n: int) -> np.ndarray:
-    """Choose `n` clips, or all if there are fewer: the first of each instrument, then the second of each, and so on.
+    """Choose a few clips, the first of each instrument, then the second of each, and so on.
 
-    `table` has a clip a row, and a column ``instrument``. Returns their positions in it, ascending.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A clip a row, with a column ``instrument``.
+    n : int
+        How many clips; all if there are fewer.
+
+    Returns
+    -------
+    array of int
+        Their positions in the table, ascending.
     """
     turn = table.groupby("instrument", sort=False).cumcount().to_numpy()
     return np.sort(np.argsort(turn, kind="stable")[:n])
@@ -248,10 +258,12 @@ class Dataset:
         return digest.hexdigest()
 
     def load(self, clip: str) -> tuple[np.ndarray, int]:
-        """Read one clip, a label of the table's index, at its native rate and channel count.
+        """Read one clip at its native rate and channel count.
 
-        `ValueError` if there is no such clip, or its file cannot be read, is empty, ends before its clip and its own
-        header say, or holds values that are not finite.
+        Parameters
+        ----------
+        clip : str
+            A label of the table's index.
 
         Returns
         -------
@@ -260,6 +272,12 @@ class Dataset:
             a shorter one followed by zeros.
         sample_rate : int
             In Hz.
+
+        Raises
+        ------
+        ValueError
+            If there is no such clip, or its file cannot be read, is empty, ends before its clip and its own header
+            say, or holds values that are not finite.
         """
         decoded = self.decode(clip)
         return decoded.audio, decoded.sample_rate
@@ -273,8 +291,6 @@ class Dataset:
     def select(self, instruments=None, per_song: int | None = None, songs=None) -> Dataset:
         """Return the dataset of some of the clips.
 
-        `ValueError` if an instrument or song is unknown, `per_song` is not positive, or nothing is left.
-
         Parameters
         ----------
         instruments : iterable of str, optional
@@ -283,6 +299,15 @@ class Dataset:
             Keep the first so many excerpts of each song.
         songs : iterable of str, optional
             Labels of the songs to keep; all by default.
+
+        Returns
+        -------
+        Dataset
+
+        Raises
+        ------
+        ValueError
+            If an instrument or song is unknown, `per_song` is not positive, or nothing is left.
         """
         table = self.table
         if instruments is not None:

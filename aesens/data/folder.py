@@ -54,13 +54,25 @@ _OTHER_SIDES = ("val", "valid", "validation", "dev", "eval", "evaluation", "hold
 
 
 def load_folder(folder: str | os.PathLike, *, seconds: float = 3.0) -> Dataset:
-    """Load a folder of class subfolders; clips are named by their path below it without suffix: ``"cel/00353774"``.
+    """Load a folder of class subfolders.
 
-    `ValueError` if there is no such folder, it has no class subfolders or no audio files, a class would have none that
-    is not left out, two files differ in their suffix only, or ``metadata.csv`` is malformed or names a file that is not
-    there.
+    Parameters
+    ----------
+    folder : path-like
+    seconds : float
+        Length of every clip: longer files are cut to their beginning, shorter ones padded with zeros.
 
-    `seconds` is the length of every clip: longer files are cut to their beginning, shorter ones padded with zeros.
+    Returns
+    -------
+    Dataset
+        Clips are named by their path below `folder` without suffix, e.g. ``"cel/00353774"``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder, it has no class subfolders or no audio files, a class would have none that is not
+        left out, two files differ in their suffix only, or ``metadata.csv`` is malformed or names a file that is not
+        there.
     """
     folder = Path(folder).expanduser().resolve()
     if not folder.is_dir():

@@ -207,10 +207,6 @@ def read_layout(folder: Path) -> tuple[list[dict], pd.DataFrame]:
 def load_irmas(path: str | os.PathLike | None = None) -> Dataset:
     """Load the training set of IRMAS.
 
-    `ValueError` if there is no such folder, or it holds no clips. `ConnectionError` if the data have to be downloaded
-    and cannot be, or are not what they should be. `OSError` if they cannot be unpacked for want of room or permission;
-    the archive is kept for the next attempt.
-
     Parameters
     ----------
     path : path-like, optional
@@ -223,6 +219,15 @@ def load_irmas(path: str | os.PathLike | None = None) -> Dataset:
     Dataset
         6 705 clips of 3 s if complete; song labels are the four digits. Files that are misnamed are left out, see
         `Dataset.left_out`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder, or it holds no clips.
+    ConnectionError
+        If the data have to be downloaded and cannot be, or are not what they should be.
+    OSError
+        If they cannot be unpacked for want of room or permission; the archive is kept for the next attempt.
     """
     if path is None:
         folder = _download()
@@ -237,9 +242,18 @@ def load_irmas(path: str | os.PathLike | None = None) -> Dataset:
 def published_overlap(table: pd.DataFrame, sides: dict[str, pd.Series]) -> pd.DataFrame:
     """Count how much of the published test set lies on the test side of some splits.
 
-    `table` is of the clips at hand, with columns ``song`` and ``genre``; `sides` has by name the ``train``, ``test`` or
-    ``unused`` of each clip. The result has the rows ``published test clips`` and ``published test songs``, and the
-    columns ``in all``, ``at hand``, and for each split how many of those at hand are on its test side.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of the clips at hand, with columns ``song`` and ``genre``.
+    sides : dict of pandas.Series
+        By name, ``train``, ``test`` or ``unused`` of each clip.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows ``published test clips`` and ``published test songs``; columns ``in all``, ``at hand``, and for each split
+        how many of those at hand are on its test side.
     """
     published = table["song"].isin(TEST_SONGS) & (table["genre"] != "lat_sou")
     found = {"at hand": published} | {name: published & (split == "test") for name, split in sides.items()}

@@ -59,9 +59,6 @@ def split_clips(
 ) -> pd.Series:
     """Assign each clip to training, test or neither.
 
-    `SplitError` if an instrument has fewer songs than `n_folds`, or has no clip on one of the sides, or a given split
-    puts a song on both sides.
-
     Parameters
     ----------
     table : pandas.DataFrame
@@ -72,8 +69,9 @@ def split_clips(
     n_folds : int
         The test set is about ``1 / n_folds`` of the clips.
     published : bool
-        Deal songs as the study's scikit-learn did; as it does now where False, as `Study` does where the data are not
-        IRMAS. See the module.
+        Deal songs as the study's scikit-learn did, which on the whole of IRMAS gives its test set; as it does now, more
+        evenly, where False. `Study` deals so where the data are not IRMAS, since of a few songs an instrument the old
+        way may leave it none to test.
     left_out : collection of str
         Clips that are not to be used. They count when their song is dealt, as long as another clip of it is used: so
         songs fall as they would without the fault.
@@ -82,6 +80,12 @@ def split_clips(
     -------
     pandas.Series of str
         ``"train"``, ``"test"`` or ``"unused"`` for each clip, with the table's index, named ``split``.
+
+    Raises
+    ------
+    SplitError
+        If an instrument has fewer songs than `n_folds`, or has no clip on one of the sides, or a given split
+        puts a song on both sides.
 
     References
     ----------
@@ -134,13 +138,30 @@ def read_list(path: Path) -> pd.DataFrame:
 
 
 def read_split(path: Path, table: pd.DataFrame, *, left_out: Collection[str] = ()) -> pd.Series:
-    """Read a split from a list of clips (`read_list`), for `split_clips` to take as it is; others are unused.
+    """Read a split from a list of clips, for `split_clips` to take as it is.
 
-    ``file_name`` is a clip's name, with or without the file's ending: alone, or behind its folder, as ``class/name``,
-    where several classes have one of that name. ``instrument`` and ``genre`` are checked where there, in the authors'
-    spelling or in codes. `table` is of all clips of the data set; `left_out` are names of files of the data that are
-    not in it, see `Dataset.left_out`, which may be listed. `SplitError` if the list cannot be read, names a clip that
-    is not there, or could be several, or twice, or of another instrument or genre, or has a song on both sides.
+    Parameters
+    ----------
+    path : pathlib.Path
+        See `read_list`. ``file_name`` is a clip's name, with or without the file's ending: alone, or behind its
+        folder, as ``class/name``, where several classes have one of that name. ``instrument`` and ``genre`` are
+        checked where there, in the authors' spelling or in codes.
+    table : pandas.DataFrame
+        Of all clips of the data set.
+    left_out : collection of str
+        Names of files of the data that are not in `table`, see `Dataset.left_out`; they may be listed.
+
+    Returns
+    -------
+    pandas.Series of str
+        ``"train"``, ``"test"`` or ``"unused"`` for each clip, with the table's index, named ``split``; clips that are
+        not listed are unused.
+
+    Raises
+    ------
+    SplitError
+        If the list cannot be read, names a clip that is not there, or could be several, or twice, or of another
+        instrument or genre, or has a song on both sides.
     """
     listed = read_list(path)
     places = _places(table, left_out)

@@ -146,8 +146,11 @@ class StudyData:
     def split_overlap(self) -> pd.DataFrame | None:
         """How much of the study's published test set is on this run's test side; None where the data are not IRMAS.
 
-        It is the table of `aesens.data.irmas.published_overlap`, with a column ``this run``. Where a split is given
-        there is another column, ``the study's rule``, and a row for the training clips of the given split.
+        Returns
+        -------
+        pandas.DataFrame or None
+            Of `aesens.data.irmas.published_overlap`, with a column ``this run``. Where a split is given there is
+            another column, ``the study's rule``, and a row for the training clips of the given split.
         """
         if self.source.name != "irmas" or not self.has_split:
             return None

@@ -38,7 +38,10 @@ class ClusterError(RuntimeError):
 def connect(scheduler: str) -> Iterator:
     """Connect to a scheduler, or start one where it is ``slurm``; gives a ``distributed.Client``.
 
-    `ClusterError` if a package is missing or the scheduler does not answer within half a minute.
+    Raises
+    ------
+    ClusterError
+        If a package is missing or the scheduler does not answer within half a minute.
     """
     try:
         from distributed import Client
@@ -86,7 +89,10 @@ def _slurm(scheduler: str):
 def device_of(client) -> str:
     """Return the device that a client's workers have, ``"cuda"`` or ``"cpu"``, waiting for the first of them.
 
-    `ClusterError` if some workers have a GPU and others have none, or the scheduler is gone.
+    Raises
+    ------
+    ClusterError
+        If some workers have a GPU and others have none, or the scheduler is gone.
     """
     with _reaching(client):
         _await_workers(client)

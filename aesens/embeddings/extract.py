@@ -52,14 +52,7 @@ def _made() -> dict:
 def extract(
     plans: Sequence[Plan], *, n_jobs: int = 2, progress: bool = True, scheduler: str | None = None
 ) -> list[Stored]:
-    """Embed whatever the stores of some plans lack, and return what they ask of their stores, complete.
-
-    `ValueError` if a clip cannot be read or an effect cannot be applied to it; the message names the clip. What was
-    finished before stays in the stores. `aesens.models.base.ModelError` if a network fails; the message names the
-    model, the effect and the clips. `aesens.embeddings.store.StoreError` if another run is extracting one of the
-    stores, or they cannot be written or are not seen by all workers. `aesens.embeddings.cluster.ClusterError` if the
-    scheduler cannot be reached or its workers are lost. `aesens.syntax.EditedError` if the code of an effect or a model
-    was edited meanwhile; what was made of it is removed.
+    """Embed whatever the stores of some plans lack.
 
     Parameters
     ----------
@@ -71,6 +64,25 @@ def extract(
         Whether to show a bar.
     scheduler : str, optional
         Spread the work over a Dask cluster, see `aesens.embeddings.cluster.connect`.
+
+    Returns
+    -------
+    list of Stored
+        In the order of `plans`, complete.
+
+    Raises
+    ------
+    ValueError
+        If a clip cannot be read or an effect cannot be applied to it; the message names the clip. What was finished
+        before stays in the stores.
+    aesens.models.ModelError
+        If a network fails; the message names the model, the effect and the clips.
+    aesens.embeddings.store.StoreError
+        If another run is extracting one of the stores, or they cannot be written or are not seen by all workers.
+    aesens.embeddings.cluster.ClusterError
+        If the scheduler cannot be reached or its workers are lost.
+    aesens.syntax.EditedError
+        If the code of an effect or a model was edited meanwhile; what was made of it is removed.
     """
     asked = [plan.store() for plan in plans]
     code = read_so_far()
@@ -222,8 +234,11 @@ def _shards(tasks: list[_Task]) -> list[Shard]:
 def compute_shard(shard: Shard) -> None:
     """Compute a shard in a worker process, without what was written before the worker took it over.
 
-    `aesens.embeddings.store.StoreError` if the worker's packages are not those of the run, so that its embeddings would
-    differ, or it does not see the stores.
+    Raises
+    ------
+    aesens.embeddings.store.StoreError
+        If the worker's packages are not those of the run, so that its embeddings would differ, or it does not see the
+        stores.
     """
     if shard.made != (here := _made()):
         raise StoreError(f"this worker has {here}, the run has {shard.made}; use one environment for both")

@@ -21,7 +21,10 @@ CLEAN = "clean"
 def decode(clips: Dataset, name: str, digest: str) -> Decoded:
     """Read a clip whose file has the hash `digest`, as arrays that nobody can write to.
 
-    `ValueError` if it cannot be read, or is another file by now.
+    Raises
+    ------
+    ValueError
+        If it cannot be read, or is another file by now.
     """
     try:
         decoded = clips.decode(name)

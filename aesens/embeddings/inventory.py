@@ -18,8 +18,11 @@ __all__ = ["inventory", "prune"]
 def inventory() -> pd.DataFrame:
     """List stores and results, the largest first.
 
-    The columns are ``kind`` (``store``; ``old store``, which this version does not read or which is damaged;
-    ``results``, of one measure), ``name``, ``megabytes`` (1e6 bytes), ``days`` since it was last used, and ``path``.
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``kind`` (``store``; ``old store``, which this version does not read or which is damaged; ``results``,
+        of one measure), ``name``, ``megabytes`` (1e6 bytes), ``days`` since it was last used, and ``path``.
     """
     rows = []
     for path in sorted(cache_dir("store").glob("*.zarr")):
@@ -38,7 +41,10 @@ def inventory() -> pd.DataFrame:
 def prune(*, older_than: float | None = None, old: bool = False) -> pd.DataFrame:
     """Remove stores and results: those not used for so many days, old stores alone, or all without either.
 
-    Returns what was removed, as `inventory` lists it. A store that a run is extracting stays, and is not listed.
+    Returns
+    -------
+    pandas.DataFrame
+        What was removed, as `inventory` lists it. A store that a run is extracting stays, and is not listed.
     """
     table = inventory()
     if old:

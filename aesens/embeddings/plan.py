@@ -71,7 +71,10 @@ class Plan:
     def address(self) -> dict:
         """Everything that determines the embedding of a given clip under a given parameter.
 
-        `aesens.syntax.EditedError` if its code was edited after this process had imported it.
+        Raises
+        ------
+        aesens.syntax.EditedError
+            If its code was edited after this process had imported it.
         """
         kind = type(self.model)
         roots = [("aesens.data.clips", "read_clip"), ("aesens.embeddings.forward", "embed")]

@@ -151,7 +151,10 @@ def _unsealed(path: Path) -> bytes | None:
 def forget(plans: Iterable[Plan], pairs: Iterable[tuple[Plan, Plan]]) -> None:
     """Remove the stores of plans, and the results of sweeps, each given by its clean and its effected plan.
 
-    `aesens.embeddings.store.StoreError` if another run is extracting one of the stores; nothing is removed then.
+    Raises
+    ------
+    aesens.embeddings.store.StoreError
+        If another run is extracting one of the stores; nothing is removed then.
     """
     with ExitStack() as stack:
         # In one order, as in an extraction.

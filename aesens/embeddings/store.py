@@ -66,8 +66,12 @@ class Store:
     def at(cls, address: dict, root=None) -> Store:
         """Return the store of an address, whether it is there or not.
 
-        `address` is everything that determines the embedding of a clip; ``dimension`` is the number of its features.
-        `root` is the folder of all stores, by default ``store`` in the cache.
+        Parameters
+        ----------
+        address : dict
+            Everything that determines the embedding of a clip; ``dimension`` is the number of its features.
+        root : path-like, optional
+            Folder of all stores; by default ``store`` in the cache.
         """
         parts = (str(address[key]) for key in ("model", "effect") if isinstance(address.get(key), str))
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))
@@ -141,11 +145,20 @@ class Store:
         return np.array([[c not in stored.get(p, ()) for c in clips] for p in map(float, parameters)])
 
     def lay(self, wanted: Mapping[float, Sequence[str]], made: dict) -> list[Chunk]:
-        """Deal the clips that are `wanted` under each parameter and missing to chunks, to be written.
+        """Deal the clips that are missing under each parameter to blocks; the store must be `held`.
 
-        The store must be `held`. Its attributes keep with what they will be `made`. Blocks that are there are taken
-        where all of their clips are missing, so that a run which was stopped goes on with the same ones: which clips
-        share a pass may decide an embedding's last bit.
+        Parameters
+        ----------
+        wanted : mapping
+            The clips that are asked for, by parameter.
+        made : dict
+            With what they will be made; kept in the attributes.
+
+        Returns
+        -------
+        list of Chunk
+            To be written. Blocks that are there are taken where all of their clips are missing, so that a run which
+            was stopped goes on with the same ones: which clips share a pass may decide an embedding's last bit.
         """
         about = self.about()
         chunks = _deal(wanted, about, _stored(about, self.there()))
@@ -168,8 +181,11 @@ class Store:
     def write(self, chunk: Chunk, embeddings: np.ndarray) -> None:
         """Write one chunk, the embeddings (clip of the block, feature) of one parameter.
 
-        `StoreError` if a value is not finite; if the shape is not that of the chunk; or if the file system takes no
-        more, in which case the chunk is as if it had never been begun.
+        Raises
+        ------
+        StoreError
+            If a value is not finite; if the shape is not that of the chunk; or if the file system takes no more, in
+            which case the chunk is as if it had never been begun.
         """
         if not np.isfinite(embeddings).all():
             raise StoreError(f"{self.path.name}: embeddings under {chunk.parameter:g} are not finite")
@@ -201,7 +217,10 @@ class Store:
     def read(self, parameters: Sequence[float], clips: Sequence[str]) -> np.ndarray:
         """Load the embeddings of some clips under some parameters, (parameter, clip, feature).
 
-        `StoreError` if rows are missing; or if chunks are damaged or not those of their place, which are removed.
+        Raises
+        ------
+        StoreError
+            If rows are missing; or if chunks are damaged or not those of their place, which are removed.
         """
         if lacking := int(self.missing(parameters, clips).sum()):
             raise StoreError(

@@ -72,7 +72,10 @@ class StudyEmbeddings:
     def extract(self, plans: list[Plan] | None = None) -> pd.DataFrame:
         """Embed what the stores lack: of the study's sweeps, or of other plans, such as `all_plans`.
 
-        The table has one row a model and effect: strengths, clips, features, megabytes.
+        Returns
+        -------
+        pandas.DataFrame
+            One row a model and effect: strengths, clips, features, megabytes.
         """
         plans = self._plans() if plans is None else plans
         stores = self._extract(plans)

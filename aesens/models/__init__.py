@@ -53,9 +53,19 @@ _SHIPPED = frozenset(MODELS)
 
 
 def register(name: str, model: str | type[Embedder], *, title: str = "", colour: str = "") -> None:
-    """Add a model, an `Entry`, so that every notebook, figure and table takes it by `name`; an own one is replaced.
+    """Add a model, so that every notebook, figure and table takes it by `name`.
 
-    `ValueError` if `name` is that of one of the package's models.
+    Parameters
+    ----------
+    name : str
+        Registry name; an own entry of that name is replaced.
+    model, title, colour
+        See `Entry`.
+
+    Raises
+    ------
+    ValueError
+        If `name` is that of one of the package's models.
 
     Examples
     --------
@@ -102,9 +112,6 @@ def load_model(
 ) -> Embedder:
     """Build a model with its weights.
 
-    `ValueError` if there is no such model, policy or option. `aesens.models.weights.WeightsError` if
-    ``weights="pretrained"`` and the file cannot be had or is not what it should be.
-
     Parameters
     ----------
     name : str
@@ -120,6 +127,17 @@ def load_model(
         See `BACKENDS`.
     **options
         Settings of the model's class, e.g. ``hop`` in seconds for OpenL3; ``pooling`` and ``weights_file`` for most.
+
+    Returns
+    -------
+    Embedder
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, policy or option.
+    aesens.models.weights.WeightsError
+        If ``weights="pretrained"`` and the file cannot be had or is not what it should be.
 
     Examples
     --------

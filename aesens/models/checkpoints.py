@@ -80,12 +80,26 @@ def _only_allowed() -> Iterator[None]:
 def read_tensors(
     path: Path | Content, expected: str = "a checkpoint of torch or safetensors"
 ) -> dict[str, torch.Tensor]:
-    """Read the tensors of a checkpoint, whatever they are wrapped in, to the CPU.
+    """Read the tensors of a checkpoint, whatever they are wrapped in.
 
-    It is a safetensors file if it is named so, else a file of ``torch.save`` of any age: a state dictionary, or one
-    under ``"state_dict"`` or ``"model"``. A prefix ``module.``, which training on several devices leaves, is dropped.
-    `ModelError` if the file is of another kind than `expected`, or holds anything but tensors, plain Python data and
-    NumPy's numbers; the message names it, and nothing of it was run.
+    Parameters
+    ----------
+    path : pathlib.Path or Content
+        A safetensors file if it is named so, else a file of ``torch.save`` of any age: a state dictionary, or one under
+        ``"state_dict"`` or ``"model"``. A prefix ``module.``, which training on several devices leaves, is dropped.
+    expected : str
+        What the file should be, for the error.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        On the CPU.
+
+    Raises
+    ------
+    ModelError
+        If the file is of another kind, or holds anything but tensors, plain Python data and NumPy's numbers; the
+        message names it, and nothing of it was run.
     """
     return reads(expected)(_read)(path)
 

@@ -57,6 +57,12 @@ class ClapNetwork(nn.Module):
     size : {"tiny", "base"}
         Of the transformer.
 
+    Notes
+    -----
+    The weights are those of a new network, drawn as in the original: linear layers and position biases from a
+    normal distribution of standard deviation 0.02 cut at two units, zero biases, normalisations at identity; the
+    patch embedding and the projection as torch draws them.
+
     References
     ----------
     Y. Wu et al., "Large-Scale Contrastive Language-Audio Pretraining with Feature Fusion and Keyword-to-Caption

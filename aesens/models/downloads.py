@@ -56,10 +56,22 @@ def _unreachable(host: str, port: int) -> str:
 
 
 def download(url: str, part: Path, title: str, size: int | None) -> None:
-    """Download a file by HTTP, after the bytes that `part` holds already where the server can; a bar shows the `title`.
+    """Download a file by HTTP, after the bytes that `part` holds already where the server can.
 
-    `size` is in bytes, where it is known beforehand. Nothing is said of whether the content is right.
-    `requests.RequestException` or `OSError` if it cannot be had, or not all of it. What had arrived is kept.
+    Parameters
+    ----------
+    url : str
+    part : pathlib.Path
+        Written; nothing is said of whether its content is right.
+    title : str
+        For the bar.
+    size : int or None
+        Bytes in all, where they are known beforehand.
+
+    Raises
+    ------
+    requests.RequestException, OSError
+        If it cannot be had, or not all of it. What had arrived is kept.
     """
     # The host to reach is the proxy in front of it, where there is one.
     proxies = requests.utils.get_environ_proxies(url)
@@ -93,10 +105,25 @@ _FAILED: dict[str, str] = {}
 
 
 def pip_download(requirement: str, folder: Path, title: str) -> Path:
-    """Run ``pip download`` of one wheel, ``name==version``, for its place; end it when nothing grows for a while.
+    """Run ``pip download`` of one wheel; end it when nothing has grown for a while.
 
-    `folder` is empty; the wheel lies below it afterwards, beside what pip left. A bar shows the `title`.
-    `ConnectionError` if there is none; says what pip said. A registry that cannot be reached is not asked again.
+    Parameters
+    ----------
+    requirement : str
+        ``name==version``.
+    folder : pathlib.Path
+        Empty; the wheel lies below it afterwards, beside what pip left.
+    title : str
+        For the bar.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    ConnectionError
+        If there is none; says what pip said. A registry that cannot be reached is not asked again.
     """
     if reason := _FAILED.get(requirement) or _FAILED.get("pip"):
         raise ConnectionError(reason)

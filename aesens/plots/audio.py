@@ -13,7 +13,16 @@ __all__ = ["effect_strip"]
 
 
 def effect_strip(kind: Effect, versions: list[tuple[str, np.ndarray]], sample_rate: int) -> plt.Figure:
-    """Waveforms above spectrograms, one column a version: its title and its mono float32 audio, the clean one first."""
+    """Waveforms above spectrograms, one column a version.
+
+    Parameters
+    ----------
+    kind : Effect
+    versions : list of (str, np.ndarray)
+        Title and mono float32 audio ``(samples,)``; the clean clip first.
+    sample_rate : int
+        In Hz.
+    """
     figure, axes = plt.subplots(
         2,
         len(versions),

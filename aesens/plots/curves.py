@@ -78,8 +78,10 @@ def sensitivity_curves(table: pd.DataFrame) -> plt.Figure:
     The scale of a measure with a unit is linear up to 1 and logarithmic above, so that what moves a model by hundreds
     of units does not flatten the others.
 
-    `table` has the columns ``model``, ``pretrained``, ``effect``, ``parameter``, ``measure``, ``value``, ``low``,
-    ``high``.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``effect``, ``parameter``, ``measure``, ``value``, ``low``, ``high``.
     """
     measures, effects = present(table, "measure"), present(table, "effect")
     figure, axes = plt.subplots(
@@ -148,8 +150,11 @@ def _distance_axis(ax: plt.Axes, measure: str, top: float) -> None:
 def protocol_curves(table: pd.DataFrame) -> plt.Figure:
     """Distance from the clean clips against the parameter under both protocols, a panel a model.
 
-    `table` has the columns ``model`` (or ``"front end"``, OpenL3's), ``pretrained``, ``effect`` (one), ``protocol``,
-    ``parameter``, ``value``, ``low``, ``high``.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model`` (or ``"front end"``, OpenL3's), ``pretrained``, ``effect`` (one), ``protocol``, ``parameter``,
+        ``value``, ``low``, ``high``.
     """
     kind, found = effect(table["effect"].iloc[0]), networks(table)
     figure, axes = wrapped(len(found), height=1.75, spare=0.6, across=3, width=WIDTH)
@@ -186,7 +191,10 @@ def spectra(table: pd.DataFrame) -> plt.Figure:
     The thresholds of the subspace method end at the curve that they are applied to, at the number of dimensions that
     is kept. The directions of the other instruments are thin lines.
 
-    `table` has the columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.spectra`.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.spectra`.
     """
     instrument = table["instrument"].iloc[0]
     figure, panels = grid(table, "Rank", "sᵢ / s₁", sharex=False, sharey=True)
@@ -288,7 +296,10 @@ def against_null(
 def agreement(table: pd.DataFrame) -> plt.Figure:
     """Mean absolute cosines between directions of each model, beside that of random directions.
 
-    `table` is that of `aesens.tables.agreements`.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `aesens.tables.agreements`.
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(table) + 1.3))
     ax.barh(

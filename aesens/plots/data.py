@@ -35,7 +35,10 @@ _SIDES = {
 def clips_per_instrument(table: pd.DataFrame) -> plt.Figure:
     """Clips and songs an instrument, by side of the split.
 
-    `table` has the columns ``instrument``, ``split``, ``clips``, ``songs``.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``instrument``, ``split``, ``clips``, ``songs``.
     """
     instruments = sort_instruments(table["instrument"])
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 0.19 * len(instruments) + 1.0), sharey=True)
@@ -57,8 +60,10 @@ def clips_per_instrument(table: pd.DataFrame) -> plt.Figure:
 def clean_map(table: pd.DataFrame) -> plt.Figure:
     """Clean clips of each model on two axes, an instrument by colour and shape.
 
-    `table` has the columns ``model``, ``pretrained``, ``instrument``, ``x``, ``y``, ``explained`` (share of variance on
-    both).
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``instrument``, ``x``, ``y``, ``explained`` (share of variance on both).
     """
     found = networks(table)
     figure, axes = wrapped(len(found), height=2.5, spare=0.4, across=3, width=WIDTH, shared=False)
@@ -86,7 +91,10 @@ def clean_map(table: pd.DataFrame) -> plt.Figure:
 def clean_classification(table: pd.DataFrame) -> plt.Figure:
     """ROC-AUC on clean clips, pretrained weights beside the same network untrained.
 
-    `table` has the columns ``data``, ``model``, ``pretrained``, ``roc_auc``, ``low``, ``high``.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``data``, ``model``, ``pretrained``, ``roc_auc``, ``low``, ``high``.
     """
     datasets, models = present(table, "data"), present(table, "model")
     figure, axes = wrapped(len(datasets), height=0.38 * len(models) + 0.8, spare=0.4)

@@ -32,9 +32,16 @@ def live() -> bool:
 
 
 class Explorer:
-    """What the menus offer of a study, and what a choice of `models`, `effects` and `instruments` shows.
+    """What the menus offer and what a choice shows; knows nothing of widgets.
 
-    It knows nothing of widgets.
+    Parameters
+    ----------
+    study : aesens.study.Study
+
+    Attributes
+    ----------
+    models, effects, instruments : list of str
+        What can be chosen.
     """
 
     def __init__(self, study):
@@ -68,8 +75,16 @@ class Explorer:
     def figure(self, model: str, effect_name: str, clip: str, strength: int) -> plt.Figure:
         """The clip's trajectory among those of the others, and its distance from the clean clip.
 
-        The `strength` is 0 for the clean clip, 1 for the first strength. `ValueError` if there is no such strength or
-        the model has not embedded the clip.
+        Parameters
+        ----------
+        model, effect_name, clip : str
+        strength : int
+            0 for the clean clip, 1 for the first strength.
+
+        Raises
+        ------
+        ValueError
+            If the model has not embedded the clip or there is no such strength.
         """
         sweep = self.study.sweep(model, effect_name)
         if clip not in sweep.clips.index:
@@ -137,7 +152,14 @@ class Explorer:
 def explore(study):
     """Explore a study's clips: menus where a reader sits at the notebook, one view that stands still elsewhere.
 
-    Returns the menus in a live notebook; None where the view was displayed.
+    Parameters
+    ----------
+    study : aesens.study.Study
+
+    Returns
+    -------
+    ipywidgets.VBox or None
+        The menus in a live notebook; None where the view was displayed.
     """
     explorer = Explorer(study)
     if live():

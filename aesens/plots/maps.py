@@ -60,8 +60,6 @@ def heatmap(
 ) -> plt.Figure:
     """Numbers in coloured cells.
 
-    `ValueError` if both `log` and `centre` are given.
-
     Parameters
     ----------
     table : pandas.DataFrame
@@ -89,6 +87,11 @@ def heatmap(
         the group stands once beside its rows.
     height, width : float
         Of a row and of the figure, in inches.
+
+    Raises
+    ------
+    ValueError
+        If both `log` and `centre` are given.
 
     Examples
     --------

@@ -174,7 +174,14 @@ def _write_provenance(saved: Path, provenance: dict) -> None:
 def save_figure(figure: Figure, folder: Path, name: str, provenance: dict) -> None:
     """Save a figure as png and pdf with its provenance, whose ``caption`` doubles as the alternative text.
 
-    `name` is without ending; `provenance` are facts about the run, such as JSON can hold.
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    folder : pathlib.Path
+    name : str
+        File name without ending.
+    provenance : dict
+        Facts about the run, such as JSON can hold.
     """
     summary = json.dumps(provenance, sort_keys=True, default=str)
     caption = provenance.get("caption", name)
@@ -228,7 +235,13 @@ def save_table(table: pd.DataFrame, folder: Path, name: str, provenance: dict) -
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table that `save_table` wrote; names are texts, whatever they look like. `ValueError` if it cannot be."""
+    """Read a table that `save_table` wrote; names are texts, whatever they look like.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read.
+    """
     try:
         # Of a text that is missing and one that is empty nothing is known apart.
         return pd.read_csv(path, dtype=dict.fromkeys(_NAMES, str), keep_default_na=False, na_values=[""])
@@ -239,11 +252,22 @@ def read_table(path: Path) -> pd.DataFrame:
 def with_other_runs(folder: Path | None, name: str, table: pd.DataFrame) -> pd.DataFrame:
     """A table of a run followed by the table of the same name of every other run beside its folder.
 
-    `folder` is None for a run that saves nothing, beside which are those below ``figures/``; `name` is without ending.
-    `table` has a column ``data``; tables of other runs on the same data, those without that column, which an older
-    version wrote, and those that are not of their folder's run are left out. Where several other runs have the same
-    data, ``data`` names the run too, so that it tells the runs apart. ``attrs["sources"]`` names the other runs, for
-    the provenance of what is drawn of them, see `aesens.study.Study.figure`.
+    Parameters
+    ----------
+    folder : pathlib.Path or None
+        Of the run; None for one that saves nothing, beside which are those below ``figures/``.
+    name : str
+        File name without ending.
+    table : pandas.DataFrame
+        With a column ``data``; tables of other runs on the same data, those without that column, which an older
+        version wrote, and those that are not of their folder's run are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Where several other runs have the same data, ``data`` names the run too, so that it tells the runs apart.
+        ``attrs["sources"]`` names the other runs, for the provenance of what is drawn of them, see
+        `aesens.study.Study.figure`.
     """
     others = {}
     for path in sorted((folder.parent if folder else from_root("figures")).glob(f"*/{name}.csv")):

@@ -36,9 +36,16 @@ _TESTS = {
 def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str], *, lines: bool = True) -> plt.Figure:
     """Trajectories of a few clips, coloured by strength, the clean clip marked.
 
-    A trajectory starts at its clean clip, save where the clean setting lies inside the sweep. `table` has the columns
-    ``model``, ``pretrained``, ``effect``, ``clip``, ``strength`` (-1 for the clean clip), ``x``, ``y``; `lines` says
-    whether points of neighbouring strengths are joined.
+    A trajectory starts at its clean clip, save where the clean setting lies inside the sweep.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``effect``, ``clip``, ``strength`` (-1 for the clean clip), ``x``, ``y``.
+    axis_names : tuple of str
+        What the axes are.
+    lines : bool
+        Whether points of neighbouring strengths are joined.
     """
     figure, panels = grid(table, *axis_names, sharex=False, height=1.55)
     for ax, part, kind in panels:
@@ -77,8 +84,11 @@ def trajectory_grid(table: pd.DataFrame, axis_names: tuple[str, str], *, lines: 
 def clip_umap(table: pd.DataFrame) -> plt.Figure:
     """One clip's trajectories by UMAP, without lines as in the study, and a straight path below them.
 
-    `table` has the columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.clip_umap`. The straight
-    paths drawn are those of the first model of most strengths.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.clip_umap`. The straight paths
+        drawn are those of the first model of most strengths.
     """
     finest = table.loc[table["strength"].idxmax(), ["model", "pretrained"]]
     straight = table[(table["kind"] == "straight") & (table[finest.index] == finest).all(axis=1)]
@@ -89,9 +99,13 @@ def clip_umap(table: pd.DataFrame) -> plt.Figure:
 def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:
     """Projection on the global CCA direction against the parameter, for held-out songs of one instrument.
 
-    `points` has the columns ``model``, ``pretrained``, ``effect``, ``split``, ``clip``, ``parameter``, ``projection``;
-    `summary` has ``model``, ``effect``, ``in_sample``, ``held_out``: squared Spearman correlations; ``null``: the 95 %
-    quantile of the latter's permutation null.
+    Parameters
+    ----------
+    points : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``effect``, ``split``, ``clip``, ``parameter``, ``projection``.
+    summary : pandas.DataFrame
+        Columns ``model``, ``effect``, ``in_sample``, ``held_out``: squared Spearman correlations; ``null``: the 95 %
+        quantile of the latter's permutation null.
     """
     figure, panels = grid(points, None, "Projection on u")
     for ax, part, kind in panels:
@@ -117,8 +131,11 @@ def correlation_grid(points: pd.DataFrame, summary: pd.DataFrame) -> plt.Figure:
 def correlation_boxes(table: pd.DataFrame) -> plt.Figure:
     """Distributions over clips of what a clip's own direction fits, for the clips and for what has no direction.
 
-    `table` has the columns ``model``, ``pretrained``, ``effect``, ``kind``, ``value``, as of
-    `aesens.tables.samplewise`. Values below -1 are drawn there.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``effect``, ``kind``, ``value``, as of `aesens.tables.samplewise`.
+        Values below -1 are drawn there.
     """
     table = table.assign(kind=table["kind"].replace("null", "shuffled held-out"))
     # The walks fit in-sample as noise does: one of them is enough.

@@ -64,7 +64,10 @@ def sweep_versions(kind: Effect, clip: Decoded, n: int, protocol: str) -> list[t
 def effect_levels(kind: Effect, clip: Decoded, protocol: str) -> pd.DataFrame:
     """Level of an effect's result and of the change it makes, along its whole grid.
 
-    Columns ``effect``, ``parameter``, ``level_db`` and ``change_db``, both in dB relative to the clean clip.
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``effect``, ``parameter``, ``level_db`` and ``change_db``, both in dB relative to the clean clip.
     """
     versions = [render(kind, clip, value, protocol) for value in kind.grid]
     clean, level, change = (

@@ -27,9 +27,15 @@ def gain_and_cost(table: pd.DataFrame, *, label: str) -> plt.Figure:
     """What each method changes on effected and on clean clips: an arrow a model and effect, a panel a method.
 
     Up is a gain on effected clips, left a cost on clean ones, the tip is where a method leads to. Pretrained models
-    have full arrows, their twins thin grey ones. `table` has the columns ``model``, ``pretrained``, ``effect``,
-    ``method``, ``change`` (on effected clips), ``cost`` (on clean ones) and ``control``, one row an arrow; methods in
-    the order of their panels. `label` says what changes, for the axes.
+    have full arrows, their twins thin grey ones.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``effect``, ``method``, ``change`` (on effected clips), ``cost`` (on clean
+        ones) and ``control``, one row an arrow; methods in the order of their panels.
+    label : str
+        What changes, for the axes.
     """
     methods, effects = present(table, "method"), present(table, "effect")
     figure, axes = wrapped(len(methods), height=1.5, spare=0.9, across=5, width=WIDTH)
@@ -73,8 +79,10 @@ def gain_and_cost(table: pd.DataFrame, *, label: str) -> plt.Figure:
 def linearity_curves(table: pd.DataFrame) -> plt.Figure:
     """Share of the movement that a linear map of the clean embedding foresees, by parameter, a panel an effect.
 
-    `table` has the columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.linearity`, the rows of
-    one strength.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``model``, ``pretrained``, ``effect`` and those of `aesens.tables.linearity`, the rows of one strength.
     """
     effects = present(table, "effect")
     figure, axes = wrapped(len(effects), height=1.75, spare=0.8, width=WIDTH, shared=False)

@@ -25,7 +25,10 @@ def operating_curves(table: pd.DataFrame) -> plt.Figure:
     The band holds 95 % of the loss from the dashed line, that of clean clips; below six test songs an instrument it is
     a range, drawn by its edges alone.
 
-    `table` is that of `aesens.tables.robustness`, with the columns ``model``, ``pretrained``, ``effect``.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `aesens.tables.robustness`, with the columns ``model``, ``pretrained``, ``effect``.
     """
     table = table[(table["kind"] == "strength") & (table["method"] == "none")]
     figure, panels = grid(table, None, "Score", height=1.7, sharey=True, controls=0.7)
@@ -52,7 +55,10 @@ def operating_curves(table: pd.DataFrame) -> plt.Figure:
 def recovered_curves(table: pd.DataFrame) -> plt.Figure:
     """Share of the lost balanced accuracy that projections recover where some is lost, one panel a model and effect.
 
-    `table` is as of `operating_curves`.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As of `operating_curves`.
     """
     table = table[(table["kind"] == "strength") & (table["metric"] == "balanced_accuracy")]
     drawn = [name for name in names.drawn_projections(table["method"]) if name != "none"]

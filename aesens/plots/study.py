@@ -145,8 +145,14 @@ def study_umap(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
 def study_directions(table: pd.DataFrame, fits: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
     """Rank of the parameter against the projection on the global CCA direction, effects down and models across.
 
-    The training clips of `aesens.tables.direction_points` are drawn. `fits` has the columns ``model``, ``effect``,
-    ``split``, ``squared``: the squared Spearman correlation.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `aesens.tables.direction_points`; its training clips are drawn.
+    fits : pandas.DataFrame
+        Columns ``model``, ``effect``, ``split``, ``squared``: the squared Spearman correlation.
+    missing : mapping
+        See above.
     """
     figure, axes = _effects_down(7.4, "Projection on u", "Parameter rank")
     for ax, model, name, part in _panels(axes, "directions", table, missing):
@@ -205,7 +211,13 @@ def study_auc(table: pd.DataFrame, missing: Mapping[str, str]) -> plt.Figure:
 
     A row for each model with its effect and instrument. In each pair of columns, trained on clean and tested on
     effected clips, then the other way round; in the first pair three methods, in the second the thresholds of one.
-    `table` has the rows of `aesens.tables.classification` with ``kind == "instrument"``, of the panels' instruments.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows of `aesens.tables.classification` with ``kind == "instrument"``, of the panels' instruments.
+    missing : mapping
+        See above.
     """
     figure, axes = plt.subplots(3, 4, figsize=(WIDTH, 6.0), sharey="row")
     for row, panel, shown in zip(axes, STUDY_PANELS["auc"], _SHOWN, strict=True):

@@ -142,7 +142,16 @@ def _entry(name: str) -> projections.Entry | None:
 
 
 def drawn_projections(present: Iterable[str]) -> list[str]:
-    """Of the names that a table has, those that figures of curves draw: the registry's in its order, then any others.
+    """Projections that figures of curves draw: those of the registry in its order, then any others.
+
+    Parameters
+    ----------
+    present : iterable of str
+        Names in the table, repetitions allowed.
+
+    Returns
+    -------
+    list of str
 
     Examples
     --------

@@ -60,7 +60,10 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
     A panel's title says when the claim is supported. Below a model's number stands that of its untrained twin; a number
     with a ring is one that the interval alone did not decide.
 
-    `table` is that of `aesens.tables.claims.of_study`.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `aesens.tables.claims.of_study`.
     """
     keys, models, effects = (present(table, name) for name in ("claim", "model", "effect"))
     held = ~table["reason"].fillna("").isin(["", "interval"])
@@ -116,8 +119,11 @@ def claims_map(table: pd.DataFrame) -> plt.Figure:
 def power_curves(table: pd.DataFrame) -> plt.Figure:
     """How often a claim is decided as the truth grows, one panel a claim: what a run of that size could have seen.
 
-    `table` has the columns ``claim``, ``size`` (of the run, in words), ``truth``, and the shares ``supported`` and
-    ``not supported``; see ``benchmarks/verdicts.py``.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``claim``, ``size`` (of the run, in words), ``truth``, and the shares ``supported`` and
+        ``not supported``; see ``benchmarks/verdicts.py``.
     """
     claims, sizes = present(table, "claim"), present(table, "size")
     figure, axes = wrapped(len(claims), height=2.0, spare=0.5, shared=False)

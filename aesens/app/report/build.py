@@ -80,10 +80,24 @@ class _Item:
 
 
 def build_report(out: Path, notebooks: Iterable[Path]) -> Path:
-    """Write the report of a run, and return its contents page.
+    """Write the report of a run.
 
-    `out` is the run's folder of figures and tables; the report goes to ``out/report``, which is made anew. `notebooks`
-    are the executed ones, in order. `ReportError` if no notebook was executed, or a file cannot be read.
+    Parameters
+    ----------
+    out : pathlib.Path
+        The run's folder of figures and tables; the report goes to ``out/report``, which is made anew.
+    notebooks : iterable of pathlib.Path
+        Executed notebooks, in order.
+
+    Returns
+    -------
+    pathlib.Path
+        The contents page.
+
+    Raises
+    ------
+    ReportError
+        If no notebook was executed, or a file cannot be read.
     """
     pages = [_page(Path(path)) for path in notebooks]
     if not pages:

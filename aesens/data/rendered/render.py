@@ -89,8 +89,6 @@ def render_dataset(
 ) -> Dataset:
     """Render the embedded dataset, or find it in the cache.
 
-    `ValueError` if a number is out of range, an instrument unknown or the SoundFont missing.
-
     Parameters
     ----------
     seed : int
@@ -101,6 +99,15 @@ def render_dataset(
         Excerpts a song, at most `MAX_EXCERPTS`.
     instruments : iterable of str, optional
         IRMAS codes; all eleven by default.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, an instrument unknown or the SoundFont missing.
     """
     codes = sort_instruments(INSTRUMENTS if instruments is None else instruments)
     if unknown := [code for code in codes if code not in LEADS] or (not codes and ["none"]):

@@ -147,9 +147,17 @@ class _Harmony:
 
 
 def compose(instrument: str, index: int, *, seed: int, latin: bool = False) -> Song:
-    """Compose the song of a number among those of an instrument, a key of `LEADS`.
+    """Compose a song.
 
-    With `latin` it is ``lat_sou``; otherwise it is any other genre that the instrument plays.
+    Parameters
+    ----------
+    instrument : str
+        Key of `LEADS`.
+    index : int
+        Number of the song among those of the instrument.
+    seed : int
+    latin : bool
+        Make it ``lat_sou``; otherwise it is any other genre that the instrument plays.
     """
     lead = LEADS[instrument]
     key = (list(INSTRUMENTS).index(instrument), index, int(latin))
