@@ -166,7 +166,8 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> Path:
     embeddings.
     """
     from aesens.embeddings import cluster
-    from aesens.plots import outputs
+    from aesens.plots import fonts, outputs
+    from aesens.plots.titles import instrument_title
     from aesens.study import NeedsSplit, Study
 
     study = Study(**parameters)
@@ -180,6 +181,12 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> Path:
             f"{study.source.title} has {len(study.source)} clips that can be used: distances are measured by those "
             f"between two halves of the clips, which takes {_FEWEST}"
         )
+    # Said here, it is not said again in every chapter.
+    fonts.cover(
+        "".join(
+            [study.source.title, *study.source.table.index, *map(instrument_title, study.source.instruments)]
+        )
+    )
     try:
         study.require_split()
     except NeedsSplit as error:
