@@ -9,9 +9,11 @@ goes on.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -236,7 +238,7 @@ def _quieten_kernels(folder: Path) -> None:
 def _kernels(paths: list[Path], root: Path) -> Iterator[Iterator]:
     """A kernel for each notebook in turn, in which the next one imports the package meanwhile: it takes seconds."""
     from jupyter_client.manager import AsyncKernelManager
-    from jupyter_core.utils import run_sync
+    from jupyter_core.utils import ensure_event_loop, run_sync
 
     running = []
 
@@ -249,6 +251,8 @@ def _kernels(paths: list[Path], root: Path) -> Iterator[Iterator]:
 
     def stop(kernel):
         running.remove(kernel)
+        # By itself a shutdown begins with an interruption, of which a busy kernel would tell.
+        run_sync(kernel.signal_kernel)(signal.SIGKILL)
         run_sync(kernel.shutdown_kernel)(now=True)
 
     def in_turn():
@@ -262,6 +266,13 @@ def _kernels(paths: list[Path], root: Path) -> Iterator[Iterator]:
 
     try:
         yield in_turn()
+    except KeyboardInterrupt:
+        # What waited for the kernels waits on in the loop that stops them, and would tell of their deaths.
+        loop = ensure_event_loop()
+        loop.set_exception_handler(lambda loop, context: None)
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        raise
     finally:
         for kernel in list(running):
             stop(kernel)
