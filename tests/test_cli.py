@@ -2,13 +2,14 @@
 
 import os
 import runpy
+import subprocess
 import sys
 from types import ModuleType
 
 import nbformat
 import numpy as np
 import pytest
-from support import aesens, write_clips
+from support import PYTHONPATH, aesens, write_clips
 
 from aesens.app import plan
 from aesens.app import run as runner
@@ -150,14 +151,54 @@ def test_weights_of_another_kind_fail_before_the_notebooks(tmp_path, capsys):
     assert f"{tmp_path}/weights.pth is not a PANNs checkpoint" in told.err and "[1/" not in told.out
 
 
+def write_notebook(root, name, code):
+    folder = root / "notebooks"
+    (folder / "percent").mkdir(parents=True)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [nbformat.v4.new_code_cell(code)]
+    book = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(book, folder / f"{name}.ipynb")
+
+
+INTERRUPTED = """
+import asyncio, os, pathlib, signal, sys, threading, time
+from jupyter_client.manager import AsyncKernelManager
+from aesens.app.cli import main
+
+shutdown = AsyncKernelManager.shutdown_kernel
+
+async def slowly(self, **options):
+    await shutdown(self, **options)
+    await asyncio.sleep(1.5)  # nbclient looks every second whether the kernel is alive
+
+def interrupt():
+    while not pathlib.Path("begun").exists():
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGINT)
+
+AsyncKernelManager.shutdown_kernel = slowly
+threading.Thread(target=interrupt, daemon=True).start()
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.notebooks
+def test_an_interrupted_run_ends_in_one_line(tmp_path):
+    code = "import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(60)"
+    write_notebook(tmp_path, "01_slow", code)
+    environment = os.environ | {"AESENS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": PYTHONPATH}
+    command = [sys.executable, "-c", INTERRUPTED, *FEW]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 130 and "01_slow" in done.stdout
+    bar, *said = done.stderr.rpartition("%|")[2].replace("\r", "\n").split("\n")
+    assert [line for line in said if line.strip()] == [
+        "interrupted; what is finished is kept, the same command goes on from there"
+    ]
+
+
 @pytest.mark.notebooks
 def test_a_killed_kernel_is_explained(tmp_path):
-    folder = tmp_path / "notebooks"
-    (folder / "percent").mkdir(parents=True)
-    cells = [nbformat.v4.new_code_cell("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    book = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(book, folder / "01_greedy.ipynb")
+    write_notebook(tmp_path, "01_greedy", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     done = aesens(*FEW[1:], cwd=tmp_path, cache=tmp_path / "cache", check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "01_greedy.ipynb: its Python process was killed, most likely for want of memory" in done.stderr

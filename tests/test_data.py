@@ -1131,19 +1131,20 @@ def test_labels_hold_any_character(root, take):
 def test_what_sources_say_of_a_clip_is_shown_where_it_is_heard(tmp_path):
     place = write_clips(tmp_path / "clips", songs=2)
     lines = [
-        "File,freesound_id,license,artist",
-        "aaa/aaa0.wav,12,Attribution,<b>A</b>",
-        "gone.wav,1,CC0,B",
-        "bbb/bbb1.wav,,CC0,",
+        "File,Freesound ID,license,sample_rate_hz,Artist(s),Source-URL,bit depth,Filename",
+        "aaa/aaa0.wav,12,Attribution,44100,<b>A</b>,,16,x.wav",
+        "gone.wav,1,CC0,44100,B,,16,x.wav",
+        "bbb/bbb0.wav,,,44100,,,16,x.wav",
+        "bbb/bbb1.wav,,CC0,44100,,example.org/1,16,x.wav",
     ]
     (place / "SOURCES.csv").write_text("\n".join(lines))
     dataset = data.load_dataset(place)
     assert dataset.credits == {
-        "aaa/aaa0": "license: Attribution, artist: <b>A</b>, page: freesound.org/s/12",
-        "bbb/bbb1": "license: CC0",
+        "aaa/aaa0": "license: Attribution, artist(s): <b>A</b>, page: freesound.org/s/12",
+        "bbb/bbb1": "license: CC0, source url: example.org/1",
     }
     shown = player(*dataset.load("aaa/aaa0"), "Clean", dataset.credits["aaa/aaa0"]).data
-    assert "artist: &lt;b&gt;A&lt;/b&gt;, page: freesound.org/s/12" in shown
+    assert "artist(s): &lt;b&gt;A&lt;/b&gt;, page: freesound.org/s/12" in shown
     (place / "SOURCES.csv").write_text("name\nx")
     with pytest.raises(ValueError, match=r"SOURCES.csv has no column .file., only name"):
         data.load_dataset(place)

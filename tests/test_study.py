@@ -93,6 +93,16 @@ def test_without_a_split_the_reason_is_told(toy, own_cache, tmp_path):
     assert len(study.collect(tables.distances, seed=0))
 
 
+@pytest.mark.parametrize("songs", [1, 2])
+def test_one_test_song_an_instrument_gives_no_range(toy, own_cache, tmp_path, songs):
+    """Drawn again and again it would give one of width zero."""
+    clips = write_clips(tmp_path / "clips", songs=4 * songs, seconds=3.0, rate=22050)
+    study = Study(PROFILE, data=clips)
+    assert (study.dataset.table["split"] == "test").sum() == 2 * songs
+    table = tables.clean_classification(study)
+    assert table["roc_auc"].notna().all() and (table[["low", "high"]].notna() == (songs > 1)).all(axis=None)
+
+
 def test_unknown_names_are_explained(own_cache):
     with pytest.raises(ValueError, match="tiny, demo, paper"):
         Study("nonsense")

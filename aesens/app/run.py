@@ -9,10 +9,12 @@ goes on.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -183,7 +185,8 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> Path:
     embeddings.
     """
     from aesens.embeddings import cluster
-    from aesens.plots import outputs
+    from aesens.plots import fonts, outputs
+    from aesens.plots.titles import instrument_title
     from aesens.study import NeedsSplit, Study
 
     study = Study(**parameters)
@@ -197,6 +200,12 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> Path:
             f"{study.source.title} has {len(study.source)} clips that can be used: distances are measured by those "
             f"between two halves of the clips, which takes {_FEWEST}"
         )
+    # Said here, it is not said again in every chapter.
+    fonts.cover(
+        "".join(
+            [study.source.title, *study.source.table.index, *map(instrument_title, study.source.instruments)]
+        )
+    )
     try:
         study.require_split()
     except NeedsSplit as error:
@@ -246,7 +255,7 @@ def _quieten_kernels(folder: Path) -> None:
 def _kernels(paths: list[Path], root: Path) -> Iterator[Iterator]:
     """A kernel for each notebook in turn, in which the next one imports the package meanwhile: it takes seconds."""
     from jupyter_client.manager import AsyncKernelManager
-    from jupyter_core.utils import run_sync
+    from jupyter_core.utils import ensure_event_loop, run_sync
 
     running = []
 
@@ -259,6 +268,8 @@ def _kernels(paths: list[Path], root: Path) -> Iterator[Iterator]:
 
     def stop(kernel):
         running.remove(kernel)
+        # By itself a shutdown begins with an interruption, of which a busy kernel would tell.
+        run_sync(kernel.signal_kernel)(signal.SIGKILL)
         run_sync(kernel.shutdown_kernel)(now=True)
 
     def in_turn():
@@ -272,6 +283,13 @@ def _kernels(paths: list[Path], root: Path) -> Iterator[Iterator]:
 
     try:
         yield in_turn()
+    except KeyboardInterrupt:
+        # What waited for the kernels waits on in the loop that stops them, and would tell of their deaths.
+        loop = ensure_event_loop()
+        loop.set_exception_handler(lambda loop, context: None)
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        raise
     finally:
         for kernel in list(running):
             stop(kernel)

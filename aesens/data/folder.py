@@ -13,8 +13,9 @@ grammar (then the grammar says the song) or ``metadata.csv`` says otherwise. Tha
 relative to the folder) and any of ``song``, ``split`` (``train``, ``test``, ``unused``), ``genre`` and
 ``instrument``; empty cells and files that are not listed keep the defaults, and are ``unused`` where others have a
 split. Clips that were cut from one recording must be given the same song, or the split cannot keep them together.
-``SOURCES.csv`` with a column ``file`` says whose the recordings are and on what terms; all its other columns are shown
-where a clip is heard, and ``freesound_id`` as the address of its page.
+``SOURCES.csv`` with a column ``file`` says whose the recordings are and on what terms: those of its columns whose
+headings speak of title, author, licence or source are shown where a clip is heard, and ``freesound_id`` as the address
+of its page.
 The class folders may also lie in folders ``train`` and ``test``, which are then the split.
 
 Hidden files and folders are none of it. What else is no clip is left out and listed, see `aesens.data.clips.Dataset`:
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -45,6 +47,12 @@ AUDIO_SUFFIXES = (
     *(".m4a", ".aac", ".mp4", ".wma", ".opus", ".caf", ".au", ".w64", ".ape", ".wv", ".webm", ".amr"),
 )
 _SOURCES = AUDIO_SUFFIXES[6:]
+
+# In the heading of a column of SOURCES.csv that credits somebody; others may be sampling rates.
+_CREDIT = re.compile(
+    "title|name|author|artist|creator|performer|composer|user|uploader|owner|credit|attribution|copyright|rights|"
+    "licen|source|url|link|page|citation|doi"
+)
 
 _METADATA_COLUMNS = ("song", "split", "genre", "instrument")
 
@@ -126,10 +134,14 @@ def _credits(folder: Path, rows: dict[str, dict], table: pd.DataFrame) -> dict[s
     found = {}
     for row in read_texts(path, ["file"]).to_dict("records"):
         clip = rows.get(composed(row.pop("file")), {}).get("clip")
-        if number := row.pop("freesound_id", ""):
+        row = {name.replace("_", " ").replace("-", " "): text for name, text in row.items() if text}
+        if number := row.pop("freesound id", ""):
             row["page"] = f"freesound.org/s/{number}"
-        if clip in table.index:
-            found[clip] = ", ".join(f"{name.replace('_', ' ')}: {text}" for name, text in row.items() if text)
+        said = [
+            f"{name}: {text}" for name, text in row.items() if _CREDIT.search(name) and "file" not in name
+        ]
+        if said and clip in table.index:
+            found[clip] = ", ".join(said)
     return found
 
 

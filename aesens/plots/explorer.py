@@ -17,6 +17,7 @@ from aesens.analysis.distances import cosine_distance
 from aesens.analysis.geometry import pca_layout
 from aesens.effects import effect, render
 from aesens.plots import titles as names
+from aesens.plots.fonts import lay_out
 from aesens.plots.player import player
 from aesens.plots.style import CLEAN, WIDTH, number, parameter_axis, strength_bar
 
@@ -226,6 +227,7 @@ def _menus(explorer: Explorer):
 def _picture(figure: plt.Figure) -> Image:
     """A figure as a picture, closed so that the notebook does not show it again."""
     buffer = io.BytesIO()
+    lay_out(figure)
     figure.savefig(buffer, format="png")
     plt.close(figure)
     return Image(buffer.getvalue(), alt="Trajectory of the chosen clip")

@@ -190,8 +190,10 @@ def save_figure(figure: Figure, folder: Path, name: str, provenance: dict) -> No
     # Imported here, for a run without figures needs none of it.
     from matplotlib import rc_context, rcParams
 
+    from aesens.plots.fonts import lay_out
+
     # Laid out once for both files, each of which would do so again.
-    figure.draw_without_rendering()
+    lay_out(figure)
     box = figure.get_tightbbox().padded(rcParams["savefig.pad_inches"])
     with rc_context({"figure.constrained_layout.use": False}):
         figure.set_layout_engine(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from itertools import chain
 
@@ -69,6 +70,8 @@ def use_style() -> None:
     Names of classes and models come from outside, so text is text: ``$`` begins no formula in a figure or a table (one
     of your own: ``ax.set_title(..., parse_math=True)``), and what looks like HTML is none.
     """
+    # What no font has is said in one line, see `aesens.plots.fonts`.
+    warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
     pd.set_option(
         "styler.format.escape", "html", "styler.html.mathjax", False, "display.html.use_mathjax", False
     )

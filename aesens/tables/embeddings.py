@@ -79,7 +79,8 @@ def clean_classification(study) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns ``data``, ``model``, ``pretrained``, ``clips``, ``roc_auc`` (mean over instruments) with ``low`` and
-        ``high`` (95 %, over test songs).
+        ``high`` (95 %, over test songs; a range below `aesens.analysis.statistics.MINIMUM_SONGS`, NaN where an
+        instrument has one alone).
     """
     rows = []
     for name in study.models:
@@ -100,4 +101,6 @@ def _scores(clean: np.ndarray, clips: pd.DataFrame, *, n_resamples: int, seed: i
     instruments, songs = (clips[name].to_numpy(dtype=str) for name in ("instrument", "song"))
     result = classify(clean, None, instruments, songs, train, test, seed=seed, n_jobs=n_jobs)
     row = auc_change(result, n_resamples=n_resamples, seed=seed, n_jobs=n_jobs).iloc[0]
-    return {"roc_auc": row["auc"], "low": row["auc_low"], "high": row["auc_high"]}
+    # A song that is alone is drawn again in every resample.
+    low, high = row[["auc_low", "auc_high"]] if row["songs"] > 1 else (np.nan, np.nan)
+    return {"roc_auc": row["auc"], "low": low, "high": high}

@@ -120,7 +120,8 @@ study.figure(plots.clean_map(layout), "03_clean_map",
 # ## Do they behave like trained networks?
 #
 # The test that the rest leans on: a logistic regression an instrument, on clean training songs, scored by ROC-AUC on test songs
-# (chance: 0.5), with 95 % intervals over songs. Runs on other data below `figures/` stand beside this one.
+# (chance: 0.5), with 95 % intervals over songs (of fewer than six a range, of one none). Runs on other data below `figures/`
+# stand beside this one.
 
 # %%
 study.require_split()
