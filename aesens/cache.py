@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from glob import escape
 from pathlib import Path
 
@@ -30,6 +31,7 @@ __all__ = [
     "atomic_path",
     "cache_dir",
     "from_root",
+    "read_only",
     "remove_unfinished",
     "repository",
     "runtime_environment",
@@ -50,6 +52,25 @@ def cache_dir(*parts: str) -> Path:
 def _root() -> Path:
     root = os.environ.get("AESENS_CACHE") or platformdirs.user_cache_dir("aesens", appauthor=False)
     return Path(root).expanduser().resolve()
+
+
+def read_only() -> str:
+    """Why nothing can be written to the cache, which then gives what it has; empty where it can be written.
+
+    Raises
+    ------
+    ValueError
+        If it has nothing either.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=cache_dir()):
+            return ""
+    except OSError as error:
+        reason = f"the cache folder {_root()} cannot be written: {error.strerror}"
+    with suppress(OSError):
+        if any(_root().iterdir()):
+            return reason
+    raise ValueError(f"{reason}; set AESENS_CACHE to a folder that can be written")
 
 
 @contextmanager
@@ -94,7 +115,8 @@ def runtime_environment() -> dict[str, str]:
     """Environment variables that keep the caches of other packages below ``cache_dir()``.
 
     Jupyter, IPython, matplotlib, numba and the Hugging Face client each write to the home directory unless told
-    otherwise. The executor of notebooks sets these; a variable the user has set is left as it is.
+    otherwise. The executor of notebooks sets these; a variable the user has set is left as it is. Where the cache
+    cannot be written, they are below a temporary folder, which ends with this process.
     """
     places = {
         "IPYTHONDIR": "ipython",
@@ -105,9 +127,22 @@ def runtime_environment() -> dict[str, str]:
         "NUMBA_CACHE_DIR": "numba",
         "HF_HOME": "huggingface",
     }
+    unset = {name: place for name, place in places.items() if not os.environ.get(name)}
     # Only named here: each tool makes its own folder when it has something to put there.
-    root = _root() / "runtime"
-    return {name: os.environ.get(name) or str(root / place) for name, place in places.items()}
+    root = _runtime() if unset else None
+    return {name: str(root / unset[name]) if name in unset else os.environ[name] for name in places}
+
+
+def _runtime() -> Path:
+    root = existing = _root() / "runtime"
+    while not os.path.exists(existing):  # the path's own method raises where it may not look
+        existing = existing.parent
+    return root if existing.is_dir() and os.access(existing, os.W_OK) else Path(_temporary().name)
+
+
+@cache
+def _temporary() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="aesens-", ignore_cleanup_errors=True)
 
 
 def repository() -> Path | None:

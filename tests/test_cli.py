@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support import PYTHONPATH, aesens, write_clips
 
+from aesens import cache
 from aesens.app import plan
 from aesens.app import run as runner
 from aesens.app.cli import main
@@ -50,6 +51,28 @@ def test_a_cache_that_cannot_be_used_is_explained(tmp_path, capsys):
     os.environ["AESENS_CACHE"] = str(tmp_path / "file" / "cache")
     assert main(FEW) == 1
     assert "set AESENS_CACHE to a folder that can be written" in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written_is_read(own_cache, monkeypatch, capsys):
+    def refused(dir):
+        raise PermissionError(13, "Permission denied", f"{dir}/tmp")
+
+    monkeypatch.setattr(cache.tempfile, "TemporaryFile", refused)
+    refused_here = f"the cache folder {own_cache} cannot be written: Permission denied"
+    assert main([*FEW, "--dry-run", "--check"]) == 1
+    assert (
+        capsys.readouterr().err
+        == f"error: {refused_here}; set AESENS_CACHE to a folder that can be written\n"
+    )
+    (own_cache / "data").mkdir()
+    assert main([*FEW, "--dry-run", "--check"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"{refused_here}. What it holds is read") and "leave out" in second
+    # What other packages write there lies elsewhere then.
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    assert cache.runtime_environment()["NUMBA_CACHE_DIR"] == str(own_cache / "runtime" / "numba")
+    monkeypatch.setattr(cache.os, "access", lambda *_: False)
+    assert str(own_cache) not in cache.runtime_environment()["NUMBA_CACHE_DIR"]
 
 
 def test_a_relative_cache_is_looked_for_where_the_command_is_given(tmp_path, monkeypatch, capsys):

@@ -10,11 +10,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from aesens.app.run import environment
-from aesens.cache import cache_dir, runtime_environment
+from aesens.cache import read_only, runtime_environment
 from aesens.settings import OPTIONS, PROFILES, absolute
 
 __all__ = ["main"]
@@ -208,13 +207,11 @@ def _run(options: dict) -> int:
 
 def _prepare(options: dict) -> None:
     """Check what every run needs, and tell the kernels, which inherit the environment, what they must know."""
-    try:
-        with tempfile.TemporaryFile(dir=cache_dir()):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"the cache folder cannot be used: {error}; set AESENS_CACHE to a folder that can be written"
-        ) from error
+    if reason := read_only():
+        print(
+            f"{reason}. What it holds is read; for more, set AESENS_CACHE to a folder that can be written",
+            file=sys.stderr,
+        )
     if options["scheduler"]:
         os.environ["AESENS_SCHEDULER"] = options["scheduler"]
     if additions := options.pop("additions"):

@@ -270,6 +270,8 @@ def at_hand() -> bool:
 def _download() -> Path:
     """The downloaded training set, fetched if it is not in the cache yet."""
     folder = cache_dir("data", "irmas") / _FOLDER
+    if folder.is_dir():
+        return folder
     # A second process waits, then finds the folder; the archive is gone by then.
     with FileLock(folder.parent / f".{_FOLDER}.lock"):
         if not folder.is_dir():
