@@ -219,9 +219,18 @@ def test_an_interrupted_run_ends_in_one_line(tmp_path):
     ]
 
 
+KILL = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+
+
 @pytest.mark.notebooks
-def test_a_killed_kernel_is_explained(tmp_path):
-    write_notebook(tmp_path, "01_greedy", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+@pytest.mark.parametrize("at_the_start", [False, True])
+def test_a_killed_kernel_is_explained(tmp_path, monkeypatch, at_the_start):
+    write_notebook(tmp_path, "01_greedy", KILL)
+    if at_the_start:
+        (tmp_path / "sitecustomize.py").write_text(
+            KILL.replace("\n", "\n'AESENS_NOTEBOOK' in os.environ and ")
+        )
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{PYTHONPATH}")
     done = aesens(*FEW[1:], cwd=tmp_path, cache=tmp_path / "cache", check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "01_greedy.ipynb: its Python process was killed, most likely for want of memory" in done.stderr

@@ -269,7 +269,8 @@ def _kernels(paths: list[Path], root: Path) -> Iterator[Iterator]:
     def stop(kernel):
         running.remove(kernel)
         # By itself a shutdown begins with an interruption, of which a busy kernel would tell.
-        run_sync(kernel.signal_kernel)(signal.SIGKILL)
+        if kernel.has_kernel:
+            run_sync(kernel.signal_kernel)(signal.SIGKILL)
         run_sync(kernel.shutdown_kernel)(now=True)
 
     def in_turn():
@@ -316,7 +317,6 @@ def _execute(path: Path, copy: Path, parameters: dict, root: Path, kernel) -> st
     # Slow to import, and only wanted once the environment above is set: jupyter reads it when imported.
     import nbformat
     import papermill
-    from nbclient.exceptions import DeadKernelError
 
     stopped = ""
     options = {name: value for name, value in parameters.items() if name != "profile"}
@@ -328,6 +328,7 @@ def _execute(path: Path, copy: Path, parameters: dict, root: Path, kernel) -> st
             cwd=root,
             kernel_name="python3",
             km=kernel,
+            start_timeout=600,  # packages on a slow disk, on a machine with much else to do
             progress_bar={"desc": "      cells", "leave": False, "file": sys.stderr},
             stderr_file=sys.stderr,
         )
@@ -338,7 +339,10 @@ def _execute(path: Path, copy: Path, parameters: dict, root: Path, kernel) -> st
                 f"The executed copy with the traceback: {os.path.relpath(copy, root)}"
             ) from None
         stopped = f"stopped early: {error.evalue}"
-    except DeadKernelError as error:
+    except RuntimeError as error:
+        # Of nbclient, or of jupyter_client where it died before its first cell.
+        if not str(error).startswith("Kernel died"):
+            raise
         raise RunError(
             f"{path.name}: its Python process was killed, most likely for want of memory. What is finished is kept: "
             "try again with fewer --models or --jobs, or on a machine with more memory"
