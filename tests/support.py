@@ -30,6 +30,7 @@ PROFILE = Profile(
     "for these tests",
     models=("toy",),
     effects=("gain", "reverb"),
+    model_options={"openl3": {"hop": 1.5}},  # of the figure of protocols
     scale=Scale(strengths=4),
     n_permutations=20,
     n_resamples=50,
