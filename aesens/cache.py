@@ -51,7 +51,8 @@ def cache_dir(*parts: str) -> Path:
 
 def _root() -> Path:
     root = os.environ.get("AESENS_CACHE") or platformdirs.user_cache_dir("aesens", appauthor=False)
-    return Path(root).expanduser().resolve()
+    # Relative to where the command was given, which run_all.sh says.
+    return Path(os.environ.get("AESENS_FROM", ""), os.path.expanduser(root)).resolve()
 
 
 def read_only() -> str:

@@ -78,6 +78,9 @@ def test_a_cache_that_cannot_be_written_is_read(own_cache, monkeypatch, capsys):
 def test_a_relative_cache_is_looked_for_where_the_command_is_given(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("AESENS_FROM", str(tmp_path))
     monkeypatch.setenv("AESENS_CACHE", "own")
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    # Asked for when the package is imported, before the command line is read.
+    assert cache.runtime_environment()["NUMBA_CACHE_DIR"] == str(tmp_path / "own" / "runtime" / "numba")
     assert main(["cache"]) == 0
     assert f"{tmp_path / 'own'}: 0 entries" in capsys.readouterr().out
 
