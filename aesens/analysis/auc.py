@@ -34,16 +34,24 @@ _RESAMPLES = 1000
 
 
 def _sorted(scores, labels):
-    """Scores in ascending order with labels, and first and last position of each one's group of equal scores."""
-    scores, labels = np.broadcast_arrays(np.asarray(scores), np.asarray(labels, bool))
-    order = np.argsort(scores, axis=-1, kind="stable")
-    scores, labels = np.take_along_axis(scores, order, -1), np.take_along_axis(labels, order, -1)
+    """Labels in ascending order of the scores, and first and last position of each one's group of equal scores."""
+    scores, labels = np.asarray(scores), np.asarray(labels, bool)
+    shape = np.broadcast_shapes(scores.shape, labels.shape)
+    scores = np.broadcast_to(scores, shape)
+    # In whatever order among equals: what is made of them does not depend on it.
+    order = np.argsort(scores, axis=-1)
+    if labels.ndim == 1:
+        labels = labels[order]
+    else:
+        labels = np.take_along_axis(np.broadcast_to(labels, shape), order, -1)
+    scores = np.sort(scores, axis=-1)
     n = scores.shape[-1]
     index = np.broadcast_to(np.arange(n), scores.shape)
-    new = np.ones(scores.shape, bool)
-    np.not_equal(scores[..., 1:], scores[..., :-1], out=new[..., 1:])
-    if new.all():
+    same = scores[..., 1:] == scores[..., :-1]
+    if not same.any():
         return labels, index, index
+    new = np.ones(scores.shape, bool)
+    np.logical_not(same, out=new[..., 1:])
     first = np.maximum.accumulate(np.where(new, index, 0), axis=-1)
     ends = np.ones(scores.shape, bool)
     ends[..., :-1] = new[..., 1:]
@@ -140,9 +148,10 @@ def metric_table(result: xr.Dataset) -> pd.DataFrame:
 
 
 def _by_song(songs, clips):
-    """Of some clips: the first one of each song, and the indicator matrix (song, clip)."""
-    unique, first, group = np.unique(songs[clips], return_index=True, return_inverse=True)
-    return clips[first], (group == np.arange(len(unique))[:, None]).astype(float)
+    """Clips with those of a song side by side, and where the first one of each song then stands."""
+    _, group = np.unique(songs[clips], return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    return clips[order], np.flatnonzero(np.diff(group[order], prepend=-1))
 
 
 def song_resamples(songs: np.ndarray, instruments: np.ndarray, n_resamples: int, seed: int = 0) -> np.ndarray:
@@ -177,7 +186,7 @@ def song_resamples(songs: np.ndarray, instruments: np.ndarray, n_resamples: int,
     return weights[:, index]
 
 
-def song_wins(score: np.ndarray, mine: np.ndarray, songs: np.ndarray, pairs=zip) -> tuple | None:
+def song_wins(score: np.ndarray, mine: np.ndarray, songs: np.ndarray) -> tuple | None:
     """What the weighted AUCs of one instrument are made of; None if there are not both classes.
 
     With w_i the weight of clip i, AUC = sum w_i w_j M_ij / sum w_i w_j over positive i and negative j, where M_ij is 1
@@ -190,8 +199,6 @@ def song_wins(score: np.ndarray, mine: np.ndarray, songs: np.ndarray, pairs=zip)
     score : array, shape (k, version, clip)
     mine : array of bool, shape (clip,)
     songs : array, shape (clip,)
-    pairs : callable
-        ``zip`` compares each version with itself, `itertools.product` with all.
 
     Returns
     -------
@@ -202,19 +209,26 @@ def song_wins(score: np.ndarray, mine: np.ndarray, songs: np.ndarray, pairs=zip)
     positive, negative = np.flatnonzero(mine), np.flatnonzero(~mine)
     if not len(positive) or not len(negative):
         return None
-    own, own_songs = _by_song(songs, positive)
-    other, other_songs = _by_song(songs, negative)
-    wins = np.empty((len(own), len(score), len(other)))
-    won = np.empty((len(positive), len(negative)), bool)
+    (positive, own), (negative, other) = (_by_song(songs, clips) for clips in (positive, negative))
+    sizes = [np.diff(starts, append=len(clips)) for clips, starts in ((positive, own), (negative, other))]
+    song = np.repeat(np.arange(len(own)), sizes[0])
+    wins = np.zeros((len(score), len(other), len(own)))
+    # How many positive clips of each song score no lower than the m-th of all positive ones, for each m and none.
+    count = np.zeros((len(positive) + 1, len(own)))
     for k, versions in enumerate(score):
-        compared = list(pairs(versions, versions))
-        # Wins and wins or ties, each counted half, in as few bytes as hold them.
-        above = np.zeros(won.shape, np.min_scalar_type(2 * len(compared)))
-        for one, another in compared:
-            for beats in (np.greater, np.greater_equal):
-                above += beats(one[positive][:, None], another[negative], out=won)
-        wins[:, k] = own_songs @ (0.5 / len(compared) * above) @ other_songs.T
-    return own, other, wins, np.outer(own_songs.sum(1), other_songs.sum(1))
+        for version in versions:
+            order = np.argsort(version[positive])
+            count[:-1] = song[order, None] == np.arange(len(own))
+            np.cumsum(count[-2::-1], axis=0, out=count[-2::-1])
+            ranked = version[positive[order]]
+            # Positive clips above each negative one, and at or above it: a tie is half of either.
+            above, beside = (np.searchsorted(ranked, version[negative], side) for side in ("right", "left"))
+            won = count[above]
+            won += won if np.array_equal(above, beside) else count[beside]
+            wins[k] += np.add.reduceat(won, other)
+    wins *= 0.5 / score.shape[1]
+    wins = np.ascontiguousarray(wins.transpose(2, 0, 1))
+    return positive[own], negative[other], wins, np.outer(*sizes)
 
 
 def resampled_auc(parts: Sequence[tuple], weights: np.ndarray) -> np.ndarray:

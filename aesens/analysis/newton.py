@@ -4,9 +4,10 @@ A batch is a grid (set, column): a set is the rows of a training set in a *space
 columns are its problems, which differ in labels, row weights, cost or subspace.
 
 Newton's method with step halving, each problem started where it is told. The Newton equation is solved by conjugate
-gradients in the inner product of w, for all problems in step; one on which they take too long (many rows, hard to
-separate) goes over to a dense solve for good. The objective is 1-strongly convex: a gradient norm below
-``tolerance * |w|`` bounds the relative error of w.
+gradients in the inner product of w, for all problems in step, and in float32: a direction need not be exact, since
+gradients, margins and objectives are float64. One on which they take too long (many rows, hard to separate) goes over
+to a dense solve for good. The objective is 1-strongly convex: a gradient norm below ``tolerance * |w|`` bounds the
+relative error of w.
 
 References
 ----------
@@ -32,6 +33,13 @@ _CG_STEPS = 80
 _FORCING = 0.1
 
 
+def _by_dtype(arrays: tuple, coarse: tuple | None) -> dict:
+    """The arrays of a space and the same in float32, by their type."""
+    if coarse is None:
+        coarse = tuple(array.astype(np.float32) for array in arrays)
+    return {np.dtype(np.float64): arrays, np.dtype(np.float32): coarse}
+
+
 class Kernels:
     """Weights as combinations of training rows: a vector is `a` (set, column, n), with w = X^T a and margins K a.
 
@@ -39,9 +47,10 @@ class Kernels:
     coordinates in the subspaces, ``owner`` (column, k) is 1 where a column's own are.
     """
 
-    def __init__(self, kernel: np.ndarray, within: np.ndarray, owner: np.ndarray):
-        self.kernel, self.within, self.owner = kernel, within, owner
-        self.sets, self.size = kernel.shape[:2]
+    def __init__(self, *arrays: np.ndarray, coarse: tuple | None = None):
+        self.kernel, self.within, self.owner = arrays
+        self.sets, self.size = self.kernel.shape[:2]
+        self._of = _by_dtype(arrays, coarse)
 
     def apart(self):
         """A set for each subspace, with a K of its own: faster, as long as they stay in the cache."""
@@ -52,20 +61,29 @@ class Kernels:
 
     def take(self, sets, columns):
         """The same for some of the sets and columns."""
-        # One set alone, which is large, need not be copied.
-        kernel = self.kernel if len(sets) == self.sets else self.kernel[sets]
-        return Kernels(kernel, self.within[sets], self.owner[columns])
+
+        def taken(kernel, within, owner):
+            # One set alone, which is large, need not be copied.
+            return kernel if len(sets) == self.sets else kernel[sets], within[sets], owner[columns]
+
+        exact, coarse = (taken(*arrays) for arrays in self._of.values())
+        return Kernels(*exact, coarse=coarse)
 
     def margins(self, a):
-        """X w of each problem, (set, column, n)."""
-        out = a @ self.kernel
-        if self.within.shape[-1]:
-            out -= ((a @ self.within) * self.owner) @ self.within.swapaxes(1, 2)
+        """X w of each problem, (set, column, n), in the precision of `a`."""
+        kernel, within, owner = self._of[a.dtype]
+        out = a @ kernel
+        if within.shape[-1]:
+            out -= ((a @ within) * owner) @ within.swapaxes(1, 2)
         return out
 
     def back(self, g):
         """X^T g of each problem, as a vector of this space."""
         return g
+
+    def outside(self, a):
+        """Vectors without their part in the column's subspace."""
+        return a
 
     def inner(self, a, fa, b, fb):
         """Inner products of the weights, (set, column); `fa` and `fb` are margins of `a` and `b`."""
@@ -97,22 +115,28 @@ class Features:
     above.
     """
 
-    def __init__(self, rows: np.ndarray, bases: np.ndarray, owner: np.ndarray):
-        self.rows, self.bases, self.owner = rows, bases, owner
-        self.sets, self.size = len(rows), rows.shape[-1]
+    def __init__(self, *arrays: np.ndarray, coarse: tuple | None = None):
+        self.rows, self.bases, self.owner = arrays
+        self.sets, self.size = len(self.rows), self.rows.shape[-1]
+        self._of = _by_dtype(arrays, coarse)
 
     def take(self, sets, columns):
         """The same for some of the sets and columns."""
-        return Features(self.rows[sets], self.bases, self.owner[columns])
+        exact, coarse = ((rows[sets], bases, owner[columns]) for rows, bases, owner in self._of.values())
+        return Features(*exact, coarse=coarse)
 
     def margins(self, w):
-        """X w of each problem, (set, column, n)."""
-        return w @ self.rows.swapaxes(-1, -2)
+        """X w of each problem, (set, column, n), in the precision of `w`."""
+        return w @ self._of[w.dtype][0].swapaxes(-1, -2)
 
     def back(self, g):
         """X^T g of each problem, as a vector of this space."""
-        w = g @ self.rows
-        return w - ((w @ self.bases.T) * self.owner) @ self.bases
+        return self.outside(g @ self._of[g.dtype][0])
+
+    def outside(self, w):
+        """Vectors without their part in the column's subspace."""
+        _, bases, owner = self._of[w.dtype]
+        return w - ((w @ bases.T) * owner) @ bases
 
     def inner(self, a, fa, b, fb):
         """Inner products of the weights, (set, column); `fa` and `fb` are margins of `a` and `b`."""
@@ -131,22 +155,25 @@ class Features:
         return cho_solve(cho_factor(hessian, lower=True, check_finite=False), r, check_finite=False)
 
 
-def _conjugate_gradients(space, curvature, r, fr, target):
-    """Solve H d = -r with H = I + X^T W X for a batch; returns d, its margins, and where `target` was missed."""
-    d, fd = np.zeros_like(r), np.zeros_like(fr)
-    r, fr = -r, -fr
-    p, fp = r.copy(), fr.copy()
+def _conjugate_gradients(space, curvature, r, fr, rr, target):
+    """Solve H d = -r with H = I + X^T W X for a batch, in float32; returns d, float64, and where `target` was missed."""
+    # Of a residual of unit length: squares of small ones would be none in float32.
+    unit = np.sqrt(np.where(rr > 0, rr, 1.0))
+    target = (target / unit**2).astype(np.float32)
+    curvature = curvature.astype(np.float32)
+    r, fr = ((-x / unit[..., None]).astype(np.float32) for x in (r, fr))
+    d, p, fp = np.zeros_like(r), r.copy(), fr.copy()
     rr = space.inner(r, fr, r, fr)
     for _ in range(_CG_STEPS):
         running = rr > target
         if not running.any():
             break
-        pp = space.inner(p, fp, p, fp) + np.einsum("tcn,tcn,tcn->tc", fp, curvature, fp)
+        curved = curvature * fp
+        pp = space.inner(p, fp, p, fp) + np.einsum("tcn,tcn->tc", fp, curved)
         step = np.divide(rr, pp, out=np.zeros_like(rr), where=running & (pp > 0))[..., None]
         d += step * p
-        fd += step * fp
         # In place: on small problems new arrays take as long as the sums.
-        change = space.back(curvature * fp)
+        change = space.back(curved)
         change += p
         change *= step
         r = np.subtract(r, change, out=change)
@@ -157,7 +184,7 @@ def _conjugate_gradients(space, curvature, r, fr, target):
             along *= beta
             along += residual
         rr = new
-    return d, fd, rr > target
+    return space.outside(unit[..., None] * d), rr > target
 
 
 def newton(space, sign, bound, a, f, stubborn):
@@ -198,13 +225,13 @@ def newton(space, sign, bound, a, f, stubborn):
         curvature = top * slope * (1.0 - slope)
         target = np.maximum(_FORCING**2 * rr, (0.3 * _TOLERANCE) ** 2 * ww)
         dense = stubborn[at] & ~done
-        d, fd, missed = _conjugate_gradients(local, curvature, r, fr, np.where(done | dense, np.inf, target))
+        target = np.where(done | dense, np.inf, target)
+        d, missed = _conjugate_gradients(local, curvature, r, fr, rr, target)
         dense |= missed & ~done
         stubborn[at] |= dense
-        if dense.any():
-            for place in zip(*np.nonzero(dense), strict=True):
-                d[place] = -local.solve(place, curvature[place], r[place], fr[place])
-            fd = np.where(dense[..., None], local.margins(d), fd)
+        for place in zip(*np.nonzero(dense), strict=True):
+            d[place] = -local.solve(place, curvature[place], r[place], fr[place])
+        fd = local.margins(d)
         descent = local.inner(r, fr, d, fd)
         length = np.where(done, 0.0, 1.0)
         for _ in range(_HALVINGS):

@@ -26,7 +26,6 @@ J. N. K. Rao, C. F. J. Wu, "Resampling inference with complex survey data", JASA
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -238,7 +237,10 @@ def _won(score: np.ndarray, mine: np.ndarray, songs: np.ndarray) -> tuple:
     """What the ROC-AUCs of one instrument are made of, score (method, condition, clip): columns as above."""
     methods, conditions, clips = score.shape
     own, other, single, size = song_wins(score.reshape(-1, 1, clips), mine, songs)
-    crossed = song_wins(score[:, 1:], mine, songs, product)[2]
+    # Each clip at every strength in one ranking.
+    strengths = conditions - 1
+    every = score[:, 1:].reshape(methods, 1, -1)
+    crossed = song_wins(every, *(np.tile(of, strengths) for of in (mine, songs)))[2] / strengths**2
     single = single.reshape(len(own), methods, conditions, -1)
     wins = np.concatenate([single, crossed[:, :, None]], axis=2)
     return own, other, wins.reshape(len(own), -1, len(other)), size

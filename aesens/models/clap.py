@@ -31,6 +31,8 @@ _RATE = 48_000
 _SAMPLES = 10 * _RATE
 _N_FFT = 1024
 _HOP = 480
+# So many frames on either side of a place see what is there.
+_NEAR = -(-_N_FFT // 2 // _HOP)
 
 #: The checkpoints that can be chosen: the key of their weights and the size of their HTSAT.
 CHECKPOINTS = {
@@ -96,9 +98,29 @@ class ClapNetwork(nn.Module):
         """
         if self.int16:
             waves = (waves.clamp(-1, 1) * 32767).trunc() / 32767
-        waves = waves.repeat(1, _SAMPLES // waves.shape[1])
+        copies, samples = _SAMPLES // waves.shape[1], waves.shape[1]
+        if copies > 1 and samples % _HOP == 0 and samples >= 2 * _NEAR * _HOP:
+            return self._periodic(waves, copies)
+        waves = waves.repeat(1, copies)
         waves = F.pad(waves, (0, _SAMPLES - waves.shape[1]))
         return htsat.decibels(waves, self.window, self.mel, _HOP)
+
+    def _periodic(self, waves: torch.Tensor, copies: int) -> torch.Tensor:
+        """The same where a clip is a whole number of hops long, so that its frames come again with each copy.
+
+        Computed are the first copy with the beginning of the second, and the end of the last one with zeros after it.
+        """
+        period, lead = waves.shape[1] // _HOP, 2 * _NEAR - 1
+        end = copies * period
+        zeros = min(_SAMPLES // _HOP - end, 2 * _NEAR)
+        first, last = waves[:, : lead * _HOP], waves[:, -2 * _NEAR * _HOP :]
+        parts = torch.cat([waves, first, last, waves.new_zeros(len(waves), zeros * _HOP)], dim=1)
+        frame = torch.arange(_SAMPLES // _HOP + 1, device=waves.device)
+        # The first frames see the reflected beginning, those near the end the zeros, those after it nothing else.
+        inside = torch.where(frame < _NEAR, frame, _NEAR + (frame - _NEAR) % period)
+        outside = period + lead + (frame - end + 2 * _NEAR).clamp(max=3 * _NEAR)
+        frame = torch.where(frame <= end - _NEAR, inside, outside)
+        return htsat.decibels(parts, self.window, self.mel, _HOP).index_select(1, frame)
 
     def forward(self, waves: torch.Tensor) -> torch.Tensor:
         """Embed waveforms ``(batch, samples)`` as ``(batch, 512)``."""
