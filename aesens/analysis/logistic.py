@@ -48,6 +48,8 @@ COSTS = np.array([float(f"1e{k}") for k in range(-8, 4)])
 _CELLS, _NUMBERS = 1_000_000, 60_000
 # Up to so many times as many rows as features, problems are solved in terms of rows.
 _ROWS_PER_FEATURE = 2
+# Bounds of the relative error of the weights: of the folds', which are only asked for rankings, and of those returned.
+_SEARCHED, _RETURNED = 1e-4, 1e-6
 # Mean AUCs closer than this are ties: far above rounding, far below 1 / (positives x negatives).
 _TIE = 1e-10
 
@@ -236,7 +238,9 @@ def _search(space, shape, sign, weights, final, folds):
     best, chosen = np.full(shape, -np.inf), np.zeros(shape)
     failures = 0
     for k, cost in enumerate(COSTS):
-        failures += newton(split, signs, np.broadcast_to(cost * weights, f.shape), a, f, stubborn)
+        failures += newton(
+            split, signs, np.broadcast_to(cost * weights, f.shape), a, f, stubborn, _SEARCHED
+        )
         by_fold, margins = (x.reshape(*shape, count, -1) for x in (a, f))
         for task, (own, dealt) in enumerate(zip(labels, folds, strict=True)):
             sides = [dealt == fold for fold in range(count)]
@@ -260,6 +264,6 @@ def _search(space, shape, sign, weights, final, folds):
         part = space.take(np.arange(space.sets), columns[own])
         fresh = np.zeros(start[:, own].shape[:2], bool)
         failures += newton(
-            part, signs[own], bound[:, own] * final[own], start[:, own], start_f[:, own], fresh
+            part, signs[own], bound[:, own] * final[own], start[:, own], start_f[:, own], fresh, _RETURNED
         )
     return start.reshape(*shape, fits, -1), chosen, cv_auc, failures

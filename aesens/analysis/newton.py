@@ -22,8 +22,6 @@ from scipy.linalg import cho_factor, cho_solve
 
 __all__ = ["NEWTON_STEPS", "Features", "Kernels", "newton"]
 
-# Bound of the relative error of the weights.
-_TOLERANCE = 1e-6
 #: Steps after which a problem counts as failed.
 NEWTON_STEPS = 100
 _HALVINGS = 40
@@ -187,11 +185,11 @@ def _conjugate_gradients(space, curvature, r, fr, rr, target):
     return space.outside(unit[..., None] * d), rr > target
 
 
-def newton(space, sign, bound, a, f, stubborn):
+def newton(space, sign, bound, a, f, stubborn, tolerance):
     """Minimise in place from (a, f), with C c_i = ``bound`` (set, column, n); returns how many did not converge.
 
     ``sign`` (column, n) are the labels; ``stubborn`` (set, column) marks, also for later calls, what conjugate
-    gradients are too slow for.
+    gradients are too slow for; ``tolerance`` bounds the relative error of the weights.
     """
     finished = np.zeros(bound.shape[:2], bool)
     sets, columns = map(np.arange, finished.shape)
@@ -210,7 +208,7 @@ def newton(space, sign, bound, a, f, stubborn):
         r = x - local.back(top * y * slope)
         fr = local.margins(r)
         rr, ww = local.inner(r, fr, r, fr), local.inner(x, fx, x, fx)
-        done = finished[at] | (rr <= _TOLERANCE**2 * ww)
+        done = finished[at] | (rr <= tolerance**2 * ww)
         finished[at] = done
         if done.all():
             break
@@ -223,7 +221,7 @@ def newton(space, sign, bound, a, f, stubborn):
             x, fx, top, r, fr = x[slow], fx[slow], top[slow], r[slow], fr[slow]
             objective, slope, rr, ww, done = objective[slow], slope[slow], rr[slow], ww[slow], done[slow]
         curvature = top * slope * (1.0 - slope)
-        target = np.maximum(_FORCING**2 * rr, (0.3 * _TOLERANCE) ** 2 * ww)
+        target = np.maximum(_FORCING**2 * rr, (0.3 * tolerance) ** 2 * ww)
         dense = stubborn[at] & ~done
         target = np.where(done | dense, np.inf, target)
         d, missed = _conjugate_gradients(local, curvature, r, fr, rr, target)
