@@ -133,13 +133,13 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
         for (model, weights, effects), path in tqdm(
             list(zip(cells, paths, strict=True)), desc=title, leave=False
         ):
-            part = results.read_table(path)
-            if part is None:
+
+            def make(model=model, weights=weights, effects=effects, path=path):
                 sweeps = [self.sweep(model, name, pictured=pictured, weights=weights) for name in effects]
                 given = sweeps if together else sweeps[0]
                 results.write_table(path, measure(given, **options, **self._extras(measure, given, options)))
-                # Read back even when just made: a cached and a fresh result are then the same to the last digit.
-                part = results.read_table(path)
+
+            part = results.kept(path, results.read_table, make)
             pretrained = self.model(model, weights).weights.pretrained
             about = {"model": model, "pretrained": pretrained}
             about["effect"] = part.pop("effect") if together else effects[0]
@@ -165,11 +165,12 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
         options = {"seed": seed, "projections": list(projections.PROJECTIONS)}
         place = _place(tables.fitted_subspaces, sweep.model, sweep.effect.name, sweep.key, options)
         path = place.with_suffix(".npz")
-        fitted = results.read_fits(path)
-        if fitted is None:
+
+        def make():
             made = tables.fitted_subspaces(sweep, seed=seed, n_jobs=self.jobs)
             results.write_fits(path, projections.states(made))
-            fitted = results.read_fits(path)
+
+        fitted = results.kept(path, results.read_fits, make)
         return projections.from_states(fitted, seed)
 
     @cached_property

@@ -36,14 +36,11 @@ _RESAMPLES = 1000
 def _sorted(scores, labels):
     """Labels in ascending order of the scores, and first and last position of each one's group of equal scores."""
     scores, labels = np.asarray(scores), np.asarray(labels, bool)
-    shape = np.broadcast_shapes(scores.shape, labels.shape)
-    scores = np.broadcast_to(scores, shape)
+    scores = np.broadcast_to(scores, np.broadcast_shapes(scores.shape, labels.shape))
     # In whatever order among equals: what is made of them does not depend on it.
     order = np.argsort(scores, axis=-1)
-    if labels.ndim == 1:
-        labels = labels[order]
-    else:
-        labels = np.take_along_axis(np.broadcast_to(labels, shape), order, -1)
+    alike = labels.ndim == 1
+    labels = labels[order] if alike else np.take_along_axis(np.broadcast_to(labels, order.shape), order, -1)
     scores = np.sort(scores, axis=-1)
     n = scores.shape[-1]
     index = np.broadcast_to(np.arange(n), scores.shape)

@@ -238,9 +238,7 @@ def _search(space, shape, sign, weights, final, folds):
     best, chosen = np.full(shape, -np.inf), np.zeros(shape)
     failures = 0
     for k, cost in enumerate(COSTS):
-        failures += newton(
-            split, signs, np.broadcast_to(cost * weights, f.shape), a, f, stubborn, _SEARCHED
-        )
+        failures += newton(split, signs, np.broadcast_to(cost * weights, f.shape), a, f, stubborn, _SEARCHED)
         by_fold, margins = (x.reshape(*shape, count, -1) for x in (a, f))
         for task, (own, dealt) in enumerate(zip(labels, folds, strict=True)):
             sides = [dealt == fold for fold in range(count)]

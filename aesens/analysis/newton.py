@@ -154,7 +154,7 @@ class Features:
 
 
 def _conjugate_gradients(space, curvature, r, fr, rr, target):
-    """Solve H d = -r with H = I + X^T W X for a batch, in float32; returns d, float64, and where `target` was missed."""
+    """Solve H d = -r with H = I + X^T W X for a batch, in float32; returns d and where `target` was missed."""
     # Of a residual of unit length: squares of small ones would be none in float32.
     unit = np.sqrt(np.where(rr > 0, rr, 1.0))
     target = (target / unit**2).astype(np.float32)

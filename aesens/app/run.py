@@ -2,14 +2,14 @@
 
 Each notebook gets the run's settings through its tagged parameters cell. Figures and tables go to
 ``figures/<profile>/``, or to a folder of their own where options change the results; the executed copies go to a folder
-below ``runs/`` that no run with other settings or another place of results shares. A notebook that fails stops the run
-and leaves its copy with the traceback; one that stops because the data cannot be split by song is reported and the run
-goes on.
+below ``runs/`` that no run with other settings or another place of results shares. Small runs execute chapters two at a
+time, since much of a chapter is drawing, which one core does; what two of them ask for is computed once. A notebook
+that fails stops the run and leaves its copy with the traceback; one that stops because the data cannot be split by song
+is reported and the run goes on.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
@@ -17,8 +17,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
@@ -70,6 +72,9 @@ def copies(root: Path, out: Path) -> Path:
 
 # Clips that a run needs: two in each half.
 _FEWEST = 4
+
+# Numbers of the largest sweep up to which two chapters at once take no more memory than a laptop has.
+_SMALL = 50_000_000
 
 # The chapter after which all embeddings are there, and the one that asks for results of further seeds.
 _EMBEDS, _JUDGES = "03_embeddings", "09_claims"
@@ -136,25 +141,36 @@ def run(
     # The kernels inherit these: nothing is written outside the cache, and bars are text that reaches this terminal.
     with environment(**runtime_environment(), AESENS_PLAIN_PROGRESS="1"):
         _quieten_kernels(Path(os.environ["IPYTHONDIR"]))
-        out = _prepare(parameters, scheduler, fresh).resolve()
+        out, at_once = _prepare(parameters, scheduler, fresh)
         # As it is seen from where notebooks run, and from where the command was given.
         parameters["out"], shown = os.path.relpath(out, root), _as_seen(out)
         executed = copies(root, out)
         executed.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
-        with _kernels(chosen, root) as kernels, ExitStack() as beside:
-            for number, (path, kernel) in enumerate(zip(chosen, kernels, strict=True), 1):
-                print(f"[{number}/{len(chosen)}] {path.stem}", flush=True)
-                begun = time.monotonic()
-                stopped = _execute(path, executed / path.name, parameters, root, kernel)
-                print(f"      {stopped or 'done'} ({time.monotonic() - begun:.0f} s)", flush=True)
-                if keep:
-                    _keep(executed / path.name, path)
-                if path.stem == _EMBEDS and _JUDGES in {one.stem for one in chosen}:
+        numbers = {path: f"[{number}/{len(chosen)}]" for number, path in enumerate(chosen, 1)}
+
+        def chapter(path: Path, kernel) -> None:
+            _say(f"{numbers[path]} {path.stem}")
+            begun = time.monotonic()
+            stopped = _execute(path, executed / path.name, parameters, root, kernel)
+            _say(f"      {path.stem} {stopped or 'done'} ({time.monotonic() - begun:.0f} s)")
+            if keep:
+                _keep(executed / path.name, path)
+
+        with ExitStack() as beside:
+            for group, side_by_side in _groups(chosen):
+                _each_in_a_kernel(chapter, group, root, at_once if side_by_side else 1)
+                if {_EMBEDS, _JUDGES} <= {path.stem for path in chosen} and group[-1].stem == _EMBEDS:
                     beside.enter_context(_further_seeds(parameters, root))
         print(f"{len(chosen)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {shown}")
         if report:
             _report(out, executed, shown)
+
+
+def _say(line: str) -> None:
+    """Print a line in one piece, for there may be two chapters that do."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _as_seen(path: Path) -> str:
@@ -175,10 +191,10 @@ def _report(out: Path, executed: Path, shown: str) -> None:
     print(f"to read: {shown}/report/index.html")
 
 
-def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> Path:
+def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> tuple[Path, int]:
     """Check the settings and fetch weights and data here, where bars are seen and an error is one line.
 
-    Returns the folder of results, made that of this run.
+    Returns the folder of results, made that of this run, and how many chapters can be executed at once.
 
     With a scheduler all embeddings are made here too: one connection, and the notebooks find them. If no device is
     given it is that of the workers, which is added to `parameters`: on another one the notebooks would look for other
@@ -224,7 +240,9 @@ def _prepare(parameters: dict, scheduler: str | None, fresh: bool) -> Path:
         if scheduler:
             study.scheduler = client.scheduler.address
             study.extract(study.all_plans())
-    return out
+    numbers = (study.scale(name).strengths * study.model(name).dimension for name in study.models)
+    small = len(study.source) * max(numbers) <= _SMALL
+    return out.resolve(), min(2, study.jobs) if small else 1
 
 
 def _look_at_weights(study) -> None:
@@ -251,49 +269,60 @@ def _quieten_kernels(folder: Path) -> None:
             temporary.write_text('{"IPKernelApp": {"log_level": 40}}\n')
 
 
-@contextmanager
-def _kernels(paths: list[Path], root: Path) -> Iterator[Iterator]:
-    """A kernel for each notebook in turn, in which the next one imports the package meanwhile: it takes seconds."""
+def _groups(paths: list[Path]) -> Iterator[tuple[list[Path], bool]]:
+    """Notebooks one after the other, in groups, and whether those of a group can be executed side by side.
+
+    Those before the chapter that makes the embeddings ask for none; those after it find them; others may all want to
+    make the same ones, which one process can. So may appendices, which have embeddings of their own.
+    """
+    stems = [path.stem for path in paths]
+    if _EMBEDS not in stems:
+        yield paths, False
+        return
+    place, story = stems.index(_EMBEDS), sum(stem < "80" for stem in stems)
+    parts = (
+        [paths[:place], True],
+        [[paths[place]], False],
+        [paths[place + 1 : story], True],
+        [paths[story:], False],
+    )
+    yield from ((part, side_by_side) for part, side_by_side in parts if part)
+
+
+def _each_in_a_kernel(work: Callable, paths: list[Path], root: Path, at_once: int) -> None:
+    """Call a function with each path and a kernel of its own, some at a time; the first failure ends the others."""
     from jupyter_client.manager import AsyncKernelManager
-    from jupyter_core.utils import ensure_event_loop, run_sync
+    from jupyter_core.utils import run_sync
 
-    running = []
+    running: list[AsyncKernelManager] = []
+    ending = threading.Event()
 
-    def start(path):
+    def in_a_kernel(path):
         kernel = AsyncKernelManager(kernel_name="python3")
         arguments = [f"--IPKernelApp.exec_lines={_FIRST}", "--HistoryManager.hist_file=:memory:"]
         variables = os.environ | {"AESENS_NOTEBOOK": path.stem}
         run_sync(kernel.start_kernel)(extra_arguments=arguments, cwd=str(root), env=variables)
         running.append(kernel)
+        try:
+            if not ending.is_set():
+                work(path, kernel)
+        finally:
+            running.remove(kernel)
+            # By itself a shutdown begins with an interruption, of which a busy kernel would tell.
+            if kernel.has_kernel:
+                run_sync(kernel.signal_kernel)(signal.SIGKILL)
+            run_sync(kernel.shutdown_kernel)(now=True)
 
-    def stop(kernel):
-        running.remove(kernel)
-        # By itself a shutdown begins with an interruption, of which a busy kernel would tell.
-        if kernel.has_kernel:
-            run_sync(kernel.signal_kernel)(signal.SIGKILL)
-        run_sync(kernel.shutdown_kernel)(now=True)
-
-    def in_turn():
-        start(paths[0])
-        for following in [*paths[1:], None]:
-            (kernel,) = running
-            if following:
-                start(following)
-            yield kernel
-            stop(kernel)
-
-    try:
-        yield in_turn()
-    except KeyboardInterrupt:
-        # What waited for the kernels waits on in the loop that stops them, and would tell of their deaths.
-        loop = ensure_event_loop()
-        loop.set_exception_handler(lambda loop, context: None)
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        raise
-    finally:
-        for kernel in list(running):
-            stop(kernel)
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            for done in as_completed([pool.submit(in_a_kernel, path) for path in paths]):
+                done.result()
+        except BaseException:
+            ending.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            for kernel in list(running):
+                kernel.provisioner.process.kill()
+            raise
 
 
 @contextmanager
@@ -329,7 +358,12 @@ def _execute(path: Path, copy: Path, parameters: dict, root: Path, kernel) -> st
             kernel_name="python3",
             km=kernel,
             start_timeout=600,  # packages on a slow disk, on a machine with much else to do
-            progress_bar={"desc": "      cells", "leave": False, "file": sys.stderr},
+            progress_bar={
+                "desc": f"      {path.stem}, cells",
+                "leave": False,
+                "file": sys.stderr,
+                "position": 0,
+            },
             stderr_file=sys.stderr,
         )
     except papermill.PapermillExecutionError as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from aesens.cache import atomic_path, cache_dir
 from aesens.embeddings import description
@@ -27,7 +28,17 @@ from aesens.embeddings.store import Store, address_hash
 from aesens.sources import code_of, package_hash, package_versions
 from aesens.syntax import read_so_far, unedited
 
-__all__ = ["forget", "name_of", "place", "plan_key", "read_fits", "read_table", "write_fits", "write_table"]
+__all__ = [
+    "forget",
+    "kept",
+    "name_of",
+    "place",
+    "plan_key",
+    "read_fits",
+    "read_table",
+    "write_fits",
+    "write_table",
+]
 
 
 def name_of(measure: Callable) -> str:
@@ -63,6 +74,26 @@ _CODE: dict[Path, tuple[Callable, dict]] = {}
 def _begin(model: str, effect: str, key: str) -> str:
     """How the names of a sweep's results begin; names of the user's own may hold anything."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{model}-{effect}-{key}-")
+
+
+def kept(path: Path, read: Callable, make: Callable):
+    """What `read` finds at a path, made by `make` if there is nothing; what one process makes, others wait for."""
+    if (found := read(path)) is not None:
+        return found
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        if read(path) is None:
+            make()
+        # Read back even when just made: a cached and a fresh result are then the same to the last digit.
+        return read(path)
+    finally:
+        with suppress(OSError):
+            os.unlink(lock.lock_file)
+        lock.release()
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
