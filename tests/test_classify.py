@@ -464,7 +464,8 @@ def test_loss_is_the_difference_of_the_conditions_over_the_same_songs(example):
     loop = [mean_auc(w, clean) - mean_auc(w, effected) for w in weights]
     row = table.loc[("clean", "effected")]
     # Two test songs an instrument: a range.
-    np.testing.assert_allclose(row[["loss_low", "loss_high"]], [min(loop), max(loop)], atol=1e-12)
+    # Resamples are summed in float32.
+    np.testing.assert_allclose(row[["loss_low", "loss_high"]], [min(loop), max(loop)], atol=1e-6)
     assert row["loss_low"] < row["loss"] < row["loss_high"]
 
 

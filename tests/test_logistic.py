@@ -72,7 +72,8 @@ def test_default_liblinear_gives_the_same_auc():
 def test_solution_is_the_stationary_point_of_the_objective(monkeypatch, cost, n, d, separation):
     x, labels, folds = problem(n, d, separation, positives=0.4)
     monkeypatch.setattr(logistic, "COSTS", np.array([cost]))
-    monkeypatch.setattr(newton, "_TOLERANCE", 1e-7)
+    for bound in ("_SEARCHED", "_RETURNED"):
+        monkeypatch.setattr(logistic, bound, 1e-7)
     fit = fit_logistic(x[None], labels, folds)
     w, b = fit.coefficients[0, 0], fit.intercept[0, 0]
     y = np.where(labels, 1.0, -1.0)
@@ -115,7 +116,8 @@ def test_every_way_of_computing_gives_the_same(monkeypatch):
         assert np.allclose(one.coefficients, other.coefficients, rtol=1e-6, atol=1e-9)
         assert np.allclose(one.intercept, other.intercept, rtol=1e-6, atol=1e-9)
 
-    monkeypatch.setattr(newton, "_TOLERANCE", 1e-9)
+    for bound in ("_SEARCHED", "_RETURNED"):
+        monkeypatch.setattr(logistic, bound, 1e-9)
     reference = fit_logistic(x, labels, folds, subspaces=subspaces)
     for steps in (80, 1):  # nearly everything by dense solves
         monkeypatch.setattr(newton, "_CG_STEPS", steps)
@@ -134,7 +136,8 @@ def test_tasks_together_are_those_alone(monkeypatch, d, numbers):
     folds = np.stack([folds, np.arange(42) // 5 % 3, folds[::-1]])
     given = dict(subspaces=[None, orthonormal(np.random.default_rng(3), 2, d)])
     given["resamples"] = np.random.default_rng(4).integers(1, 3, size=(2, 42))
-    monkeypatch.setattr(newton, "_TOLERANCE", 1e-9)
+    for bound in ("_SEARCHED", "_RETURNED"):
+        monkeypatch.setattr(logistic, bound, 1e-9)
     monkeypatch.setattr(logistic, "_NUMBERS", numbers)  # all tasks in one batch, and one at a time
     together = fit_logistic(np.stack([x, 2 * x]), labels, folds, **given)
     assert together.coefficients.shape == (2, 2, 3, 3, d)

@@ -169,7 +169,7 @@ def test_recovery_is_that_of_plain_loops(example):
         for name, own in zip([*names, "both"], [*drawn, both], strict=True):
             rows = table.query("method == @name and metric == @metric").set_index(["test", "strength"])
             loss, change = drawn[0][:, [0]] - drawn[0][:, 1:], own[:, 1:] - drawn[0][:, 1:]
-            loss, change = (np.where(np.abs(x) < 1e-12, 0, x) for x in (loss, change))
+            loss, change = (np.where(np.abs(x) < 1e-6, 0, x) for x in (loss, change))
             losing = loss[0, :3] > LOSS
             groups = {("effected", s): ([s], [s] if losing[s] else []) for s in range(3)}
             groups["effected", -1] = (range(3), np.flatnonzero(losing))
@@ -178,12 +178,14 @@ def test_recovery_is_that_of_plain_loops(example):
                 row, moved = rows.loc[key], change[:, list(at)].mean(axis=1)
                 assert np.isclose(row["value"], own[0, 1:][list(at)].mean())
                 assert np.isclose(row["change"], moved[0]) and row["losing"] == len(lost)
-                assert np.allclose(
-                    [row["change_low"], row["change_high"]], np.percentile(moved[1:], [2.5, 97.5])
-                )
-                assert np.isclose(row["visible"], np.ptp(np.percentile(moved[1:], [2.5, 97.5])) / 2)
+                # Resamples are summed in float32.
+                limits = np.percentile(moved[1:], [2.5, 97.5])
+                assert np.allclose([row["change_low"], row["change_high"]], limits, atol=1e-6)
+                assert np.isclose(row["visible"], np.ptp(limits) / 2, atol=1e-6)
                 cost = drawn[0][:, 0] - own[:, 0]
-                assert np.allclose([row["cost_low"], row["cost_high"]], np.percentile(cost[1:], [2.5, 97.5]))
+                assert np.allclose(
+                    [row["cost_low"], row["cost_high"]], np.percentile(cost[1:], [2.5, 97.5]), atol=1e-6
+                )
                 if name == "none":
                     assert row["change"] == 0 and np.isnan(row["p"])
                 else:
@@ -196,7 +198,8 @@ def test_recovery_is_that_of_plain_loops(example):
                 assert np.isclose(row["recovered"], up[0] / down[0])
                 ordered = [np.sort(np.where(down > 0, up / down, end)[1:]) for end in (-np.inf, np.inf)]
                 # 2.5 % of the way along 10 values lies between the first and the second.
-                assert np.isclose(row["low"], ordered[0][0]) and np.isclose(row["high"], ordered[1][-1])
+                assert np.isclose(row["low"], ordered[0][0], rtol=1e-4)
+                assert np.isclose(row["high"], ordered[1][-1], rtol=1e-4)
 
 
 def test_a_shift_that_a_projection_removes_is_recovered_and_what_nothing_helps_is_not():

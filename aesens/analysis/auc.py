@@ -26,8 +26,8 @@ __all__ = [
     "without_rounding",
 ]
 
-# Differences of AUC below this are rounding: the same ranking summed in another order.
-_ROUNDING = 1e-12
+# Differences of AUC below this are rounding, of resamples in float32; none that matters is so small.
+_ROUNDING = 1e-6
 
 # Resamples worked on at a time.
 _RESAMPLES = 1000
@@ -200,8 +200,8 @@ def song_wins(score: np.ndarray, mine: np.ndarray, songs: np.ndarray) -> tuple |
     Returns
     -------
     tuple
-        Positive clip of each song, negative clip of each song, M (song, k, song), number of pairs (song, song); for
-        `resampled_auc`.
+        Positive clip of each song, negative clip of each song, M (song, k, song) in float32, number of pairs (song,
+        song); for `resampled_auc`.
     """
     positive, negative = np.flatnonzero(mine), np.flatnonzero(~mine)
     if not len(positive) or not len(negative):
@@ -224,7 +224,7 @@ def song_wins(score: np.ndarray, mine: np.ndarray, songs: np.ndarray) -> tuple |
             won += won if np.array_equal(above, beside) else count[beside]
             wins[k] += np.add.reduceat(won, other)
     wins *= 0.5 / score.shape[1]
-    wins = np.ascontiguousarray(wins.transpose(2, 0, 1))
+    wins = np.ascontiguousarray(wins.transpose(2, 0, 1), np.float32)
     return positive[own], negative[other], wins, np.outer(*sizes)
 
 
@@ -234,7 +234,9 @@ def resampled_auc(parts: Sequence[tuple], weights: np.ndarray) -> np.ndarray:
     for own, other, wins, size in parts:
         positive, negative = weights[:, own], weights[:, other]
         # The many songs of the others first: what is left then is small.
-        won = (negative @ wins.reshape(-1, len(other)).T).reshape(len(weights), len(own), -1)
+        won = (negative.astype(np.float32) @ wins.reshape(-1, len(other)).T).reshape(
+            len(weights), len(own), -1
+        )
         pairs = np.einsum("rn,rn->r", positive @ size, negative)
         total = total + np.einsum("ro,rok->rk", positive, won) / pairs[:, None]
     return total / len(parts)
@@ -320,25 +322,36 @@ def _drawn_auc(result, n_resamples, seed, n_jobs):
     for case, pair in enumerate(zip(result.train.values, result.test.values, strict=True)):
         pairs.setdefault((str(pair[0]), str(pair[1])), []).append(case)
     songs, label, score = result.song.values, result.label.values, result.score.values
-    weights = np.concatenate([np.ones((1, len(songs))), song_resamples(songs, label, n_resamples, seed)])
-    parts = [(pair, i) for pair in pairs for i in range(result.sizes["instrument"])]
+    weights, truth = (
+        song_resamples(songs, label, n_resamples, seed),
+        label == result.instrument.values[:, None],
+    )
+    parts = [(pair, i) for pair in pairs for i in range(len(truth))]
 
     def won(part):
-        mine = label == result.instrument.values[part[1]]
-        return song_wins(score[:, pairs[part[0]], part[1]], mine, songs)
+        pair, i = part
+        of_pair = score[:, pairs[pair], i]
+        return auc(of_pair, truth[i]).mean(axis=-1), song_wins(of_pair, truth[i], songs)
 
-    wins = each(won, parts, n_jobs)
+    found = dict(zip(parts, each(won, parts, n_jobs), strict=True))
     of_pair = {
-        pair: [w for part, w in zip(parts, wins, strict=True) if part[0] == pair and w] for pair in pairs
+        pair: [found[pair, i] for i in range(len(truth)) if found[pair, i][1] is not None] for pair in pairs
     }
-    blocks = [(pair, start) for pair in pairs for start in range(0, len(weights), _RESAMPLES)]
+    blocks = [(pair, start) for pair in pairs for start in range(0, n_resamples, _RESAMPLES)]
     values = each(
-        lambda block: resampled_auc(of_pair[block[0]], weights[block[1] : block[1] + _RESAMPLES]),
+        lambda block: resampled_auc(
+            [wins for _, wins in of_pair[block[0]]], weights[block[1] : block[1] + _RESAMPLES]
+        ),
         blocks,
         n_jobs,
     )
     return {
-        pair: np.concatenate([v for block, v in zip(blocks, values, strict=True) if block[0] == pair])
+        pair: np.concatenate(
+            [
+                np.mean([value for value, _ in of_pair[pair]], axis=0)[None],
+                *(v for block, v in zip(blocks, values, strict=True) if block[0] == pair),
+            ]
+        )
         for pair in pairs
     }
 

@@ -334,10 +334,10 @@ def recovery(
         raise ValueError(f"{result.instrument.values[truth.any(axis=1).argmin()]}: no test clips")
     fewest = fewest_songs(songs, label)
     weights = song_resamples(songs, label, n_resamples, derived_seed(seed, "test songs"))
-    weights = np.concatenate([np.ones((1, len(songs))), weights])
     blocks = [weights[start : start + _RESAMPLES] for start in range(0, len(weights), _RESAMPLES)]
     parts = each(lambda i: _won(score[:, 0, :, i], truth[i], songs), range(len(truth)), n_jobs)
-    drawn = np.concatenate(each(lambda block: _song_values(score[:, 0], truth, parts, block), blocks, n_jobs))
+    resampled = each(lambda block: _song_values(score[:, 0], truth, parts, block), blocks, n_jobs)
+    drawn = np.concatenate([_refit_values(score[:, [0]], truth), *resampled])
     if score.shape[1] > 1:
         refits = np.concatenate(
             each(lambda k: _refit_values(score[:, [k]], truth), range(1, score.shape[1]), n_jobs)
