@@ -179,7 +179,7 @@ def test_weights_of_another_kind_fail_before_the_notebooks(tmp_path, capsys):
 
 def write_notebook(root, name, code):
     folder = root / "notebooks"
-    (folder / "percent").mkdir(parents=True)
+    (folder / "percent").mkdir(parents=True, exist_ok=True)
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     cells = [nbformat.v4.new_code_cell(code)]
     book = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
@@ -220,6 +220,18 @@ def test_an_interrupted_run_ends_in_one_line(tmp_path):
     assert [line for line in said if line.strip()] == [
         "interrupted; what is finished is kept, the same command goes on from there"
     ]
+
+
+@pytest.mark.notebooks
+def test_the_first_chapter_that_fails_ends_the_one_beside_it(tmp_path):
+    """The other one would take a minute; and what stands after them is not begun."""
+    waits = "import pathlib, time\nwhile not pathlib.Path('begun').exists():\n    time.sleep(0.05)\n"
+    write_notebook(tmp_path, "01_fails", f"{waits}raise KeyError('lost')")
+    for name in ("02_slow", "03_embeddings"):
+        write_notebook(tmp_path, name, "import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(300)")
+    done = aesens(*FEW[1:], "--jobs", "2", cwd=tmp_path, cache=tmp_path / "cache", check=False)
+    assert done.returncode == 1 and "01_fails.ipynb failed in cell" in done.stderr
+    assert "lost" in done.stderr and "[2/3] 02_slow" in done.stdout and "03_embeddings" not in done.stdout
 
 
 KILL = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"

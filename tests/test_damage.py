@@ -5,7 +5,9 @@ import json
 import os
 import random
 import shutil
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +158,32 @@ def test_tables_keep_their_types(tmp_path):
         again = results.read_table(path)
         pd.testing.assert_frame_equal(again, table, check_exact=True)
     assert np.signbit(results.read_table(path)["value"][3])
+
+
+def test_what_several_ask_for_is_made_once(tmp_path):
+    path, made, both = tmp_path / "table.json", [], threading.Barrier(2)
+
+    def make():
+        made.append(1)
+        time.sleep(0.3)  # the other one asks meanwhile
+        results.write_table(path, TABLE)
+
+    def asked(_):
+        both.wait()
+        return results.kept(path, results.read_table, make)
+
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(asked, range(2)):
+            pd.testing.assert_frame_equal(found, TABLE, check_exact=True)
+    assert made == [1] and list(tmp_path.iterdir()) == [path]
+
+    def fails():
+        raise RuntimeError("no")
+
+    path.unlink()
+    with pytest.raises(RuntimeError, match="no"):
+        results.kept(path, results.read_table, fails)
+    assert results.kept(path, results.read_table, make) is not None and made == [1, 1]
 
 
 def fits():
