@@ -121,7 +121,7 @@ def decode_strength(
     sst = (target**2).sum()
     y = np.tile(target, n_clips)
     moments = u.T @ y
-    left_out = [_left_out_errors(u, values / (values + alpha), moments, y, edges) for alpha in alphas]
+    left_out = _left_out_errors(u, values / (values + alphas[:, None]), moments, y, edges)
     inner_r2 = np.array([1.0 - np.square(errors).sum() / (n_clips * sst) for errors in left_out])
     inner_rho = np.array(
         [
@@ -186,17 +186,18 @@ def _principal(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _left_out_errors(
-    u: np.ndarray, shrink: np.ndarray, moments: np.ndarray, target: np.ndarray, edges: np.ndarray
+    u: np.ndarray, shrinks: np.ndarray, moments: np.ndarray, target: np.ndarray, edges: np.ndarray
 ) -> np.ndarray:
-    """Leave-one-song-out errors (n,) of one ridge.
+    """Leave-one-song-out errors (ridge, n) of several ridges, each by how it shrinks the components (ridge, rank).
 
     `u` (n, rank) are the left singular vectors of the rows, `moments` (rank,) their products with the target (n,); the
     rows of a song lie between two neighbouring `edges`.
     """
-    residual = target - u @ (shrink * moments)
-    errors = np.empty(len(u))
+    residuals = target - (shrinks * moments) @ u.T
+    errors = np.empty_like(residuals)
     for start, stop in zip(edges[:-1], edges[1:], strict=True):
-        block = u[start:stop]
-        smoother = (block * shrink) @ block.T + 1.0 / len(u)
-        errors[start:stop] = np.linalg.solve(np.eye(stop - start) - smoother, residual[start:stop])
+        block, own = u[start:stop], slice(start, stop)
+        for error, shrink, residual in zip(errors, shrinks, residuals, strict=True):
+            smoother = (block * shrink) @ block.T + 1.0 / len(u)
+            error[own] = np.linalg.solve(np.eye(stop - start) - smoother, residual[own])
     return errors

@@ -25,6 +25,8 @@ __all__ = ["NEWTON_STEPS", "Features", "Kernels", "newton"]
 #: Steps after which a problem counts as failed.
 NEWTON_STEPS = 100
 _HALVINGS = 40
+# The share of a batch that is left at which those that are finished leave it.
+_LEFT = 0.7
 # Inner steps after which a dense solve is cheaper.
 _CG_STEPS = 80
 # Accuracy of the Newton direction relative to the gradient: looser costs more Newton steps, tighter more inner ones.
@@ -61,7 +63,7 @@ class Kernels:
         """The same for some of the sets and columns."""
 
         def taken(kernel, within, owner):
-            # One set alone, which is large, need not be copied.
+            # Large where it is one set alone, so not copied.
             return kernel if len(sets) == self.sets else kernel[sets], within[sets], owner[columns]
 
         exact, coarse = (taken(*arrays) for arrays in self._of.values())
@@ -120,7 +122,11 @@ class Features:
 
     def take(self, sets, columns):
         """The same for some of the sets and columns."""
-        exact, coarse = ((rows[sets], bases, owner[columns]) for rows, bases, owner in self._of.values())
+
+        def taken(rows, bases, owner):
+            return rows if len(sets) == self.sets else rows[sets], bases, owner[columns]
+
+        exact, coarse = (taken(*arrays) for arrays in self._of.values())
         return Features(*exact, coarse=coarse)
 
     def margins(self, w):
@@ -162,10 +168,17 @@ def _conjugate_gradients(space, curvature, r, fr, rr, target):
     r, fr = ((-x / unit[..., None]).astype(np.float32) for x in (r, fr))
     d, p, fp = np.zeros_like(r), r.copy(), fr.copy()
     rr = space.inner(r, fr, r, fr)
+    solved, missed, columns = np.empty_like(d), np.empty(rr.shape, bool), np.arange(rr.shape[1])
     for _ in range(_CG_STEPS):
         running = rr > target
         if not running.any():
             break
+        slow = running.any(axis=0)
+        if slow.sum() < _LEFT * slow.size:
+            solved[:, columns], missed[:, columns] = d, running
+            columns, space = columns[slow], space.take(np.arange(space.sets), slow)
+            d, p, fp, r, curvature = (x[:, slow] for x in (d, p, fp, r, curvature))
+            rr, target, running = rr[:, slow], target[:, slow], running[:, slow]
         curved = curvature * fp
         pp = space.inner(p, fp, p, fp) + np.einsum("tcn,tcn->tc", fp, curved)
         step = np.divide(rr, pp, out=np.zeros_like(rr), where=running & (pp > 0))[..., None]
@@ -182,7 +195,8 @@ def _conjugate_gradients(space, curvature, r, fr, rr, target):
             along *= beta
             along += residual
         rr = new
-    return space.outside(unit[..., None] * d), rr > target
+    solved[:, columns], missed[:, columns] = d, rr > target
+    return unit[..., None] * solved, missed
 
 
 def newton(space, sign, bound, a, f, stubborn, tolerance):
@@ -213,7 +227,7 @@ def newton(space, sign, bound, a, f, stubborn, tolerance):
         if done.all():
             break
         slow = np.ix_(~done.all(axis=1), ~done.all(axis=0))
-        if done[slow].size < 0.7 * done.size:
+        if done[slow].size < _LEFT * done.size:
             # Converged problems leave the batch, so that the slow ones do not keep them busy.
             a[at], f[at] = x, fx
             sets, columns = sets[slow[0].ravel()], columns[slow[1].ravel()]
@@ -229,6 +243,8 @@ def newton(space, sign, bound, a, f, stubborn, tolerance):
         stubborn[at] |= dense
         for place in zip(*np.nonzero(dense), strict=True):
             d[place] = -local.solve(place, curvature[place], r[place], fr[place])
+        # Outside the subspace as float64 has it.
+        d = local.outside(d)
         fd = local.margins(d)
         descent = local.inner(r, fr, d, fd)
         length = np.where(done, 0.0, 1.0)
