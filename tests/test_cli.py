@@ -227,11 +227,11 @@ def test_the_first_chapter_that_fails_ends_the_one_beside_it(tmp_path):
     """The other one would take a minute; and what stands after them is not begun."""
     waits = "import pathlib, time\nwhile not pathlib.Path('begun').exists():\n    time.sleep(0.05)\n"
     write_notebook(tmp_path, "01_fails", f"{waits}raise KeyError('lost')")
-    for name in ("02_slow", "03_embeddings"):
+    for name in ("02_slow", "03_embeddings", "04_later"):
         write_notebook(tmp_path, name, "import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(300)")
     done = aesens(*FEW[1:], "--jobs", "2", cwd=tmp_path, cache=tmp_path / "cache", check=False)
     assert done.returncode == 1 and "01_fails.ipynb failed in cell" in done.stderr
-    assert "lost" in done.stderr and "[2/3] 02_slow" in done.stdout and "03_embeddings" not in done.stdout
+    assert "lost" in done.stderr and "[2/4] 02_slow" in done.stdout and "04_later" not in done.stdout
 
 
 KILL = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"

@@ -223,16 +223,15 @@ def test_runs_of_other_settings_do_not_meet(own_cache, tmp_path, monkeypatch, ca
     assert main(["report", "--out", "a/same"]) == 0
 
 
-def test_chapters_that_make_embeddings_are_executed_alone():
+def test_chapters_are_executed_side_by_side_where_one_makes_embeddings():
     def groups(*numbers):
         paths = [Path(f"{n:02}_{'embeddings' if n == 3 else 'x'}.ipynb") for n in numbers]
         return [([int(path.name[:2]) for path in group], at_once) for group, at_once in runner._groups(paths)]
 
     assert groups(1, 2, 3, 4, 5, 9, 80, 81) == [
-        ([1, 2], True),
-        ([3], False),
+        ([1, 2, 3], True),
         ([4, 5, 9], True),
         ([80, 81], False),
     ]
-    assert groups(3, 9) == [([3], False), ([9], True)]
+    assert groups(3, 9) == [([3], True), ([9], True)]
     assert groups(4, 5, 80) == [([4, 5, 80], False)]

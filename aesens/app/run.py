@@ -272,8 +272,8 @@ def _quieten_kernels(folder: Path) -> None:
 def _groups(paths: list[Path]) -> Iterator[tuple[list[Path], bool]]:
     """Notebooks one after the other, in groups, and whether those of a group can be executed side by side.
 
-    Those before the chapter that makes the embeddings ask for none; those after it find them; others may all want to
-    make the same ones, which one process can. So may appendices, which have embeddings of their own.
+    Those before the chapter that makes the embeddings ask for none, those after it find them; without it all may want
+    to make the same ones, which one process can. So may appendices, which have embeddings of their own.
     """
     stems = [path.stem for path in paths]
     if _EMBEDS not in stems:
