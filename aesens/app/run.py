@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
-from aesens.cache import atomic_path, repository, runtime_environment
+from aesens.cache import atomic_path, repository, runtime_environment, tqdm
 from aesens.settings import PROFILES, absolute
 
 __all__ = ["RunError", "clone", "copies", "environment", "notebooks", "run"]
@@ -168,8 +168,8 @@ def run(
 
 
 def _say(line: str) -> None:
-    """Print a line in one piece, for there may be two chapters that do."""
-    sys.stdout.write(f"{line}\n")
+    """Print a line above the bars, of which two chapters have one each."""
+    tqdm.write(line)
     sys.stdout.flush()
 
 
@@ -279,13 +279,8 @@ def _groups(paths: list[Path]) -> Iterator[tuple[list[Path], bool]]:
     if _EMBEDS not in stems:
         yield paths, False
         return
-    place, story = stems.index(_EMBEDS), sum(stem < "80" for stem in stems)
-    parts = (
-        [paths[:place], True],
-        [[paths[place]], False],
-        [paths[place + 1 : story], True],
-        [paths[story:], False],
-    )
+    after, story = stems.index(_EMBEDS) + 1, sum(stem < "80" for stem in stems)
+    parts = (paths[:after], True), (paths[after:story], True), (paths[story:], False)
     yield from ((part, side_by_side) for part, side_by_side in parts if part)
 
 
