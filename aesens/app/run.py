@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from aesens.cache import atomic_path, repository, runtime_environment, tqdm
@@ -81,10 +81,13 @@ _EMBEDS, _JUDGES = "03_embeddings", "09_claims"
 
 # What computes those, as long as nothing else wants the cores.
 _SEEDS = """
-import json, os, sys
+import contextlib, json, os, pathlib, sys
+os.nice(19)
+# Linux may weigh sessions, of which each kernel has one, and processes only within one.
+with contextlib.suppress(OSError):
+    pathlib.Path("/proc/self/autogroup").write_text("19")
 from aesens.study import Study
 from aesens.tables import claims
-os.nice(19)
 for study in claims.further_seeds(Study(**json.loads(sys.argv[1]))):
     claims.results_of(study, further=True)
 """
@@ -157,6 +160,8 @@ def run(
             if keep:
                 _keep(executed / path.name, path)
 
+        if report:
+            threading.Thread(target=_before_the_report, daemon=True).start()
         with ExitStack() as beside:
             for group, side_by_side in _groups(chosen):
                 _each_in_a_kernel(chapter, group, root, at_once if side_by_side else 1)
@@ -176,6 +181,14 @@ def _say(line: str) -> None:
 def _as_seen(path: Path) -> str:
     """A path from where the command was given."""
     return os.path.relpath(path, absolute(""))
+
+
+def _before_the_report() -> None:
+    """What takes the report seconds and waits for no result; an error shows when the report asks for it."""
+    with suppress(Exception):
+        from aesens.app.report.api import api_pages
+
+        api_pages()
 
 
 def _report(out: Path, executed: Path, shown: str) -> None:
@@ -328,7 +341,7 @@ def _further_seeds(parameters: dict, root: Path) -> Iterator[None]:
     """
     command = [sys.executable, "-c", _SEEDS, json.dumps(parameters)]
     quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-    process = subprocess.Popen(command, cwd=root, **quiet)
+    process = subprocess.Popen(command, cwd=root, start_new_session=True, **quiet)
     try:
         yield
     finally:
