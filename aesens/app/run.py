@@ -21,10 +21,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
-from aesens.cache import atomic_path, repository, runtime_environment, tqdm
+from aesens.cache import atomic_path, cache_dir, repository, runtime_environment, tqdm
 from aesens.settings import PROFILES, absolute
 
 __all__ = ["RunError", "clone", "copies", "environment", "notebooks", "run"]
@@ -160,16 +160,22 @@ def run(
             if keep:
                 _keep(executed / path.name, path)
 
-        if report:
-            threading.Thread(target=_before_the_report, daemon=True).start()
+        had = _kept()
         with ExitStack() as beside:
             for group, side_by_side in _groups(chosen):
                 _each_in_a_kernel(chapter, group, root, at_once if side_by_side else 1)
-                if {_EMBEDS, _JUDGES} <= {path.stem for path in chosen} and group[-1].stem == _EMBEDS:
+                # Where nothing had to be made so far, nothing will be.
+                last = group[-1].stem == _EMBEDS and _kept() > had
+                if last and _JUDGES in {path.stem for path in chosen}:
                     beside.enter_context(_further_seeds(parameters, root))
         print(f"{len(chosen)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {shown}")
         if report:
             _report(out, executed, shown)
+
+
+def _kept() -> int:
+    """How many stores and results the cache holds."""
+    return sum(len(list(cache_dir(folder).glob("*/*"))) for folder in ("store", "results"))
 
 
 def _say(line: str) -> None:
@@ -181,14 +187,6 @@ def _say(line: str) -> None:
 def _as_seen(path: Path) -> str:
     """A path from where the command was given."""
     return os.path.relpath(path, absolute(""))
-
-
-def _before_the_report() -> None:
-    """What takes the report seconds and waits for no result; an error shows when the report asks for it."""
-    with suppress(Exception):
-        from aesens.app.report.api import api_pages
-
-        api_pages()
 
 
 def _report(out: Path, executed: Path, shown: str) -> None:
