@@ -251,6 +251,18 @@ def test_rebuilding_what_was_never_run_is_explained(tmp_path, capsys):
     assert "run a profile first" in capsys.readouterr().err
 
 
+def test_the_reference_is_made_again_for_another_source_only(small):
+    out, path = small
+    build_report(out, [path])
+    page, source = out / "report/api/aesens.html", out / "report/api/source.sha256"
+    made = page.read_text()
+    for stamp, expected in ((source.read_text(), "as before"), ("of another source", made)):
+        page.write_text("as before")
+        source.write_text(stamp)
+        build_report(out, [path])
+        assert page.read_text() == expected
+
+
 def test_the_reference_names_every_public_thing(small):
     out, path = small
     build_report(out, [path])

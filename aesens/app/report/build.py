@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -127,13 +131,28 @@ def build_report(out: Path, notebooks: Iterable[Path]) -> Path:
         styles = [sheet.read_text(encoding="utf-8") for sheet in sheets]
         styles.append(HtmlFormatter(style="default").get_style_defs(".highlight"))
         (folder / "report.css").write_text("\n".join(styles) + "\n", encoding="utf-8")
-        for place, html in api_pages().items():
-            (folder / "api" / place).parent.mkdir(parents=True, exist_ok=True)
-            (folder / "api" / place).write_text(html, encoding="utf-8")
+        _reference(out / "report" / "api", folder / "api")
         for target, content in parts.items():
             html = _in_frame(target, content, titles, facts)
             (folder / target).write_text(html, encoding="utf-8")
     return out / "report" / "index.html"
+
+
+def _reference(before: Path, folder: Path) -> None:
+    """The pages of the API: those made before, if of the same source, since they take longest of all."""
+    package = Path(aesens.__file__).parent
+    source = hashlib.sha256(version("pdoc").encode())
+    for path in sorted(path for path in package.rglob("*") if path.suffix in {".py", ".jinja2", ".css"}):
+        source.update(f"\n{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
+    made_of = "source.sha256"
+    with suppress(OSError):
+        if (before / made_of).read_text() == source.hexdigest():
+            shutil.copytree(before, folder)
+            return
+    for place, html in api_pages().items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text(html, encoding="utf-8")
+    (folder / made_of).write_text(source.hexdigest())
 
 
 def _in_frame(target: str, content: str, titles: dict[str, str], facts: dict) -> str:
@@ -168,8 +187,12 @@ def _replaced(path: Path) -> Iterator[Path]:
 
 
 def _render(template: str, **values) -> str:
-    templates = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True)
-    return templates.get_template(f"{template}.html.j2").render(**values)
+    return _templates().get_template(f"{template}.html.j2").render(**values)
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True)
 
 
 def _page(path: Path) -> _Page:
