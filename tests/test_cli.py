@@ -224,7 +224,7 @@ def test_an_interrupted_run_ends_in_one_line(tmp_path):
 
 @pytest.mark.notebooks
 def test_the_first_chapter_that_fails_ends_the_one_beside_it(tmp_path):
-    """The other one would take a minute; and what stands after them is not begun."""
+    """The other one would take five minutes; and what stands after them is not begun."""
     waits = "import pathlib, time\nwhile not pathlib.Path('begun').exists():\n    time.sleep(0.05)\n"
     write_notebook(tmp_path, "01_fails", f"{waits}raise KeyError('lost')")
     for name in ("02_slow", "03_embeddings", "04_later"):

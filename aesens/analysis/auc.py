@@ -322,38 +322,22 @@ def _drawn_auc(result, n_resamples, seed, n_jobs):
     for case, pair in enumerate(zip(result.train.values, result.test.values, strict=True)):
         pairs.setdefault((str(pair[0]), str(pair[1])), []).append(case)
     songs, label, score = result.song.values, result.label.values, result.score.values
-    weights, truth = (
-        song_resamples(songs, label, n_resamples, seed),
-        label == result.instrument.values[:, None],
-    )
-    parts = [(pair, i) for pair in pairs for i in range(len(truth))]
+    weights = song_resamples(songs, label, n_resamples, seed)
+    truth = label == result.instrument.values[:, None]
+    blocks = [weights[start : start + _RESAMPLES] for start in range(0, n_resamples, _RESAMPLES)]
 
-    def won(part):
-        pair, i = part
-        of_pair = score[:, pairs[pair], i]
-        return auc(of_pair, truth[i]).mean(axis=-1), song_wins(of_pair, truth[i], songs)
+    def drawn(cases):
+        def of(i):
+            return auc(score[:, cases, i], truth[i]).mean(axis=-1), song_wins(
+                score[:, cases, i], truth[i], songs
+            )
 
-    found = dict(zip(parts, each(won, parts, n_jobs), strict=True))
-    of_pair = {
-        pair: [found[pair, i] for i in range(len(truth)) if found[pair, i][1] is not None] for pair in pairs
-    }
-    blocks = [(pair, start) for pair in pairs for start in range(0, n_resamples, _RESAMPLES)]
-    values = each(
-        lambda block: resampled_auc(
-            [wins for _, wins in of_pair[block[0]]], weights[block[1] : block[1] + _RESAMPLES]
-        ),
-        blocks,
-        n_jobs,
-    )
-    return {
-        pair: np.concatenate(
-            [
-                np.mean([value for value, _ in of_pair[pair]], axis=0)[None],
-                *(v for block, v in zip(blocks, values, strict=True) if block[0] == pair),
-            ]
-        )
-        for pair in pairs
-    }
+        found = [one for one in each(of, range(len(truth)), n_jobs) if one[1] is not None]
+        values, wins = zip(*found, strict=True)
+        resampled = each(lambda block: resampled_auc(wins, block), blocks, n_jobs)
+        return np.concatenate([np.mean(values, axis=0)[None], *resampled])
+
+    return {pair: drawn(cases) for pair, cases in pairs.items()}
 
 
 def pooled_mean(values: np.ndarray, members: Sequence, names: Sequence[str]) -> np.ndarray:

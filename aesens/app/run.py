@@ -160,20 +160,19 @@ def run(
             if keep:
                 _keep(executed / path.name, path)
 
-        had = _kept()
+        had, judged = _in_cache(), _JUDGES in {path.stem for path in chosen}
         with ExitStack() as beside:
             for group, side_by_side in _groups(chosen):
                 _each_in_a_kernel(chapter, group, root, at_once if side_by_side else 1)
                 # Where nothing had to be made so far, nothing will be.
-                last = group[-1].stem == _EMBEDS and _kept() > had
-                if last and _JUDGES in {path.stem for path in chosen}:
+                if group[-1].stem == _EMBEDS and judged and _in_cache() > had:
                     beside.enter_context(_further_seeds(parameters, root))
         print(f"{len(chosen)} notebooks in {time.monotonic() - started:.0f} s; figures and tables: {shown}")
         if report:
             _report(out, executed, shown)
 
 
-def _kept() -> int:
+def _in_cache() -> int:
     """How many stores and results the cache holds."""
     return sum(len(list(cache_dir(folder).glob("*/*"))) for folder in ("store", "results"))
 
