@@ -91,6 +91,11 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
             vars(other).pop(name, None)
         return other
 
+    def further_seeds(self) -> list[Study]:
+        """The same study with each other seed of its profile; without twins, which are the run's own seed's."""
+        seeds = range(self.seed + 1, self.seed + self.profile.seeds)
+        return [self.variant(seed=seed, twins=False) for seed in seeds]
+
     def collect(
         self,
         measure: Callable[..., pd.DataFrame],
@@ -126,9 +131,9 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
             _place(measure, model, "all" if together else effects[0], key, options)
             for (model, _, effects), key in zip(cells, keys, strict=True)
         ]
-        # Embeddings are read only for results that are not there.
-        if not all(path.exists() for path in paths):
-            self.extract()
+        # Embeddings are made and read only for results that are not there.
+        missing = [cell for cell, path in zip(cells, paths, strict=True) if not path.exists()]
+        self._extract([plan for m, w, effects in missing for plan in self._plan(m, effects, pictured, w)])
         title, parts = results.name_of(measure).replace("_", " ").capitalize(), []
         for (model, weights, effects), path in tqdm(
             list(zip(cells, paths, strict=True)), desc=title, leave=False

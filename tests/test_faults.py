@@ -5,10 +5,14 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from support import PROFILE, PYTHONPATH, ROOT, SlowModel, ToyModel, slow_sweeps, store_bytes, write_clips
 
 from aesens import effects
@@ -274,6 +278,25 @@ def test_forgetting_a_study_leaves_others_alone(own_cache, tmp_path, monkeypatch
     one.collect(tables.response, n_permutations=20, n_resamples=50, seed=0)
     one.fitted(one.sweep("toy", odd.name))
     assert kept() == both
+
+
+def test_chapters_of_one_run_embed_in_turns(clips, own_cache, tmp_path, monkeypatch):
+    """Where a second run would be told that the store is held, a chapter waits for the one beside it."""
+    sweeps, turn = slow_sweeps(clips), tmp_path / "turn"
+    monkeypatch.setenv("AESENS_TURN", str(turn))
+    begun = threading.Event()
+
+    def chapter_beside():
+        with FileLock(turn), sweeps[2].store().store.held():
+            begun.set()
+            time.sleep(1)
+
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(chapter_beside)
+        begun.wait()
+        extract(sweeps, progress=False)
+        beside.result()
+    assert not any(plan.store().missing().any() for plan in sweeps)
 
 
 def test_a_second_run_is_told_who_holds_the_store(clips, own_cache):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -83,6 +84,25 @@ def test_pictures_draw_few_clips_at_more_strengths(toy, own_cache, tmp_path):
     table = study.collect(tables.layout, pictured=True, method="pca", clips=3, seed=0)
     assert table["strength"].max() == 4 and table["clip"].nunique() == 3
     assert study.collect(tables.layout, method="pca", clips=3, seed=0)["strength"].max() == 1
+
+
+def test_further_seeds_may_have_other_clips(toy, own_cache, tmp_path):
+    """More songs of one instrument than of another: which are trained on depends on the seed."""
+    profile = replace(PROFILE, scale=Scale(strengths=2, pictured=3), effects=("gain",), picture_clips=3)
+    clips = write_clips(tmp_path / "clips", songs=8, seconds=0.5, rate=22050)
+    write_clips(tmp_path / "more", ("bbb",), songs=8, seconds=0.5, rate=22050, seed=1)
+    for song in range(8):
+        (tmp_path / "more" / "bbb" / f"bbb{song}.wav").rename(clips / "bbb" / f"more{song}.wav")
+    study = Study(profile, data=clips)
+    others = study.further_seeds()
+    assert len(others) == 4 and not any(other.twins for other in others)
+    assert len({tuple(other.clips("toy").table.index) for other in (study, *others)}) > 1
+    # A result asks for what it is computed from: neither for the finer sweeps of pictures nor for other seeds' clips.
+    study.collect(tables.distances, seed=study.seed)
+    assert study.embedded() and any(plan.store().missing().any() for plan in study._plans())
+    assert not all(other.embedded() for other in others)
+    study.extract(study.all_plans())
+    assert all(other.embedded() for other in others)
 
 
 def test_without_a_split_the_reason_is_told(toy, own_cache, tmp_path):

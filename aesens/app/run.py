@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from aesens.cache import atomic_path, cache_dir, repository, runtime_environment, tqdm
 from aesens.settings import PROFILES, absolute
@@ -88,8 +89,10 @@ with contextlib.suppress(OSError):
     pathlib.Path("/proc/self/autogroup").write_text("19")
 from aesens.study import Study
 from aesens.tables import claims
-for study in claims.further_seeds(Study(**json.loads(sys.argv[1]))):
-    claims.results_of(study, further=True)
+for study in Study(**json.loads(sys.argv[1])).further_seeds():
+    # Embeddings are made by chapters.
+    if study.embedded():
+        claims.results_of(study, further=True)
 """
 
 # What a kernel executes before any cell.
@@ -142,7 +145,12 @@ def run(
     parameters = {key: value for key, value in parameters.items() if value is not None}
     scheduler = parameters.pop("scheduler", None)
     # The kernels inherit these: nothing is written outside the cache, and bars are text that reaches this terminal.
-    with environment(**runtime_environment(), AESENS_PLAIN_PROGRESS="1"):
+    with (
+        TemporaryDirectory() as turns,
+        environment(
+            **runtime_environment(), AESENS_PLAIN_PROGRESS="1", AESENS_TURN=str(Path(turns, "embedding"))
+        ),
+    ):
         _quieten_kernels(Path(os.environ["IPYTHONDIR"]))
         out, at_once = _prepare(parameters, scheduler, fresh)
         # As it is seen from where notebooks run, and from where the command was given.
@@ -282,8 +290,9 @@ def _quieten_kernels(folder: Path) -> None:
 def _groups(paths: list[Path]) -> Iterator[tuple[list[Path], bool]]:
     """Notebooks one after the other, in groups, and whether those of a group can be executed side by side.
 
-    Those before the chapter that makes the embeddings ask for none, those after it find them; without it all may want
-    to make the same ones, which one process can. So may appendices, which have embeddings of their own.
+    Those before the chapter that makes the embeddings ask for none, those after it find nearly all of them and make
+    others in turns; without it all may want to make the same ones, which one process can. So may appendices, which have
+    embeddings of their own.
     """
     stems = [path.stem for path in paths]
     if _EMBEDS not in stems:

@@ -15,6 +15,7 @@ workers of a Dask cluster (`aesens.embeddings.cluster`), which write into the sa
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import defaultdict
@@ -28,6 +29,7 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 
 from aesens.analysis.parallel import cores
 from aesens.cache import tqdm
@@ -90,6 +92,9 @@ def extract(
     if not lacking:
         return asked
     with ExitStack() as stack:
+        # Chapters of one run (`aesens.app.run`) wait for each other, where two runs are told to.
+        if turn := os.environ.get("AESENS_TURN"):
+            stack.enter_context(FileLock(turn))
         # In one order, so that two runs cannot each hold what the other waits for. Two plans may be of one store.
         for store in sorted({one.store for one in lacking}, key=lambda store: store.path):
             stack.enter_context(store.held())

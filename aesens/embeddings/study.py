@@ -34,14 +34,6 @@ class StudyEmbeddings:
         strengths = scale.pictured if finer else scale.strengths
         return Plan.of(self.model(model, weights), map(effect, effects), strengths, clips, self.protocol)
 
-    def _plans(self) -> list[Plan]:
-        plans = []
-        for pictured in (False, True):
-            for model, weights in self.networks:
-                if not pictured or self.scale(model).pictured is not None:
-                    plans += self._plan(model, self.effects, pictured, weights)
-        return plans
-
     def _both_protocols(self, effect_name: str, extra: Iterable[str]) -> list[list[Plan]]:
         """A clean and an effected plan for each model and protocol, of the few clips that are drawn."""
         pairs, kind, few = [], effect(effect_name), self.pictured()
@@ -58,9 +50,26 @@ class StudyEmbeddings:
             pairs += [Plan.of(model, [kind], strengths, few, protocol) for protocol in PROTOCOLS]
         return pairs
 
+    def _sweeps(self) -> list[Plan]:
+        """Of all networks and effects, without the finer ones of pictures."""
+        return [
+            plan
+            for model, weights in self.networks
+            for plan in self._plan(model, self.effects, weights=weights)
+        ]
+
+    def _plans(self) -> list[Plan]:
+        finer = [network for network in self.networks if self.scale(network[0]).pictured is not None]
+        drawn = [plan for model, weights in finer for plan in self._plan(model, self.effects, True, weights)]
+        return self._sweeps() + drawn
+
+    def embedded(self) -> bool:
+        """Whether the stores hold all embeddings that results are computed from."""
+        return not any(plan.store().missing().any() for plan in self._sweeps())
+
     def all_plans(self) -> list[Plan]:
-        """All that the notebooks ask for: sweeps, the models beside them, untrained twins, both protocols."""
-        plans = self._plans()
+        """All that the notebooks ask for: sweeps, also of other seeds, models beside them, twins, both protocols."""
+        plans = self._plans() + [plan for other in self.further_seeds() for plan in other._sweeps()]
         # Chapter 3 needs the clean clips of twins, of all models and whether the study has twins or not.
         for name in (*self.models, *self.beside):
             for policy in self.policies(name)[1:]:

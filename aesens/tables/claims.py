@@ -352,14 +352,8 @@ def of_study(study, definitions: Mapping[str, dict] | None = None) -> pd.DataFra
     orders = {"n_permutations": study.profile.n_permutations, "n_resamples": study.profile.n_resamples}
     pictured = study.collect(tables.response, pictured=True, seed=study.seed, **orders)
     runs = [results_of(study, definitions)]
-    runs += [results_of(other, definitions, further=True) for other in further_seeds(study)]
+    runs += [results_of(other, definitions, further=True) for other in study.further_seeds()]
     return agreed([verdicts(*run, pictured=pictured, definitions=definitions) for run in runs])
-
-
-def further_seeds(study) -> list:
-    """The same study with each other seed of its profile; without twins, which are the run's own seed's."""
-    seeds = range(study.seed + 1, study.seed + study.profile.seeds)
-    return [study.variant(seed=seed, twins=False) for seed in seeds]
 
 
 def results_of(
