@@ -83,6 +83,22 @@ def test_solution_is_the_stationary_point_of_the_objective(monkeypatch, cost, n,
     assert np.linalg.norm(gradient) < 1e-6 * np.linalg.norm(np.append(w, b))
 
 
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("offset, bound", [(10.0, 2e-6), (100.0, 2e-3)])  # float64 itself knows no more of K
+@pytest.mark.parametrize("n, d", [(40, 20), (40, 200), (200, 20)])
+def test_rows_far_from_the_origin_are_fitted_too(monkeypatch, n, d, offset, bound):
+    """What they have in common is so much larger than what tells them apart that float32 does not hold both."""
+    x, labels, folds = problem(n, d, 1.0, scale=0.1)
+    x = x + np.random.default_rng(5).normal(scale=offset, size=d)
+    monkeypatch.setattr(logistic, "COSTS", COSTS[-1:])
+    fit = fit_logistic(x[None], labels, folds)
+    w, b = fit.coefficients[0, 0], fit.intercept[0, 0]
+    y = np.where(labels, 1.0, -1.0)
+    pull = fit.cost[0, 0] * balanced_weights(labels) * y / (1.0 + np.exp(y * (x @ w + b)))
+    gradient = np.append(w - x.T @ pull, b - pull.sum())
+    assert np.linalg.norm(gradient) < bound * np.linalg.norm(np.append(w, b))
+
+
 @pytest.mark.parametrize("n, d", [(36, 120), (100, 12)])
 def test_projecting_the_kernel_is_projecting_the_features(n, d):
     rng = np.random.default_rng(1)

@@ -5,9 +5,9 @@ columns are its problems, which differ in labels, row weights, cost or subspace.
 
 Newton's method with step halving, each problem started where it is told. The Newton equation is solved by conjugate
 gradients in the inner product of w, for all problems in step, and in float32: a direction need not be exact, since
-gradients, margins and objectives are float64. One on which they take too long (many rows, hard to separate) goes over
-to a dense solve for good. The objective is 1-strongly convex: a gradient norm below ``tolerance * |w|`` bounds the
-relative error of w.
+gradients, margins and objectives are float64. One on which they take too long (many rows, hard to separate), or do not
+get near, goes over to a dense solve for good. The objective is 1-strongly convex: a gradient norm below
+``tolerance * |w|`` bounds the relative error of w.
 
 References
 ----------
@@ -29,6 +29,8 @@ _HALVINGS = 40
 _LEFT = 0.7
 # Inner steps after which a dense solve is cheaper.
 _CG_STEPS = 80
+# Newton steps after which float32 is not enough: six will do, but for high costs on rows that are nearly alike.
+_COARSE_STEPS = 15
 # Accuracy of the Newton direction relative to the gradient: looser costs more Newton steps, tighter more inner ones.
 _FORCING = 0.1
 
@@ -217,7 +219,7 @@ def newton(space, sign, bound, a, f, stubborn, tolerance):
         return objective, np.where(margin > 0, e, 1.0) / (1.0 + e)
 
     objective, slope = evaluate(x, fx, top)
-    for _ in range(NEWTON_STEPS):
+    for steps in range(NEWTON_STEPS):
         # Gradient of the objective, as a vector of the space; its margins are needed for its norm.
         r = x - local.back(top * y * slope)
         fr = local.margins(r)
@@ -236,7 +238,7 @@ def newton(space, sign, bound, a, f, stubborn, tolerance):
             objective, slope, rr, ww, done = objective[slow], slope[slow], rr[slow], ww[slow], done[slow]
         curvature = top * slope * (1.0 - slope)
         target = np.maximum(_FORCING**2 * rr, (0.3 * tolerance) ** 2 * ww)
-        dense = stubborn[at] & ~done
+        dense = (stubborn[at] | (steps >= _COARSE_STEPS)) & ~done
         target = np.where(done | dense, np.inf, target)
         d, missed = _conjugate_gradients(local, curvature, r, fr, rr, target)
         dense |= missed & ~done
