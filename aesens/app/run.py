@@ -89,7 +89,8 @@ with contextlib.suppress(OSError):
     pathlib.Path("/proc/self/autogroup").write_text("19")
 from aesens.study import Study
 from aesens.tables import claims
-for study in Study(**json.loads(sys.argv[1])).further_seeds():
+# From the last on: chapter 9 begins with the first, and meets this process in the middle.
+for study in reversed(Study(**json.loads(sys.argv[1])).further_seeds()):
     # Embeddings are made by chapters.
     if study.embedded():
         claims.results_of(study, further=True)
@@ -153,6 +154,9 @@ def run(
     ):
         _quieten_kernels(Path(os.environ["IPYTHONDIR"]))
         out, at_once = _prepare(parameters, scheduler, fresh)
+        if at_once > 1:
+            # Threads of several processes would wait for each other, and for cores, at each product of matrices.
+            os.environ["OPENBLAS_NUM_THREADS"] = "1"
         # As it is seen from where notebooks run, and from where the command was given.
         parameters["out"], shown = os.path.relpath(out, root), _as_seen(out)
         executed = copies(root, out)
@@ -345,7 +349,7 @@ def _further_seeds(parameters: dict, root: Path) -> Iterator[None]:
 
     Chapter 9 computes what is missing: whatever happens here is of no consequence.
     """
-    command = [sys.executable, "-c", _SEEDS, json.dumps(parameters)]
+    command = [sys.executable, "-c", _SEEDS, json.dumps(parameters | {"jobs": 1})]
     quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     process = subprocess.Popen(command, cwd=root, start_new_session=True, **quiet)
     try:
