@@ -8,6 +8,7 @@ and figures; the analysis modules know nothing of it.
 from __future__ import annotations
 
 import inspect
+import os
 import tempfile
 from collections.abc import Callable, Iterable
 from copy import copy
@@ -91,6 +92,11 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
             vars(other).pop(name, None)
         return other
 
+    @property
+    def threads(self) -> int:
+        """Threads of an analysis: `jobs`, of which chapters that a run executes at once have a share each."""
+        return max(1, self.jobs // int(os.environ.get("AESENS_AT_ONCE", 1)))
+
     def further_seeds(self) -> list[Study]:
         """The same study with each other seed of its profile; without twins, which are the run's own seed's."""
         seeds = range(self.seed + 1, self.seed + self.profile.seeds)
@@ -110,8 +116,8 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
         ----------
         measure : callable
             ``measure(sweep, **options) -> DataFrame``, a pure function. Its result is kept, see
-            `aesens.embeddings.results`, so it is computed once. If it takes ``n_jobs`` or ``fitted``, it is given the
-            study's number of threads or what `fitted` returns.
+            `aesens.embeddings.results`, so it is computed once. If it takes ``n_jobs`` or ``fitted``, it is given
+            `threads` or what `fitted` returns.
         pictured : bool
             Give it the sweeps that pictures draw, see `sweep`.
         together : bool
@@ -156,7 +162,7 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
     def _extras(self, measure: Callable, sweep: Sweep, options: dict) -> dict:
         """What a measure asks for by the names of its parameters."""
         wanted = inspect.signature(measure).parameters
-        extras = {"n_jobs": self.jobs} if "n_jobs" in wanted else {}
+        extras = {"n_jobs": self.threads} if "n_jobs" in wanted else {}
         if "fitted" in wanted:
             extras["fitted"] = self.fitted(sweep, options.get("seed"))
         return extras
@@ -172,7 +178,7 @@ class Study(StudyData, StudyModels, StudyEmbeddings):
         path = place.with_suffix(".npz")
 
         def make():
-            made = tables.fitted_subspaces(sweep, seed=seed, n_jobs=self.jobs)
+            made = tables.fitted_subspaces(sweep, seed=seed, n_jobs=self.threads)
             results.write_fits(path, projections.states(made))
 
         fitted = results.kept(path, results.read_fits, make)

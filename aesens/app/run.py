@@ -154,8 +154,10 @@ def run(
     ):
         _quieten_kernels(Path(os.environ["IPYTHONDIR"]))
         out, at_once = _prepare(parameters, scheduler, fresh)
+        # Embeddings, made in turns, have all cores; in an analysis threads of several chapters would be in each other's
+        # way, most of all in products of matrices.
+        os.environ["AESENS_AT_ONCE"] = str(at_once)
         if at_once > 1:
-            # Threads of several processes would wait for each other, and for cores, at each product of matrices.
             os.environ["OPENBLAS_NUM_THREADS"] = "1"
         # As it is seen from where notebooks run, and from where the command was given.
         parameters["out"], shown = os.path.relpath(out, root), _as_seen(out)

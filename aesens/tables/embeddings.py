@@ -87,7 +87,7 @@ def clean_classification(study) -> pd.DataFrame:
         for policy in study.policies(name):
             clean, clips = study.clean(name, policy)
             scores = _scores(
-                clean, clips, n_resamples=study.profile.n_resamples, seed=study.seed, n_jobs=study.jobs
+                clean, clips, n_resamples=study.profile.n_resamples, seed=study.seed, n_jobs=study.threads
             )
             pretrained = study.model(name, policy).weights.pretrained
             about = {"data": study.source.title, "model": name, "pretrained": pretrained}

@@ -305,7 +305,7 @@ study.figure(plots.heatmap(pooled, "r2", rows=["model", "pretrained"], column="e
 # bar is chance; directions fitted to the same few clips lie a little above it without agreeing.
 
 # %%
-agreement = tables.agreements(study.sweeps(), fitted=study.fitted, seed=study.seed, n_jobs=study.jobs)
+agreement = tables.agreements(study.sweeps(), fitted=study.fitted, seed=study.seed, n_jobs=study.threads)
 study.table(agreement, "05_agreement", "Mean absolute cosine between global CCA directions, within and across effects, and "
             "with the weights of instrument classifiers.")
 study.figure(plots.agreement(agreement), "05_agreement", "Mean absolute cosines of effect directions with one another and with "
