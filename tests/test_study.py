@@ -258,6 +258,34 @@ def test_figures_and_tables_carry_their_provenance(study):
     assert (png.read_bytes(), pdf.read_bytes()) == before
 
 
+def test_a_pdf_is_drawn_again_unless_the_same_code_drew_it(tmp_path):
+    from matplotlib.figure import Figure
+
+    from aesens.plots.outputs import save_figure
+
+    pdf, drawn = tmp_path / "f.pdf", []
+
+    def save(clean=True, heights=(1, 2)):
+        figure = Figure()
+        figure.subplots().plot(heights)
+        savefig, before = figure.savefig, len(drawn)
+        figure.savefig = lambda path, *a, **k: (drawn.append(path), savefig(path, *a, **k))
+        save_figure(figure, tmp_path, "f", {"caption": "C", "commit": {"hash": "a", "clean": clean}})
+        assert pdf.read_bytes().startswith(b"%PDF")
+        return sum(str(path).endswith(".pdf") for path in drawn[before:])
+
+    assert [save(), save(), save()] == [1, 0, 0]
+    assert [save(heights=(1, 3)), save(heights=(1, 3))] == [1, 0]
+    # Code that is not committed may be any; a file that was changed or lost is not the one that was drawn.
+    assert [save(clean=False), save(clean=False), save(), save()] == [1, 1, 1, 0]
+    pdf.write_bytes(b"%PDF damaged")
+    assert [save(), save()] == [1, 0]
+    pdf.unlink()
+    assert [save(), save()] == [1, 0]
+    (tmp_path / "provenance" / "f.json").write_text("{}")
+    assert [save(), save()] == [1, 0]
+
+
 def test_tables_of_other_runs_on_other_data_are_shown_beside(study):
     here = pd.DataFrame({"data": ["Mine"], "roc_auc": [0.9]})
     for folder, data in (("other", "Theirs"), ("mine-too", "Mine")):

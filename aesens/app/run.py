@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -173,9 +173,11 @@ def run(
             _say(f"      {path.stem} {stopped or 'done'} ({time.monotonic() - begun:.0f} s)")
             if keep:
                 _keep(executed / path.name, path)
+            if report:
+                pages.submit(_render_ahead, executed / path.name)
 
         had, judged = _in_cache(), _JUDGES in {path.stem for path in chosen}
-        with ExitStack() as beside:
+        with ThreadPoolExecutor(1) as pages, ExitStack() as beside:
             for group, side_by_side in _groups(chosen):
                 _each_in_a_kernel(chapter, group, root, at_once if side_by_side else 1)
                 # Where nothing had to be made so far, nothing will be.
@@ -200,6 +202,16 @@ def _say(line: str) -> None:
 def _as_seen(path: Path) -> str:
     """A path from where the command was given."""
     return os.path.relpath(path, absolute(""))
+
+
+def _render_ahead(copy: Path) -> None:
+    """Render a chapter's page, which the report then finds; what fails here fails there again, and is told."""
+    import nbformat
+
+    from aesens.app.report.cells import notebook_html
+
+    with suppress(Exception):
+        notebook_html(nbformat.read(copy, as_version=4), set())
 
 
 def _report(out: Path, executed: Path, shown: str) -> None:

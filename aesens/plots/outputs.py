@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -174,6 +175,8 @@ def _write_provenance(saved: Path, provenance: dict) -> None:
 def save_figure(figure: Figure, folder: Path, name: str, provenance: dict) -> None:
     """Save a figure as png and pdf with its provenance, whose ``caption`` doubles as the alternative text.
 
+    What is there already, drawn by the code of the same clean commit, is not drawn a second time as a pdf.
+
     Parameters
     ----------
     figure : matplotlib.figure.Figure
@@ -197,14 +200,26 @@ def save_figure(figure: Figure, folder: Path, name: str, provenance: dict) -> No
     box = figure.get_tightbbox().padded(rcParams["savefig.pad_inches"])
     with rc_context({"figure.constrained_layout.use": False}):
         figure.set_layout_engine(None)
-        with atomic_path(folder / f"{name}.png") as path:
-            _save_png(figure, path, png, box)
-        with atomic_path(folder / f"{name}.pdf") as path:
-            figure.savefig(path, metadata=pdf, bbox_inches=box)
-    _write_provenance(folder / f"{name}.png", provenance)
+        files = picture, drawing = [folder / f"{name}.{ending}" for ending in ("png", "pdf")]
+        content = _png(figure, png, box)
+        if not (provenance.get("commit", {}).get("clean") and _are_of(files, content)):
+            with atomic_path(picture) as path:
+                path.write_bytes(content)
+            with atomic_path(drawing) as path:
+                figure.savefig(path, metadata=pdf, bbox_inches=box)
+    _write_provenance(picture, provenance | {"pdf": hashlib.sha256(drawing.read_bytes()).hexdigest()})
 
 
-def _save_png(figure: Figure, path: Path, metadata: dict, box: Bbox) -> None:
+def _are_of(files: list[Path], content: bytes) -> bool:
+    """Whether a picture is there, its provenance in it, and the pdf that was written with it, which takes longest."""
+    picture, drawing = files
+    with suppress(OSError, ValueError, KeyError):
+        written = json.loads(provenance_path(picture).read_text(encoding="utf-8"))["pdf"]
+        return picture.read_bytes() == content and hashlib.sha256(drawing.read_bytes()).hexdigest() == written
+    return False
+
+
+def _png(figure: Figure, metadata: dict, box: Bbox) -> bytes:
     """Without the transparency that no figure has, and with a palette where the eye cannot tell: far fewer bytes."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", bbox_inches=box)
@@ -226,7 +241,9 @@ def _save_png(figure: Figure, path: Path, metadata: dict, box: Bbox) -> None:
     few.putpalette(palette + np.ravel(grounds).tolist())
     largest = max(high for _, high in ImageChops.difference(whole, few.convert("RGB")).getextrema())
     chosen = few if largest <= _UNSEEN else whole
-    chosen.save(path, optimize=True, pnginfo=about, dpi=picture.info["dpi"])
+    content = io.BytesIO()
+    chosen.save(content, format="png", optimize=True, pnginfo=about, dpi=picture.info["dpi"])
+    return content.getvalue()
 
 
 def save_table(table: pd.DataFrame, folder: Path, name: str, provenance: dict) -> None:

@@ -243,7 +243,9 @@ def _groups(items: list[_Item]) -> list[dict]:
     by_content: dict[str, dict] = {}
     for item in items:
         shared = {
-            key: value for key, value in item.provenance.items() if key not in ("notebook", "other_sources")
+            key: value
+            for key, value in item.provenance.items()
+            if key not in ("notebook", "other_sources", "pdf")
         }
         key = json.dumps(shared, sort_keys=True)
         by_content.setdefault(key, {"about": item.provenance, "sources": []})["sources"].append(item.source)

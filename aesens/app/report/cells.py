@@ -67,12 +67,19 @@ def _without_html(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
+@lru_cache(maxsize=32)
+def _body(content: str) -> str:
+    """Of a notebook's text: a run renders a chapter while others are executed, and asks again for the report."""
+    body, _ = _exporter().from_notebook_node(_without_html(nbformat.reads(content, as_version=4)))
+    return body
+
+
 def notebook_html(notebook: nbformat.NotebookNode, pages: set[str]) -> str:
     """Render the cells of an executed notebook, as a fragment without head and scripts.
 
     Links to notebooks lead to those of `pages`, by name; others become plain text.
     """
-    body, _ = _exporter().from_notebook_node(_without_html(notebook))
+    body = _body(nbformat.writes(notebook))
 
     def link(found: re.Match) -> str:
         name, anchor = found["name"], found["anchor"] or ""
