@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from synthetic import synthetic_sweep
-from table import Table
+from table import Table, folder
 
 from aesens import tables
 from aesens.analysis.auc import auc_change, metric_table
@@ -382,7 +382,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--quick", action="store_true", help="small sizes, under a minute, to see that all runs"
     )
     parser.add_argument(
-        "--out", type=Path, help="folder of the results; benchmarks/results, or nothing with --quick"
+        "--out", type=folder, help="folder of the results; benchmarks/results, or nothing with --quick"
     )
     options = parser.parse_args(arguments)
     out = options.out or (None if options.quick else Path(__file__).parent / "results")

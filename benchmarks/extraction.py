@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 import torch
-from table import Table, machine
+from table import Table, folder, machine
 from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -474,7 +474,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that all runs")
     parser.add_argument(
-        "--out", type=Path, help="folder of the results; benchmarks/results, or nothing with --quick"
+        "--out", type=folder, help="folder of the results; benchmarks/results, or nothing with --quick"
     )
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

@@ -28,7 +28,7 @@ from analysis import (
     seconds,
     study_sweep,
 )
-from table import Table, machine
+from table import Table, folder, machine
 
 from aesens import tables
 from aesens.embeddings.store import Store
@@ -152,7 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a small size, to see that all runs")
     parser.add_argument(
-        "--out", type=Path, help="folder of the results; benchmarks/results, or nothing with --quick"
+        "--out", type=folder, help="folder of the results; benchmarks/results, or nothing with --quick"
     )
     options = parser.parse_args(arguments)
     out = options.out or (None if options.quick else Path(__file__).parent / "results")

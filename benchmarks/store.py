@@ -17,7 +17,7 @@ import numpy as np
 from analysis import seconds
 from distributed import Client, LocalCluster
 from paper_shape import address, digests, stored_bytes
-from table import Table, machine
+from table import Table, folder, machine
 
 from aesens.data.irmas import PUBLISHED
 from aesens.effects import EFFECTS
@@ -173,7 +173,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--scratch", type=Path, help="folder to write into and clear; default: the system's")
     parser.add_argument(
-        "--out", type=Path, help="folder of the results; benchmarks/results, or nothing with --quick"
+        "--out", type=folder, help="folder of the results; benchmarks/results, or nothing with --quick"
     )
     options = parser.parse_args(arguments)
     out = options.out or (None if options.quick else Path(__file__).parent / "results")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import re
@@ -38,6 +39,15 @@ def machine() -> str:
     ]
     set_here = [f"{variable}={os.environ[variable]}" for variable in OVERRIDES if variable in os.environ]
     return "; ".join([name[1] if name else platform.machine(), f"{cores()} cores", *kernels, *set_here])
+
+
+def folder(text: str) -> Path:
+    """An option's folder of results, made now: what was measured is not to be lost at the end."""
+    try:
+        Path(text).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text} is no folder and cannot be made one: {error.strerror}") from error
+    return Path(text)
 
 
 class Table:
