@@ -10,6 +10,7 @@ from support import ROOT
 
 from aesens import plots
 from aesens.effects import effect
+from aesens.study import Study
 from aesens.tables import claims
 from aesens.tables.answers import answers
 
@@ -287,6 +288,8 @@ class Recorded:
         other = Recorded(self.by_seed, seed, twins)
         other.asked = self.asked
         return other
+
+    further_seeds = Study.further_seeds
 
     def collect(self, measure, *, pictured=False, together=False, seed, **options):
         self.asked.append((measure.__name__, seed, self.twins, pictured, together))

@@ -70,7 +70,7 @@ def test_scale_limits_songs_and_excerpts(toy, own_cache, tmp_path):
 
 def test_pictures_draw_few_clips_at_more_strengths(toy, own_cache, tmp_path):
     scale = Scale(strengths=2, pictured=5)
-    profile = Profile("toy", "", models=("toy",), effects=("gain",), scale=scale, picture_clips=3)
+    profile = replace(PROFILE, effects=("gain",), scale=scale, picture_clips=3)
     study = Study(profile, data=write_clips(tmp_path / "clips", songs=8, seconds=0.2), out=tmp_path)
     study.extract(study.all_plans())
     few, all_clips = study.sweep("toy", "gain", pictured=True), study.sweep("toy", "gain")

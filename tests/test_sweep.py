@@ -39,8 +39,8 @@ def test_a_study_keeps_one_sweep(study):
 
 def test_results_that_are_there_need_no_embeddings(study, monkeypatch):
     first = study.collect(tables.projected, seed=0)
-    monkeypatch.setattr(study, "sweep", lambda *pair: 1 / 0)
-    monkeypatch.setattr(study, "extract", lambda: 1 / 0)
+    monkeypatch.setattr(study, "sweep", lambda *pair, **options: 1 / 0)
+    monkeypatch.setattr(study, "_extract", lambda plans: [1 / 0 for plan in plans])
     pd.testing.assert_frame_equal(first, study.collect(tables.projected, seed=0))
     with pytest.raises(ZeroDivisionError):
         study.collect(tables.projected, seed=1)
