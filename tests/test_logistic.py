@@ -179,6 +179,17 @@ def test_equal_auc_takes_the_smallest_cost():
     assert fit.cost[0, 0] == COSTS[0]
 
 
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("scale", [0.0, 1e-9, 1e-6])
+def test_rows_that_are_all_but_alike_are_fitted(scale):
+    """As a subspace leaves them that holds nearly all there is: the weights are zero, to rounding."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(8) < 4
+    x = rng.normal(size=(6, 8, 3)) @ np.diag([1.0, scale, scale])
+    fit = fit_logistic(x, labels, np.arange(8) % 2, subspaces=[None, np.eye(3)[:1], np.eye(3)])
+    assert np.isfinite(fit.coefficients).all() and not fit.coefficients[:, 2].any()
+
+
 def test_features_without_information_are_handled():
     labels, folds = np.arange(12) % 2 == 0, np.arange(12) // 2 % 3
     fit = fit_logistic(np.zeros((1, 12, 4)), labels, folds)

@@ -223,7 +223,8 @@ def newton(space, sign, bound, a, f, stubborn, tolerance):
         # Gradient of the objective, as a vector of the space; its margins are needed for its norm.
         r = x - local.back(top * y * slope)
         fr = local.margins(r)
-        rr, ww = local.inner(r, fr, r, fr), local.inner(x, fx, x, fx)
+        # Rounding may leave a negative square of weights that are zero, as of rows that are all alike.
+        rr, ww = local.inner(r, fr, r, fr), np.abs(local.inner(x, fx, x, fx))
         done = finished[at] | (rr <= tolerance**2 * ww)
         finished[at] = done
         if done.all():
