@@ -102,7 +102,7 @@ class Profile:
     protocol: str = "study"
     model_options: dict = field(default_factory=dict)
     scale: Scale = Scale()
-    short: Scale = Scale(strengths=2, songs=(2, 1))
+    short: Scale = Scale(strengths=2, songs=(2, 1), pictured=2)
     n_permutations: int = 500
     n_resamples: int = 10_000
     twins: bool = False

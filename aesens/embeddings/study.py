@@ -72,10 +72,10 @@ class StudyEmbeddings:
         plans = self._plans() + [plan for other in self.further_seeds() for plan in other._sweeps()]
         # Chapter 3 needs the clean clips of twins, of all models and whether the study has twins or not.
         for name in (*self.models, *self.beside):
-            for policy in self.policies(name)[1:]:
+            for policy in self.policies(name)[name in self.models :]:
                 plans.append(Plan.clean(self.model(name, policy), self.clips(name), self.protocol))
         for name in self.beside:
-            plans += self._plan(name, self.effects)
+            plans += self._plan(name, self.effects, True)
         return plans + [plan for pair in self._both_protocols(*PROTOCOLS_SHOWN) for plan in pair]
 
     def extract(self, plans: list[Plan] | None = None) -> pd.DataFrame:

@@ -93,13 +93,13 @@ study.sweep(study.models[0], study.effects[0])
 # %% [markdown]
 # ## The models shown here alone
 #
-# Mean distance from the clean clips at the farther end of each grid, in units of the median distance between two of them. Untrained
-# weights tell of effects and architectures only.
+# Mean distance from the clean clips at the farther end of each grid, in units of the median distance between two of them; of the few
+# clips that pictures draw. Untrained weights tell of effects and architectures only.
 
 # %%
 if study.beside:
     ends = study.variant(models=study.beside, twins="no").collect(
-        tables.distances, measures=["l2"], seed=study.seed)
+        tables.distances, pictured=True, measures=["l2"], seed=study.seed)
     far = ends.groupby(["model", "pretrained", "effect"], sort=False)["value"].max().reset_index()
     figure = plots.heatmap(far, "value", rows=["model", "pretrained"], column="effect", label="Larger mean L2 distance",
                            row_title=plots.model_row, column_title=plots.effect_column)
