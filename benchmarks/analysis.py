@@ -21,18 +21,21 @@ import joblib
 import numpy as np
 import pandas as pd
 from sklearn.cross_decomposition import CCA
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from synthetic import synthetic_sweep
-from table import Table, folder
+from table import Table, folder, machine
 
 from aesens import tables
 from aesens.analysis.auc import auc_change, metric_table
+from aesens.analysis.cca import GlobalCCA
 from aesens.analysis.classify import classify, draw_random_strengths, draw_training_clips, grouped_folds
 from aesens.analysis.frechet import frechet_floor
 from aesens.analysis.logistic import COSTS
 from aesens.analysis.parallel import cores
+from aesens.analysis.principal import Principal
 from aesens.analysis.projections import remove
 from aesens.analysis.samplewise import samplewise_directions
 
@@ -41,7 +44,7 @@ STRENGTHS = (31, 31, 34, 12)
 FEATURES = {"openl3": 512, "panns": 2048, "clap": 512}
 PERMUTATIONS, RESAMPLES, PICTURE_CLIPS, INSTRUMENTS = 1000, 10_000, 11, 11
 CORES = cores()
-BENCHMARKS = ("machine", "directions", "classification", "whole analysis")
+BENCHMARKS = ("machine", "directions", "full grids", "classification", "whole analysis")
 
 
 def seconds(work, *args, **options):
@@ -144,6 +147,47 @@ def directions(table: Table, quick: bool) -> None:
         table.add("directions", f"{name}: ratio, median of {rounds}", np.median(ratio), "x")
         table.add("directions", f"{name}: ratio, smallest of {rounds}", ratio.min(), "x")
         table.add("directions", f"{name}: smallest |cosine| between the two", cosine.min(), "")
+
+
+def full_grids(table: Table, quick: bool) -> None:
+    """(c) One direction of many clips, whose rows outnumber the features, against scikit-learn's estimators.
+
+    As the study calls them: ``CCA(1, scale=False)`` on stacked trajectories, and ``PCA()`` of displacements with all
+    components, of which the first is taken. What scikit-learn then does depends on the shape: the covariance matrix
+    and its eigenvectors where rows are ten times as many as features, else a singular value decomposition.
+    """
+    for clips, features in ((4, 64),) if quick else ((36, 512), (36, 2048), (288, 512)):
+        shape = {"instruments": 2, "songs": clips // 2, "clips_per_song": 1, "strengths": 31, "features": features}
+        sweep = synthetic_sweep("scattered", noise=2.0, **shape)
+        trajectories = sweep.trajectories.astype(float)
+        rows, rank = trajectories.reshape(-1, features), np.repeat(np.linspace(0, 1, 31), clips)
+        displacements = (trajectories - sweep.clean).reshape(-1, features)
+        ways = {
+            "global CCA": (
+                lambda x=trajectories: GlobalCCA().fit(x).direction_,
+                lambda x=rows, y=rank: CCA(1, scale=False).fit(x, y).x_weights_[:, 0],
+            ),
+            "PCA": (
+                lambda x=displacements: Principal(x).component(0),
+                lambda x=displacements: PCA().fit(x).components_[0],
+            ),
+        }
+        for method, (ours, plain) in ways.items():
+            fast, slow = [], []
+            for _ in range(2 if quick else 7):
+                found, took = seconds(ours)
+                fast.append(took)
+                expected, took = seconds(plain)
+                slow.append(took)
+            # The first round warms both up.
+            ratio = np.divide(slow, fast)[1:]
+            cosine = abs(found @ expected) / np.linalg.norm(found) / np.linalg.norm(expected)
+            name = f"{method}, 31 strengths of {clips} clips, {features} features"
+            table.add("full grids", f"{name}: ours, median of {len(ratio)} rounds in turns", np.median(fast[1:]), "s")
+            table.add("full grids", f"{name}: scikit-learn, median", np.median(slow[1:]), "s")
+            table.add("full grids", f"{name}: ratio, median", np.median(ratio), "x")
+            table.add("full grids", f"{name}: ratio, smallest", ratio.min(), "x")
+            table.add("full grids", f"{name}: |cosine| between the two", cosine, "")
 
 
 def _imported():
@@ -375,8 +419,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--parts",
-        default="a,b",
-        help="a: directions, b: classification and the whole analysis; default: all",
+        default="a,b,c",
+        help="a: directions, b: classification and the whole analysis, c: full grids; default: all",
     )
     parser.add_argument(
         "--quick", action="store_true", help="small sizes, under a minute, to see that all runs"
@@ -386,10 +430,12 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     out = options.out or (None if options.quick else Path(__file__).parent / "results")
-    table, parts = Table(), options.parts.split(",")
+    table, parts = Table(machine()), options.parts.split(",")
     table.add("machine", "cores", CORES, "")
     if "a" in parts:
         directions(table, options.quick)
+    if "c" in parts:
+        full_grids(table, options.quick)
     if "b" in parts:
         whole(table, options.quick, classification(table, options.quick))
     if out:
