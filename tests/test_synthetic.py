@@ -500,7 +500,7 @@ def test_the_benchmark_runs(tmp_path):
         [sys.executable, script, "--quick", "--out", tmp_path], check=True, capture_output=True, timeout=400
     )
     speed = pd.read_csv(tmp_path / "analysis.csv")
-    assert list(speed.columns) == ["benchmark", "metric", "value", "unit"]
+    assert list(speed.columns) == ["machine", "benchmark", "metric", "value", "unit"]
     assert set(speed["benchmark"]) == {"machine", "directions", "full grids", "classification", "whole analysis"}
     values = speed.set_index("metric")["value"]
     assert values[values.index.str.contains("smallest |cosine|", regex=False)].min() >= 0.999999
