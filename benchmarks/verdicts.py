@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 from synthetic import BORDER, DEMO, KINDS, TRUTH, VARIANTS, errs, judge, synthetic_sweep
+from table import folder
 from threadpoolctl import threadpool_limits
 
 from aesens.analysis.parallel import cores
@@ -119,10 +120,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--border", type=int, default=400, help="at the thresholds; default: 400")
     parser.add_argument("--slow", type=float, default=0.25, help="share of them for C5 and C6; default: 0.25")
     parser.add_argument("--jobs", type=int, default=cores(), help="processes; default: all cores")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--out", type=folder, default=Path(__file__).parent / "results")
     options = parser.parse_args(arguments)
     parts = options.parts.split(",")
-    options.out.mkdir(parents=True, exist_ok=True)
     if cases := [part for part in parts if part != "power"]:
         path = options.out / "verdicts.csv"
         table = rates(cases, options.seeds, options.border, options.slow, options.jobs)

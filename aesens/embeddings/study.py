@@ -72,7 +72,9 @@ class StudyEmbeddings:
         plans = self._plans() + [plan for other in self.further_seeds() for plan in other._sweeps()]
         # Chapter 3 needs the clean clips of twins, of all models and whether the study has twins or not.
         for name in (*self.models, *self.beside):
-            for policy in self.policies(name)[name in self.models :]:
+            # The study's own are clean in its sweeps already.
+            skipped = 1 if name in self.models else 0
+            for policy in self.policies(name)[skipped:]:
                 plans.append(Plan.clean(self.model(name, policy), self.clips(name), self.protocol))
         for name in self.beside:
             plans += self._plan(name, self.effects, True)

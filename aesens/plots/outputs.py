@@ -175,7 +175,8 @@ def _write_provenance(saved: Path, provenance: dict) -> None:
 def save_figure(figure: Figure, folder: Path, name: str, provenance: dict) -> None:
     """Save a figure as png and pdf with its provenance, whose ``caption`` doubles as the alternative text.
 
-    What is there already, drawn by the code of the same clean commit, is not drawn a second time as a pdf.
+    What is there already, drawn by the code of the same clean commit, is not drawn a second time as a pdf: its
+    provenance holds the hash of the pdf, under that name.
 
     Parameters
     ----------
