@@ -124,9 +124,10 @@ PROFILES: dict[str, Profile] = {
     for entry in (
         Profile(
             "tiny",
-            "a handful of rendered clips and four strengths, for the tests; about 2 minutes",
+            "a handful of rendered clips, two effects and four strengths, for the tests; about 2 minutes",
             data_options={"songs": 5, "excerpts": 1, "instruments": ("cel", "pia", "voi")},
             model_options={"openl3": {"hop": 1.5}},
+            effects=("lowpass", "bitcrush"),
             scale=Scale(strengths=4, pictured=5),
             twins=True,
             beside=_LARGE,

@@ -117,7 +117,7 @@ def test_every_figure_is_png_pdf_and_has_its_provenance(tiny):
     pictures = {path.stem for path in tiny["out"].glob("*.png")}
     assert pictures == {path.stem for path in tiny["out"].glob("*.pdf")}
     assert {
-        "02_gain",
+        "02_lowpass",
         "03_clean_map",
         "04_distances",
         "05_umap",
@@ -179,17 +179,15 @@ def test_nothing_is_written_to_the_home_directory(tiny):
 
 
 @pytest.mark.notebooks
-def test_the_same_seed_gives_the_same_tables(tmp_path):
-    """Clips, embeddings and results made twice from nothing."""
-    arguments = ["tiny", "--models", "yamnet,musicnn", "--effects", "gain,reverb", "--weights", "untrained"]
-    tables = []
-    for name in ("once", "again"):
-        out = tmp_path / f"{name}-{tmp_path.name}"
-        aesens(*arguments, "--only", "04,05,07,09", "--out", out, cache=tmp_path / name)
-        shutil.rmtree(copies(ROOT, out))
-        tables.append({path.name: path.read_bytes() for path in out.glob("*.csv")})
-    assert len(tables[0]) >= 8 and tables[0].keys() == tables[1].keys()
-    assert [name for name in tables[0] if tables[0][name] != tables[1][name]] == []
+def test_the_same_seed_gives_the_same_tables(tiny, tmp_path):
+    """Clips, embeddings and results made again from nothing but the weights."""
+    out = tmp_path / f"again-{tmp_path.name}"
+    shutil.copytree(tiny["cache"] / "weights", tmp_path / "cache" / "weights")
+    aesens("tiny", "--only", "04,05,07,09", "--out", out, home=tiny["home"], cache=tmp_path / "cache")
+    shutil.rmtree(copies(ROOT, out))
+    again = {path.name: path.read_bytes() for path in out.glob("*.csv")}
+    assert len(again) >= 8
+    assert [name for name, table in again.items() if (tiny["out"] / name).read_bytes() != table] == []
 
 
 @pytest.mark.notebooks
@@ -222,14 +220,14 @@ def test_too_few_songs_is_a_message_and_the_rest_still_runs(tmp_path):
         "--models",
         "musicnn",
         "--effects",
-        "gain,reverb",
+        "gain",
         "--weights",
         "untrained",
     ]
-    done = aesens(*arguments, "--only", "01,04,05,06", "--out", out, cache=tmp_path / "cache")
+    done = aesens(*arguments, "--only", "05,06", "--out", out, cache=tmp_path / "cache")
     shutil.rmtree(copies(ROOT, out))
     assert re.search(r"06_projections\n.*stopped early: .*aaa", done.stdout, re.S)
-    assert (out / "04_distances.png").exists() and (out / "05_umap.png").exists()
+    assert (out / "05_umap.png").exists()
 
 
 @pytest.mark.parametrize(

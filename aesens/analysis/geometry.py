@@ -8,7 +8,9 @@ last is the feature, and every row counts alike. Variance is about the mean of t
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -232,11 +234,25 @@ def pca_layout(x: np.ndarray) -> np.ndarray:
     return (points * np.where(signs == 0, 1.0, signs)).reshape(*x.shape[:-1], 2)
 
 
+@cache
+def _umap_class():
+    """UMAP, whose compiled functions are kept on disk: it would compile them for a quarter of a minute each time.
+
+    numba compiles them again where their file or numba has changed.
+    """
+    from numba.core.dispatcher import Dispatcher
+    from umap import UMAP, layouts, umap_
+
+    for function in [*vars(layouts).values(), *vars(umap_).values()]:
+        if isinstance(function, Dispatcher):
+            with suppress(RuntimeError):  # numba found no place to keep it
+                function.enable_caching()
+    return UMAP
+
+
 def _umap(rows: np.ndarray, seed: int, init: str):
     """Fitted UMAP with neighbourhoods of three, as in the study, which bring out paths."""
-    from umap import UMAP  # compiles with numba: seconds that only those who draw it should pay
-
-    return UMAP(n_neighbors=min(3, len(rows) - 1), random_state=seed, n_jobs=1, init=init).fit(rows)
+    return _umap_class()(n_neighbors=min(3, len(rows) - 1), random_state=seed, n_jobs=1, init=init).fit(rows)
 
 
 def path_layout(path: np.ndarray, others: np.ndarray, seed: int = 0) -> np.ndarray:

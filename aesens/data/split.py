@@ -24,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import check_random_state
 
 from aesens.data.clips import INSTRUMENTS, SIDES, some, sort_instruments
 from aesens.data.folder import AUDIO_SUFFIXES, composed, read_texts
@@ -247,7 +246,8 @@ def _deal(classes: pd.Series, songs: pd.Series, n_folds: int, seed: int, publish
     counts = np.zeros((song_of.max() + 1, class_of.max() + 1))
     np.add.at(counts, (song_of, class_of), 1)
     totals = counts.sum(axis=0)
-    order = check_random_state(seed).permutation(len(counts))
+    # The generator that scikit-learn takes.
+    order = np.random.RandomState(seed).permutation(len(counts))
     counts = counts[order]
     folds = np.zeros((n_folds, len(totals)))
     fold_of = np.empty(len(counts), dtype=int)
