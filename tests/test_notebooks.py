@@ -183,7 +183,7 @@ def test_the_same_seed_gives_the_same_tables(tiny, tmp_path):
     """Clips, embeddings and results made again from nothing but the weights."""
     out = tmp_path / f"again-{tmp_path.name}"
     shutil.copytree(tiny["cache"] / "weights", tmp_path / "cache" / "weights")
-    aesens("tiny", "--only", "04,05,07,09", "--out", out, home=tiny["home"], cache=tmp_path / "cache")
+    aesens("tiny", "--only", "04,07,09", "--out", out, home=tiny["home"], cache=tmp_path / "cache")
     shutil.rmtree(copies(ROOT, out))
     again = {path.name: path.read_bytes() for path in out.glob("*.csv")}
     assert len(again) >= 8

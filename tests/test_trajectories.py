@@ -1,6 +1,8 @@
 """Shape of trajectories against scikit-learn's PCA and constructed geometry."""
 
+import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +97,16 @@ def test_umap_layout_is_quiet_and_repeats(shape):
     np.testing.assert_array_equal(first, second)
     flat = x.reshape(-1, shape[-1])
     assert trustworthiness(flat, first.reshape(-1, 2), n_neighbors=3) > 0.8
+
+
+def test_what_umap_compiles_is_kept_on_disk():
+    umap_layout(np.random.default_rng(0).standard_normal((4, 2, 10)))
+    from umap import layouts, umap_
+
+    for function in (umap_.smooth_knn_dist, layouts._nb_optimize_layout_euclidean_single_epoch):
+        kept = function.stats
+        assert Path(kept.cache_path).is_relative_to(os.environ["NUMBA_CACHE_DIR"])
+        assert list(Path(kept.cache_path).glob(f"*{function.__name__}*.nbc"))
 
 
 @pytest.mark.parametrize("strengths", [3, 4, 31])
