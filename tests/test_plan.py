@@ -147,8 +147,9 @@ def test_dry_run_of_the_command_line(tmp_path):
         clips,
         "--dry-run",
     ]
-    out = tmp_path / "out"
+    # A name that no test beside this one gives its results.
+    out = tmp_path / "dry-run"
     done = aesens("tiny", *options, "--out", out, cache=tmp_path / "cache", home=tmp_path)
     assert "Conditions  5: clean, 4 gain" in done.stdout and "16 clips of the split" in done.stdout
-    assert "hours left" in done.stdout and not out.exists() and not list((ROOT / "runs").glob("out-*"))
+    assert "hours left" in done.stdout and not out.exists() and not list((ROOT / "runs").glob("dry-run-*"))
     assert not list((tmp_path / "cache" / "store").iterdir())
