@@ -2,6 +2,7 @@
 
 import html
 import json
+import shutil
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
@@ -15,6 +16,7 @@ from support import ROOT, aesens, write_clips
 
 from aesens import plots
 from aesens.app.report import build_report
+from aesens.app.run import copies
 from aesens.plots import outputs
 from aesens.plots.frames import in_markdown, shown
 from aesens.plots.player import player
@@ -165,8 +167,10 @@ def test_the_report_shows_it_as_it_is(tmp_path, name):
 def test_a_run_on_such_classes(tmp_path):
     clips = write_clips(tmp_path / "5$ of <b>6$", classes=NAMES[:9], songs=4, seconds=1.0)
     few = ["tiny", "--data", clips, "--models", "musicnn", "--weights", "untrained", "--effects", "gain"]
-    aesens(*few, "--only", "01", "--out", tmp_path / "out", cache=tmp_path / "cache")
-    page = Page((tmp_path / "out" / "report" / "01_data.html").read_text())
+    out = tmp_path / f"names-{tmp_path.name}"
+    aesens(*few, "--only", "01", "--out", out, cache=tmp_path / "cache")
+    shutil.rmtree(copies(ROOT, out))
+    page = Page((out / "report" / "01_data.html").read_text())
     assert page.handlers == [] and not page.tags & {"script", "math"}
     for name in (*NAMES[:9], "Folder 5$ of <b>6$"):
         assert name in page.text, name
