@@ -90,6 +90,12 @@ def study_sweep(features: int, quick: bool, strengths: int = 31):
     return sweep.take(~np.isin(np.arange(len(sweep.clips)), surplus))
 
 
+def _scattered(clips: int, features: int):
+    """Paths of 31 strengths in every direction, each with noise of its own."""
+    shape = {"songs": clips // 2, "clips_per_song": 1, "strengths": 31, "features": features}
+    return synthetic_sweep("scattered", noise=2.0, instruments=2, **shape)
+
+
 def _one_by_one(trajectories):
     """The plain way: scikit-learn's CCA for one clip after the other."""
     rank = np.linspace(0, 1, len(trajectories))[:, None]
@@ -101,15 +107,7 @@ def directions(table: Table, quick: bool) -> None:
     """(a) All clips' own directions in one batched solve against scikit-learn's CCA clip by clip."""
     clips = 4 if quick else 256
     for features in (512, 2048):
-        # Paths in every direction, each with noise of its own.
-        shape = {
-            "instruments": 2,
-            "songs": clips // 2,
-            "clips_per_song": 1,
-            "strengths": 31,
-            "features": features,
-        }
-        sweep = synthetic_sweep("scattered", noise=2.0, **shape)
+        sweep = _scattered(clips, features)
         for way in (samplewise_directions, _one_by_one):
             way(sweep.trajectories[:, :2])
         fast, slow = [], []
@@ -140,14 +138,7 @@ def full_grids(table: Table, quick: bool) -> None:
     and its eigenvectors where rows are ten times as many as features, else a singular value decomposition.
     """
     for clips, features in ((4, 64),) if quick else ((36, 512), (36, 2048), (288, 512)):
-        shape = {
-            "instruments": 2,
-            "songs": clips // 2,
-            "clips_per_song": 1,
-            "strengths": 31,
-            "features": features,
-        }
-        sweep = synthetic_sweep("scattered", noise=2.0, **shape)
+        sweep = _scattered(clips, features)
         trajectories = sweep.trajectories.astype(float)
         rows, rank = trajectories.reshape(-1, features), np.repeat(np.linspace(0, 1, 31), clips)
         displacements = (trajectories - sweep.clean).reshape(-1, features)

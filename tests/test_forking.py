@@ -766,9 +766,9 @@ def test_an_addition_from_the_command_line_reaches_the_chapters(tmp_path):
     path.write_text(ADDITION)
     out = tmp_path / f"with-{tmp_path.name}"
     arguments = ["tiny", "--with", path, "--effects", "gain,distortion", "--models", "musicnn"]
-    aesens(*arguments, "--weights", "untrained", "--only", "02", "--out", out, cache=tmp_path / "cache")
+    aesens(*arguments, "--weights", "untrained", "--only", "04", "--out", out, cache=tmp_path / "cache")
     shutil.rmtree(copies(ROOT, out))
-    assert set(pd.read_csv(out / "02_levels.csv")["effect"]) == {"gain", "distortion"}
+    assert set(pd.read_csv(out / "04_distances.csv")["effect"]) == {"gain", "distortion"}
 
 
 def test_sources_are_read_by_several_threads_at_a_time():

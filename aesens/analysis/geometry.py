@@ -240,6 +240,7 @@ def _umap_class():
 
     numba compiles them again where their file or numba has changed.
     """
+    # Imported here: seconds that only those who draw it should pay.
     from numba.core.dispatcher import Dispatcher
     from umap import UMAP, layouts, umap_
 
